@@ -1,0 +1,68 @@
+//! What a command ends with: an exit code, the fact, and advice.
+//!
+//! Every error type of the library is turned into a [`Failure`] here or beside the command
+//! that meets it, in a match without a catch-all, so that a new error does not compile
+//! until someone has decided its exit code and its hint.
+
+use std::fmt::Display;
+
+/// The documented exit codes, the same in every command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// It failed, for a reason that none of the others names.
+    Failed = 1,
+    /// Wrong words on the command line.
+    Usage = 2,
+    /// No key at hand opens it.
+    NoKey = 3,
+    /// Not authentic, or not a sealed file.
+    NotAuthentic = 4,
+    /// The policy says no: plaintext where it must not be, recipients not accepted.
+    Policy = 5,
+    /// The deploy failed, and the old version runs again.
+    RolledBack = 6,
+    /// The deploy failed, and the old version was not restored.
+    NotRestored = 7,
+    /// Another hlx holds the lock.
+    Busy = 8,
+    /// Docker, Compose, git or the kernel is missing or too old.
+    Missing = 9,
+}
+
+/// An error on its way to the user.
+#[derive(Debug)]
+pub struct Failure {
+    exit: Exit,
+    message: String,
+    hints: Vec<String>,
+}
+
+impl Failure {
+    /// A failure with its fact, in one or more lines.
+    pub fn new(exit: Exit, message: impl Display) -> Self {
+        Self { exit, message: message.to_string(), hints: Vec::new() }
+    }
+
+    /// Adds one piece of advice.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+
+    /// The exit code.
+    pub fn exit(&self) -> Exit {
+        self.exit
+    }
+
+    /// The fact.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The advice.
+    pub fn hints(&self) -> &[String] {
+        &self.hints
+    }
+}

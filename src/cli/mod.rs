@@ -1,0 +1,43 @@
+//! The door: the only floor that knows flags, colours, prompts and exit codes.
+
+pub mod failure;
+pub mod ui;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub use failure::{Exit, Failure};
+pub use ui::Ui;
+
+/// Encrypted secrets in git and safe deploys for homelabs that run Docker Compose.
+#[derive(Debug, Parser)]
+#[command(name = "hlx", version, propagate_version = true, disable_help_subcommand = true)]
+struct Args {
+    /// Leave out notes on stderr; errors, warnings and hints stay.
+    #[arg(long, short, global = true)]
+    quiet: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {}
+
+/// Runs the program: reads the command line, does what it says, prints, and gives the exit code.
+pub fn main() -> ExitCode {
+    let args = Args::parse();
+    let ui = Ui { quiet: args.quiet };
+    match run(args.command, ui) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            ui.error(failure.message());
+            failure.hints().iter().for_each(|hint| ui.hint(hint));
+            ExitCode::from(failure.exit() as u8)
+        }
+    }
+}
+
+fn run(command: Command, _ui: Ui) -> Result<(), Failure> {
+    match command {}
+}

@@ -1,0 +1,56 @@
+//! The only place that prints: results go to stdout, all else to stderr behind `hlx:`.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+
+/// The terminal, or whatever stands in its place.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Ui {
+    /// Leave out notes; errors, warnings and hints stay.
+    pub quiet: bool,
+}
+
+impl Ui {
+    /// A result that a script could read. A reader that went away is no failure.
+    pub fn result(&self, line: impl Display) {
+        let _ = writeln!(io::stdout().lock(), "{line}");
+    }
+
+    /// Bytes of a result, just as they are.
+    pub fn raw(&self, bytes: &[u8]) -> io::Result<()> {
+        let mut out = io::stdout().lock();
+        match out.write_all(bytes).and_then(|()| out.flush()) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            other => other,
+        }
+    }
+
+    /// What a person may want to know, on stderr.
+    pub fn note(&self, text: impl Display) {
+        if !self.quiet {
+            self.line("", text);
+        }
+    }
+
+    /// What a person should know.
+    pub fn warning(&self, text: impl Display) {
+        self.line("warning: ", text);
+    }
+
+    /// What went wrong.
+    pub fn error(&self, text: impl Display) {
+        self.line("error: ", text);
+    }
+
+    /// What to do about it.
+    pub fn hint(&self, text: impl Display) {
+        self.line("hint: ", text);
+    }
+
+    fn line(&self, label: &str, text: impl Display) {
+        let mut err = io::stderr().lock();
+        for line in text.to_string().lines() {
+            let _ = writeln!(err, "hlx: {label}{line}");
+        }
+    }
+}
