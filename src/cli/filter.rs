@@ -50,9 +50,9 @@ impl Handler for Filter<'_> {
         smudging::smudge(self.keyring, blob)
     }
 
-    fn refused(&mut self, path: &[u8], error: &Error) {
-        let path = String::from_utf8_lossy(path);
-        self.ui.error(format!("{path} is not encrypted and not added: {error}"));
+    fn refused(&mut self, path: &[u8], error: Error) {
+        let failure = errors::clean(&String::from_utf8_lossy(path), error);
+        self.ui.failure(&failure);
     }
 
     fn stays_sealed(&mut self, path: &[u8], error: &keys::Error) {

@@ -79,8 +79,7 @@ pub fn main() -> ExitCode {
     match run(&args.command, &cx) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            cx.ui.error(failure.message());
-            failure.hints().iter().for_each(|hint| cx.ui.hint(hint));
+            cx.ui.failure(&failure);
             ExitCode::from(failure.exit() as u8)
         }
     }

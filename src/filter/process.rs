@@ -19,7 +19,7 @@ pub trait Handler {
     /// Opens a blob.
     fn smudge(&mut self, path: &[u8], blob: &[u8]) -> Smudged;
     /// A file could not be cleaned.
-    fn refused(&mut self, path: &[u8], error: &Error);
+    fn refused(&mut self, path: &[u8], error: Error);
     /// A file stays sealed.
     fn stays_sealed(&mut self, path: &[u8], error: &crate::keys::Error);
     /// git is done.
@@ -97,7 +97,7 @@ fn respond(handler: &mut impl Handler, request: &Request, content: &[u8]) -> Zer
         Command::Clean => match handler.clean(&request.path, content) {
             Ok(sealed) => success(&sealed),
             Err(error) => {
-                handler.refused(&request.path, &error);
+                handler.refused(&request.path, error);
                 status_error()
             }
         },
@@ -153,7 +153,7 @@ mod tests {
                 _ => Smudged::Open(SecretBytes::new(blob.iter().rev().copied().collect())),
             }
         }
-        fn refused(&mut self, path: &[u8], _: &Error) {
+        fn refused(&mut self, path: &[u8], _: Error) {
             self.told.push(format!("refused {}", String::from_utf8_lossy(path)));
         }
         fn stays_sealed(&mut self, path: &[u8], _: &crate::keys::Error) {
