@@ -28,6 +28,14 @@ pub struct Cleaner<'a> {
     config: RefCell<Option<Config>>,
 }
 
+/// The version of a file that git has, opened.
+enum Old {
+    /// It is what stands in the work tree: the blob itself is the answer.
+    Same(Vec<u8>),
+    /// It is another.
+    Opened(Box<Opened>),
+}
+
 impl std::fmt::Debug for Cleaner<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Cleaner").field("repository", &self.repository).finish_non_exhaustive()
@@ -51,16 +59,34 @@ impl<'a> Cleaner<'a> {
         if is_sealed(content) {
             return self.pass(content, known.as_deref());
         }
+        let old = self.reopen(path, content, known.filter(|known| is_sealed(known)))?;
+        if let Some(Old::Same(known)) = old {
+            return Ok(known);
+        }
         let attributes = self.repository.attributes(path)?;
         if let Some(conversion) = attributes.conversion {
             return Err(Error::Conversion(conversion));
         }
-        let known = known.filter(|known| is_sealed(known));
         let format =
             if attributes.whole { Format::Binary } else { Format::of_path(&String::from_utf8_lossy(path)) };
-        match known {
-            Some(known) => self.seal_again(path, content, &known, format),
+        match old {
+            Some(Old::Same(known)) => Ok(known),
+            Some(Old::Opened(old)) => self.seal_again(content, &old, format),
             None => self.seal_new(path, content, format),
+        }
+    }
+
+    /// Opens the version that git has.
+    fn reopen(&self, path: &[u8], content: &[u8], known: Option<Vec<u8>>) -> Result<Option<Old>, Error> {
+        let Some(known) = known else { return Ok(None) };
+        match self.keyring.open(&known) {
+            Ok(old) if old.plaintext().expose() == content => Ok(Some(Old::Same(known))),
+            Ok(old) => Ok(Some(Old::Opened(Box::new(old)))),
+            Err(keys::Error::NoIdentity { .. }) if keyless::recall(self.repository, path, content)? => {
+                Ok(Some(Old::Same(known)))
+            }
+            Err(keys::Error::NoIdentity { .. }) => Err(Error::LockedEdit),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -80,24 +106,10 @@ impl<'a> Cleaner<'a> {
         Ok(content.to_vec())
     }
 
-    fn seal_again(
-        &self,
-        path: &[u8],
-        content: &[u8],
-        known: &[u8],
-        format: Format,
-    ) -> Result<Vec<u8>, Error> {
-        let old = match self.keyring.open(known) {
-            Ok(old) => old,
-            Err(keys::Error::NoIdentity { .. }) => {
-                let sealed_here = keyless::recall(self.repository, path, content)?;
-                return if sealed_here { Ok(known.to_vec()) } else { Err(Error::LockedEdit) };
-            }
-            Err(error) => return Err(error.into()),
-        };
+    fn seal_again(&self, content: &[u8], old: &Opened, format: Format) -> Result<Vec<u8>, Error> {
         // A file keeps its store, but the rule of a whole-file path is to have no inner structure.
-        let format = if format == Format::Binary { format } else { keep_store(&old, format) };
-        Ok(sops::seal(content, format, &Basis::Again(&old), self.stamp(&mut random))?)
+        let format = if format == Format::Binary { format } else { keep_store(old, format) };
+        Ok(sops::seal(content, format, &Basis::Again(old), self.stamp(&mut random))?)
     }
 
     fn seal_new(&self, path: &[u8], content: &[u8], format: Format) -> Result<Vec<u8>, Error> {

@@ -19,7 +19,7 @@ use crate::policy::Rule;
 
 use super::layout::{self, Spellings};
 use super::metadata::{LAYOUT, Metadata};
-use super::open::{Body, Opened, Sealed, View, aad, is_sealable};
+use super::open::{Body, Opened, View, aad, is_sealable};
 use super::{Error, select, whole};
 
 /// What a file is sealed on.
@@ -133,14 +133,11 @@ impl<'a> Sealing<'a> {
     fn run(&self, stamp: Stamp<'_>) -> Result<Vec<u8>, Error> {
         let patches = self.patches(stamp.entropy);
         let mut metadata = self.metadata(&stamp.now, stamp.entropy);
-        let mut sealed = self.assemble(&patches, &metadata);
-        let spellings = self.spellings(&sealed, &patches)?;
+        let sealed = self.assemble(&patches, &metadata);
+        let spellings = self.check(&sealed, &patches, &metadata)?;
         metadata.layout = layout::seal(&spellings, &metadata.mac, &self.cipher, stamp.entropy);
-        if metadata.layout.is_some() {
-            sealed = self.assemble(&patches, &metadata);
-        }
-        self.check_restorable(&sealed)?;
-        Ok(sealed.into_bytes())
+        let with_layout = metadata.layout.as_ref().map(|_| self.assemble(&patches, &metadata));
+        Ok(with_layout.unwrap_or(sealed).into_bytes())
     }
 
     /// The sealed text of every leaf to seal, in order.
@@ -235,42 +232,63 @@ impl<'a> Sealing<'a> {
         self.store.spell_metadata(&metadata.fields(false))
     }
 
-    /// The original spellings that plain opening would not give.
-    fn spellings(&self, sealed: &str, patches: &[Patch]) -> Result<Spellings, Error> {
-        let in_the_way = "the `sops` block cannot be added to it; a mapping `{…}` as a whole file must be written as lines";
+    /// The promise of this module: what is sealed opens to the very same bytes.
+    ///
+    /// Reads the sealed text as opening would, lays the plaintext over it, and returns the
+    /// original spellings that plain opening would not give.
+    fn check(&self, sealed: &str, patches: &[Patch], metadata: &Metadata) -> Result<Spellings, Error> {
+        let in_the_way =
+            "the `sops` block cannot be added; a file that is one mapping in `{…}` must be written as lines";
         let document = self.store.parse(sealed).map_err(|_| self.not_restorable(0, in_the_way))?;
-        let covered = select::select(&document, self.basis.rule().0);
-        let contents = self.contents_for(&document, &covered)?;
+        let written = document.metadata.as_ref().map(|block| Metadata::read(&block.fields));
+        if written.is_none_or(|written| written.as_ref().map(|read| &read.mac) != Ok(&metadata.mac)) {
+            return Err(self.not_restorable(0, in_the_way));
+        }
+        let contents = self.lay_over(&document, patches)?;
         let view = View { text: sealed, store: self.store, document: &document, contents: &contents };
         let (text, pieces) = view.spell(&Spellings::new());
         let plain = pieces.iter().map(|piece| &text[piece.open.clone()]);
         let originals = patches.iter().map(|patch| &self.text[patch.span.clone()]);
         let differ = plain.zip(originals).enumerate().filter(|(_, (plain, original))| plain != original);
-        Ok(differ.map(|(number, (_, original))| (number, Zeroizing::new(original.to_owned()))).collect())
+        let spellings: Spellings =
+            differ.map(|(number, (_, original))| (number, Zeroizing::new(original.to_owned()))).collect();
+        let restored = if spellings.is_empty() { text } else { view.spell(&spellings).0 };
+        if *restored == self.text {
+            return Ok(spellings);
+        }
+        let common = restored.bytes().zip(self.text.bytes()).take_while(|(one, other)| one == other).count();
+        Err(self.not_restorable(common.min(self.text.len()), "its quotes, escapes or line ends would change"))
     }
 
-    /// The plaintext contents, laid over the leaves of the sealed text.
-    fn contents_for(&self, sealed: &Document, covered: &[bool]) -> Result<Vec<Option<Content>>, Error> {
-        if sealed.leaves.len() != self.document.leaves.len() {
-            return Err(self.not_restorable(0, "sealed, the file would have other values"));
+    /// The plaintext contents over the leaves of the sealed text: every leaf must be where it was,
+    /// clear ones with the same content, sealed ones with the ciphertext that was put there.
+    fn lay_over(&self, sealed: &Document, patches: &[Patch]) -> Result<Vec<Option<Content>>, Error> {
+        let mut patches = patches.iter();
+        let covered = select::select(sealed, self.basis.rule().0);
+        let mut contents = Vec::with_capacity(sealed.leaves.len());
+        for ((leaf, plain), covered) in sealed.leaves.iter().zip(&self.document.leaves).zip(covered) {
+            let content = if is_sealable(plain, covered) {
+                let patch = patches.next().map(|patch| patch.sealed.as_str()).unwrap_or_default();
+                let fits = leaf
+                    .content
+                    .text()
+                    .is_some_and(|text| !text.is_empty() && patch.contains(text.trim_end()));
+                fits.then(|| Some(duplicate(&plain.content)))
+            } else {
+                (leaf.content == plain.content).then_some(None)
+            };
+            contents.push(content.ok_or_else(|| self.other_values(plain))?);
         }
-        let leaves = sealed.leaves.iter().zip(covered).zip(&self.document.leaves);
-        Ok(leaves
-            .map(|((leaf, covered), plain)| is_sealable(leaf, *covered).then(|| duplicate(&plain.content)))
-            .collect())
+        let all = sealed.leaves.len() == self.document.leaves.len() && patches.next().is_none();
+        if all {
+            Ok(contents)
+        } else {
+            Err(self.not_restorable(0, "encrypted, the file would have other values"))
+        }
     }
 
-    /// The promise of this module: what was sealed opens to the very same bytes.
-    fn check_restorable(&self, sealed: &str) -> Result<(), Error> {
-        let opened = Sealed::parse(sealed.as_bytes())
-            .and_then(|sealed| sealed.open(self.basis.key()))
-            .map_err(|error| self.not_restorable(0, &error.to_string()))?;
-        if opened.plaintext.expose() == self.text.as_bytes() {
-            return Ok(());
-        }
-        let pairs = opened.plaintext.expose().iter().zip(self.text.as_bytes());
-        let at = pairs.take_while(|(one, other)| one == other).count();
-        Err(self.not_restorable(at.min(self.text.len()), "its quotes, escapes or line ends would change"))
+    fn other_values(&self, leaf: &Leaf) -> Error {
+        self.not_restorable(leaf.span.start, "encrypted, the value here would be read otherwise")
     }
 
     fn not_restorable(&self, at: usize, reason: &str) -> Error {

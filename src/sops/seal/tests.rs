@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::sops::Sealed;
 
 fn stamp(entropy: Entropy<'_>) -> Stamp<'_> {
     Stamp { now: "2024-01-02T03:04:05Z".to_owned(), entropy }

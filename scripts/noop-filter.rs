@@ -1,0 +1,25 @@
+//! A long-running filter that changes nothing: what `scripts/bench-filter` measures hlx against.
+
+use std::io::{self, BufReader};
+
+use hlx::filter::Error;
+use hlx::filter::process::{Handler, serve};
+use hlx::filter::smudge::Smudged;
+
+struct Noop;
+
+impl Handler for Noop {
+    fn clean(&mut self, _: &[u8], content: &[u8]) -> Result<Vec<u8>, Error> {
+        Ok(content.to_vec())
+    }
+    fn smudge(&mut self, _: &[u8], _: &[u8]) -> Smudged {
+        Smudged::Clear
+    }
+    fn refused(&mut self, _: &[u8], _: Error) {}
+    fn stays_sealed(&mut self, _: &[u8], _: &hlx::keys::Error) {}
+    fn finished(&mut self) {}
+}
+
+fn main() -> io::Result<()> {
+    serve(&mut BufReader::with_capacity(1 << 16, io::stdin().lock()), &mut io::stdout().lock(), &mut Noop)
+}
