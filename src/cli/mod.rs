@@ -1,7 +1,11 @@
 //! The door: the only floor that knows flags, colours, prompts and exit codes.
 
+pub mod deploy;
+pub mod down;
 pub mod failure;
+mod server;
 pub mod ui;
+pub mod vault;
 
 use std::process::ExitCode;
 
@@ -22,7 +26,13 @@ struct Args {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    #[command(alias = "deploy")]
+    DecryptDeploy(deploy::DeployArgs),
+    Down(down::DownArgs),
+    #[command(hide = true)]
+    VaultInit(vault::VaultArgs),
+}
 
 /// Runs the program: reads the command line, does what it says, prints, and gives the exit code.
 pub fn main() -> ExitCode {
@@ -38,6 +48,10 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command, _ui: Ui) -> Result<(), Failure> {
-    match command {}
+fn run(command: Command, ui: Ui) -> Result<(), Failure> {
+    match command {
+        Command::DecryptDeploy(args) => deploy::run(&args, ui),
+        Command::Down(args) => down::run(&args, ui),
+        Command::VaultInit(args) => vault::run(&args),
+    }
 }

@@ -1,0 +1,27 @@
+//! `hlx down`: stop a service; its data stays.
+
+use clap::Args;
+
+use super::server::{Server, failure};
+use super::{Failure, Ui};
+use crate::deploy;
+
+/// Stop a service and remove its containers and the secrets kept in RAM for them. Volumes and the project directory stay.
+#[derive(Debug, Args)]
+pub struct DownArgs {
+    /// The service, which is the name of its branch.
+    service: String,
+}
+
+/// Takes a service down.
+pub fn run(args: &DownArgs, ui: Ui) -> Result<(), Failure> {
+    let server = Server::from_environment()?;
+    let service = args.service.parse().map_err(|error| failure(deploy::Error::Name(error)))?;
+    // Nothing is opened to take a stack down.
+    let keyring = super::server::keyring(&[])?;
+    let open = |sealed: &[u8]| keyring.open(sealed);
+    let report = super::server::report(ui);
+    deploy::down(&service, &server.world(&open, &report)).map_err(failure)?;
+    ui.result(format!("{service} is down; its volumes and project directory stay"));
+    Ok(())
+}
