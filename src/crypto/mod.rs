@@ -1,1 +1,78 @@
-//! To be written.
+//! The cryptography of a SOPS file: values, the MAC over them, and the envelopes of the data key.
+
+pub mod envelope;
+pub mod mac;
+pub mod value;
+
+use std::fmt;
+
+use crate::secret::Secret;
+
+/// Why something could not be sealed or opened. Never holds a secret.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The text does not have the form `ENC[AES256_GCM,data:…,iv:…,tag:…,type:…]`.
+    #[error("not a sealed value")]
+    Malformed,
+    /// The tag does not fit: other key, other place, or altered.
+    #[error("the sealed value is not authentic here")]
+    NotAuthentic,
+    /// The recipient is of no supported kind.
+    #[error("`{0}` is no recipient: expected `age1…`, `ssh-ed25519 …` or `ssh-rsa …`")]
+    BadRecipient(String),
+    /// The data key could not be wrapped for a recipient.
+    #[error("the data key cannot be wrapped for `{0}`")]
+    Wrap(String),
+    /// What the envelope held is not a data key of 32 bytes.
+    #[error("the envelope does not hold a data key of 32 bytes")]
+    BadDataKey,
+}
+
+/// The source of randomness for initialization vectors and data keys: fills the buffer.
+///
+/// The operating system's generator in the program ([`crate::sys::entropy`]); tests may bring their own.
+pub type Entropy<'a> = &'a mut dyn FnMut(&mut [u8]);
+
+/// The key of 32 random bytes that seals the values of a file.
+pub struct DataKey(Secret<[u8; 32]>);
+
+impl DataKey {
+    /// A fresh key.
+    pub fn random(entropy: Entropy<'_>) -> Self {
+        let mut key = Secret::new([0; 32]);
+        entropy(key.expose_mut());
+        Self(key)
+    }
+
+    /// The key with these bytes; fails unless they are 32.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
+        let mut key = Secret::new([0; 32]);
+        if bytes.len() != key.expose().len() {
+            return Err(Error::BadDataKey);
+        }
+        key.expose_mut().copy_from_slice(bytes);
+        Ok(Self(key))
+    }
+
+    /// The key's bytes, to wrap them.
+    pub fn expose(&self) -> &[u8; 32] {
+        self.0.expose()
+    }
+
+    /// The same key once more.
+    pub fn duplicate(&self) -> Self {
+        Self(Secret::new(*self.expose()))
+    }
+}
+
+impl PartialEq for DataKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.expose() == other.expose()
+    }
+}
+
+impl fmt::Debug for DataKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DataKey([secret])")
+    }
+}

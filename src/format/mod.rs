@@ -1,1 +1,378 @@
-//! To be written.
+//! The stores of SOPS: how each file format is read into leaves, and how a leaf is spelled.
+//!
+//! A [`Document`] is a view on a text: where each value and comment stands, what it means, and
+//! which part is the `sops` block. Nothing is ever re-emitted: to seal or to open a document is
+//! to replace the spans of some leaves, and all other bytes stay as they are.
+
+pub mod binary;
+pub mod dotenv;
+pub mod scalar;
+pub mod yaml;
+
+use std::ops::Range;
+
+use zeroize::Zeroizing;
+
+pub use scalar::Scalar;
+
+/// Why a text could not be read. Says where, never what stands there.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}, column {column}: {reason}")]
+pub struct Error {
+    /// Counted from 1.
+    pub line: usize,
+    /// In characters, counted from 1.
+    pub column: usize,
+    /// What is wrong there.
+    pub reason: String,
+}
+
+impl Error {
+    /// An error at a byte offset of a text.
+    pub fn at(text: &str, offset: usize, reason: impl Into<String>) -> Self {
+        let before = text.get(..offset).unwrap_or(text);
+        let line_start = before.rfind('\n').map_or(0, |end| end + 1);
+        Self {
+            line: before.matches('\n').count() + 1,
+            column: before[line_start..].chars().count() + 1,
+            reason: reason.into(),
+        }
+    }
+}
+
+/// A store of SOPS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// `KEY=value` lines.
+    Dotenv,
+    /// YAML, as go-yaml v3 reads it.
+    Yaml,
+    /// Any file, sealed as one value in a JSON object.
+    Binary,
+}
+
+impl Format {
+    /// The store that a path asks for: dotenv for `.env`, `*.env` and `.env.*`, but not for their
+    /// examples; YAML for `.yml` and `.yaml`; binary for all others.
+    pub fn of_path(path: &str) -> Self {
+        let name = path.rsplit('/').next().unwrap_or(path);
+        let example = ["example", "sample", "template", "dist"];
+        let is_env = name.ends_with(".env") || name.starts_with(".env.");
+        if is_env && !example.iter().any(|word| name.rsplit('.').next() == Some(word)) {
+            Self::Dotenv
+        } else if name.ends_with(".yml") || name.ends_with(".yaml") {
+            Self::Yaml
+        } else {
+            Self::Binary
+        }
+    }
+
+    /// The store's name, for messages and options.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Dotenv => "dotenv",
+            Self::Yaml => "yaml",
+            Self::Binary => "binary",
+        }
+    }
+}
+
+/// A store whose values are sealed one by one, in place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Store {
+    /// `KEY=value` lines.
+    Dotenv,
+    /// YAML, as go-yaml v3 reads it.
+    Yaml,
+}
+
+impl Store {
+    /// Reads a plaintext or sealed text. A sealed text has [`Document::metadata`].
+    pub fn parse(self, text: &str) -> Result<Document, Error> {
+        match self {
+            Self::Dotenv => dotenv::parse(text),
+            Self::Yaml => yaml::parse(text),
+        }
+    }
+
+    /// The text that takes a leaf's place when it is sealed.
+    pub fn spell_sealed(self, leaf: &Leaf, sealed: &str) -> String {
+        match self {
+            Self::Dotenv => dotenv::spell_sealed(leaf, sealed),
+            Self::Yaml => yaml::spell::sealed(leaf, sealed),
+        }
+    }
+
+    /// The text that takes a sealed leaf's place when it is opened.
+    pub fn spell_open(self, text: &str, leaf: &Leaf, content: &Content) -> Zeroizing<String> {
+        match self {
+            Self::Dotenv => dotenv::spell_open(content),
+            Self::Yaml => yaml::spell::open(text, leaf, content),
+        }
+    }
+
+    /// The metadata as this store writes a whole `sops` block, ending with a line feed.
+    pub fn spell_metadata(self, fields: &[Field]) -> String {
+        match self {
+            Self::Dotenv => dotenv::spell_metadata(fields),
+            Self::Yaml => yaml::spell::metadata(fields),
+        }
+    }
+
+    /// A new value for a metadata field, in place of its old spelling.
+    pub fn spell_field(self, old: &str, value: &str) -> String {
+        match self {
+            Self::Dotenv => dotenv::escape(value),
+            Self::Yaml if old.starts_with("ENC[") => value.to_owned(),
+            Self::Yaml => yaml::spell::double(value),
+        }
+    }
+}
+
+/// A text, read.
+#[derive(Debug)]
+pub struct Document {
+    /// The names on the way to the leaves.
+    pub paths: Paths,
+    /// Values and comments in document order.
+    pub leaves: Vec<Leaf>,
+    /// The `sops` block of a sealed text.
+    pub metadata: Option<Block>,
+    /// Where a `sops` block belongs when the text gets one.
+    pub tail: usize,
+}
+
+/// A value or a comment of a document.
+#[derive(Debug)]
+pub struct Leaf {
+    /// The keys above it: for a comment those of its container.
+    pub path: PathId,
+    /// What it says.
+    pub content: Content,
+    /// The bytes to replace when it is sealed or opened.
+    pub span: Range<usize>,
+    /// How those bytes are written.
+    pub style: Style,
+    /// Set on the copies of a leaf that a YAML alias makes: they count, but have no text of their own.
+    pub alias: Option<Range<usize>>,
+}
+
+/// What a leaf says.
+#[derive(Debug, PartialEq)]
+pub enum Content {
+    /// A value.
+    Value(Scalar),
+    /// The text of a comment after its `#`.
+    Comment(Zeroizing<String>),
+}
+
+impl Content {
+    /// True for what SOPS never seals: null, the empty string, the empty comment.
+    pub fn is_empty(&self) -> bool {
+        match self {
+            Self::Value(Scalar::Null) => true,
+            Self::Value(Scalar::Str(text)) => text.is_empty(),
+            Self::Value(_) => false,
+            Self::Comment(text) => text.is_empty(),
+        }
+    }
+
+    /// The text of a string or comment, where a sealed value could stand.
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Self::Value(Scalar::Str(text)) => std::str::from_utf8(text).ok(),
+            Self::Comment(text) => Some(text),
+            Self::Value(_) => None,
+        }
+    }
+}
+
+/// How a leaf is written, as far as its replacement depends on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    /// The value of a dotenv line.
+    Line,
+    /// A dotenv line that SOPS could not read: neither entry, comment nor blank.
+    Odd,
+    /// A comment, `#` included in the span.
+    Hash,
+    /// A SOPS comment that stands as an item of a YAML list, `- ENC[…]`, dash included in the span.
+    ListComment,
+    /// A YAML plain scalar.
+    Plain(Context),
+    /// A YAML scalar in single quotes.
+    Single(Context),
+    /// A YAML scalar in double quotes.
+    Double(Context),
+    /// The content lines of a YAML block scalar.
+    Block(BlockStyle),
+}
+
+/// Whether a YAML scalar stands in block or in flow context.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Context {
+    /// On lines of its own nesting.
+    Block,
+    /// Inside `[…]` or `{…}`.
+    Flow,
+}
+
+/// The parts of a block scalar's header, and where its content stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BlockStyle {
+    /// `>` rather than `|`.
+    pub folded: bool,
+    /// The columns before each content line.
+    pub indent: usize,
+    /// The header line ends with CR LF.
+    pub crlf: bool,
+    /// The last content line has no line break: the text ends there.
+    pub unterminated: bool,
+}
+
+/// The names above a leaf, by number: see [`Paths`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PathId(u32);
+
+/// All paths of a document, as a tree of names. List positions add nothing to a path.
+#[derive(Debug)]
+pub struct Paths {
+    nodes: Vec<(PathId, Zeroizing<String>)>,
+}
+
+impl Default for Paths {
+    fn default() -> Self {
+        Self { nodes: vec![(Self::ROOT, Zeroizing::default())] }
+    }
+}
+
+impl Paths {
+    /// The top of the document: no names.
+    pub const ROOT: PathId = PathId(0);
+
+    /// The path one name below another.
+    pub fn child(&mut self, parent: PathId, key: &str) -> PathId {
+        self.nodes.push((parent, Zeroizing::new(key.to_owned())));
+        PathId(u32::try_from(self.nodes.len() - 1).expect("a document has fewer than 2^32 keys"))
+    }
+
+    /// The path's last name and the path above it; `None` at the top.
+    pub fn split(&self, path: PathId) -> Option<(PathId, &str)> {
+        (path != Self::ROOT).then(|| {
+            let (parent, key) = &self.nodes[path.0 as usize];
+            (*parent, key.as_str())
+        })
+    }
+
+    /// The names from the top down.
+    pub fn names(&self, path: PathId) -> Vec<&str> {
+        let mut names: Vec<_> = std::iter::successors(self.split(path), |(parent, _)| self.split(*parent))
+            .map(|(_, name)| name)
+            .collect();
+        names.reverse();
+        names
+    }
+
+    /// The additional data of a value at this path: every name and a colon; `:` at the top.
+    /// (getsops/sops v3.13.2, `sops.go:368`.)
+    pub fn aad(&self, path: PathId) -> String {
+        let mut aad = self.names(path).join(":");
+        aad.push(':');
+        aad
+    }
+
+    /// The path as a person writes it, for messages.
+    pub fn display(&self, path: PathId) -> String {
+        self.names(path).join(".")
+    }
+
+    /// Every path, parents before children.
+    pub fn all(&self) -> impl Iterator<Item = PathId> + use<> {
+        (0..self.nodes.len()).map(|index| PathId(u32::try_from(index).expect("made by `child`")))
+    }
+
+    /// A position for tables with one entry per path.
+    pub fn index(path: PathId) -> usize {
+        path.0 as usize
+    }
+}
+
+/// The `sops` block of a sealed text.
+#[derive(Debug)]
+pub struct Block {
+    /// What to cut to leave the data alone, in order.
+    pub cut: Vec<Range<usize>>,
+    /// Its values, in document order.
+    pub fields: Vec<Field>,
+}
+
+/// One value of the `sops` block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Field {
+    /// Where it stands in the block.
+    pub path: Vec<Step>,
+    /// Its text.
+    pub value: String,
+    /// Where its spelling stands in the text; empty for fields that are still to be written.
+    pub span: Range<usize>,
+}
+
+/// One step on the way to a metadata field.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Step {
+    /// A name in a mapping.
+    Key(String),
+    /// A position in a list.
+    Index(usize),
+}
+
+impl Field {
+    /// A field directly under `sops`.
+    pub fn top(name: &str, value: impl Into<String>) -> Self {
+        Self { path: vec![Step::Key(name.to_owned())], value: value.into(), span: 0..0 }
+    }
+
+    /// The field's name, if it stands directly under `sops`.
+    pub fn top_name(&self) -> Option<&str> {
+        match &self.path[..] {
+            [Step::Key(name)] => Some(name),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_store_follows_the_name() {
+        for (path, format) in [
+            (".env", Format::Dotenv),
+            ("a/prod.env", Format::Dotenv),
+            (".env.local", Format::Dotenv),
+            (".env.example", Format::Binary),
+            ("compose.yml", Format::Yaml),
+            ("x/values.yaml", Format::Yaml),
+            ("cert.pem", Format::Binary),
+        ] {
+            assert_eq!(Format::of_path(path), format, "{path}");
+        }
+    }
+
+    #[test]
+    fn paths_know_their_names_and_additional_data() {
+        let mut paths = Paths::default();
+        let db = paths.child(Paths::ROOT, "db");
+        let password = paths.child(db, "password");
+        assert_eq!(paths.aad(password), "db:password:");
+        assert_eq!(paths.aad(Paths::ROOT), ":");
+        assert_eq!(paths.display(password), "db.password");
+    }
+
+    #[test]
+    fn an_error_tells_line_and_column() {
+        let error = Error::at("a\nbé c", 6, "odd");
+        assert_eq!(error.to_string(), "line 2, column 4: odd");
+    }
+}

@@ -1,1 +1,58 @@
-//! To be written.
+//! git: reading objects through gix, and everything else through the `git` program itself.
+
+pub mod branch;
+pub mod command;
+pub mod pktline;
+pub mod repository;
+
+pub use command::Git;
+pub use repository::Repository;
+
+use std::path::PathBuf;
+
+/// Why git could not be asked, or what it answered.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no repository here.
+    #[error("{0} is not in a git repository")]
+    NoRepository(PathBuf),
+    /// The repository has no work tree.
+    #[error("this repository has no work tree")]
+    Bare,
+    /// The `git` program cannot be started.
+    #[error("git cannot be started: {0}")]
+    NoGit(std::io::Error),
+    /// A git command failed; its own words.
+    #[error("`git {command}` failed: {message}")]
+    Failed {
+        /// The subcommand.
+        command: String,
+        /// What git wrote to stderr.
+        message: String,
+    },
+    /// An object, index or ref could not be read.
+    #[error("cannot read {what} of the repository: {reason}")]
+    Unreadable {
+        /// What was to be read.
+        what: &'static str,
+        /// Why it could not.
+        reason: String,
+    },
+    /// A branch that must exist does not.
+    #[error("there is no branch `{0}`")]
+    NoBranch(String),
+    /// The branch was moved by someone else meanwhile, or exists already.
+    #[error("the branch `{0}` changed meanwhile")]
+    Moved(String),
+    /// Files that a branch's checkout holds have changes that are not committed.
+    #[error("`{path}` has changes that are not committed, in the work tree at {tree}")]
+    Dirty {
+        /// The file.
+        path: String,
+        /// The work tree.
+        tree: PathBuf,
+    },
+    /// What git answered has an unexpected form.
+    #[error("git answered `{0}` in an unexpected form")]
+    Unexpected(&'static str),
+}

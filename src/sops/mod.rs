@@ -1,25 +1,83 @@
-//! Sealed files (placeholder interface).
-use crate::secret::SecretBytes;
+//! Sealed files as a whole: the only place where formats and cryptography meet.
+//!
+//! [`Sealed::parse`] reads a sealed file, [`Sealed::open`] checks and opens it, [`seal`] makes
+//! one. Opening yields no byte before the MAC was checked: only [`Sealed::open`] can make an
+//! [`Opened`].
 
-/// True if the bytes are a sealed (SOPS) file, in any store.
-pub fn is_sealed(_bytes: &[u8]) -> bool {
-    false
-}
+mod layout;
+pub mod metadata;
+mod open;
+mod seal;
+mod select;
+mod whole;
 
-/// A sealed file, opened: only made after its MAC was checked.
-#[derive(Debug)]
-pub struct Opened {
-    plaintext: SecretBytes,
-    secrets: Vec<SecretBytes>,
-}
+pub use metadata::Metadata;
+pub use open::{Opened, Sealed, is_sealed};
+pub use seal::{Basis, Stamp, seal};
 
-impl Opened {
-    /// The whole plaintext file.
-    pub fn plaintext(&self) -> &SecretBytes {
-        &self.plaintext
-    }
-    /// Each value (and comment) that was encrypted, for masking.
-    pub fn secrets(&self) -> impl Iterator<Item = &[u8]> {
-        self.secrets.iter().map(|s| s.expose().as_slice())
-    }
+use crate::format;
+
+/// Why a file could not be sealed or opened. Names places, never values.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The text cannot be read in its format.
+    #[error(transparent)]
+    Format(#[from] format::Error),
+    /// The file is no text in UTF-8, so that only whole-file mode can seal it.
+    #[error("it is not text in UTF-8")]
+    NotText,
+    /// The file is not sealed.
+    #[error("it is not a sealed file")]
+    NotSealed,
+    /// It is sealed in a store that is not supported.
+    #[error("it is sealed as {0}, which is not supported")]
+    UnsupportedStore(&'static str),
+    /// The `sops` block is not what it should be.
+    #[error("the `sops` block is broken: {0}")]
+    Metadata(String),
+    /// The file's own rule cannot be used.
+    #[error(transparent)]
+    Rule(#[from] crate::policy::Error),
+    /// A value that should be sealed is clear.
+    #[error("`{0}` should be sealed, but is not")]
+    Clear(String),
+    /// A value does not authenticate at its place.
+    #[error("`{0}` was altered, or is sealed under another key")]
+    Tampered(String),
+    /// A value authenticates, but does not fit its type.
+    #[error("`{0}` does not hold what its type says")]
+    BadType(String),
+    /// The MAC over all values does not fit.
+    #[error("the MAC does not fit the values: something was added, removed, changed or moved")]
+    Mac,
+    /// What was opened cannot be written so that it reads back as the same values.
+    #[error("the opened values cannot be written in the file's format")]
+    Unspellable,
+    /// A plaintext uses a name that SOPS keeps for itself.
+    #[error("it uses a key that SOPS reserves for its metadata: `sops`, or `sops_…` in dotenv")]
+    Reserved,
+    /// A rule of the user's that selects nothing: everything would stay clear.
+    #[error("the rule `{field}: {text}` matches no key, so that nothing would be encrypted")]
+    NothingSelected {
+        /// The rule's field.
+        field: &'static str,
+        /// The rule's text.
+        text: String,
+    },
+    /// A value under an encrypted key is reached through an alias, where sops could not open it.
+    #[error("line {line}: the alias puts `{path}` under a rule that encrypts it, which SOPS cannot express")]
+    SealedAlias {
+        /// Where the alias stands, counted from 1.
+        line: usize,
+        /// The path of the value.
+        path: String,
+    },
+    /// Sealing and opening again would not give the same bytes.
+    #[error("line {line}: this spelling cannot be sealed so that it comes back byte for byte: {reason}")]
+    NotRestorable {
+        /// Counted from 1.
+        line: usize,
+        /// What is in the way.
+        reason: String,
+    },
 }

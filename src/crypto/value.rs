@@ -1,0 +1,205 @@
+//! One sealed value: `ENC[AES256_GCM,data:…,iv:…,tag:…,type:…]`.
+//!
+//! AES-256-GCM with a nonce of 32 bytes, the tag stored apart from the data, everything in
+//! base64 with padding. The additional data is the path of the value in its document, so
+//! that a sealed value authenticates nowhere else. (getsops/sops v3.13.2, `aes/cipher.go`.)
+
+use std::fmt;
+
+use aes_gcm::aead::array::Array;
+use aes_gcm::aead::consts::{U12, U16, U32};
+use aes_gcm::aead::{AeadInOut, KeyInit};
+use aes_gcm::aes::Aes256;
+use aes_gcm::{AesGcm, Nonce};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::{DataKey, Entropy, Error};
+use crate::secret::SecretBytes;
+
+const PREFIX: &str = "ENC[AES256_GCM,data:";
+
+/// The type tag of a sealed value. It says how the plaintext is read; it is not authenticated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Text, or any bytes.
+    Str,
+    /// A decimal integer of 64 bits.
+    Int,
+    /// A decimal floating point number.
+    Float,
+    /// `True` or `False`.
+    Bool,
+    /// A time as RFC 3339 writes it.
+    Time,
+    /// The text of a comment, without its `#`.
+    Comment,
+}
+
+impl Kind {
+    const ALL: [(Self, &'static str); 6] = [
+        (Self::Str, "str"),
+        (Self::Int, "int"),
+        (Self::Float, "float"),
+        (Self::Bool, "bool"),
+        (Self::Time, "time"),
+        (Self::Comment, "comment"),
+    ];
+
+    fn tag(self) -> &'static str {
+        Self::ALL.iter().find(|(kind, _)| *kind == self).expect("every kind is listed").1
+    }
+
+    fn from_tag(tag: &str) -> Option<Self> {
+        Self::ALL.iter().find(|(_, name)| *name == tag).map(|(kind, _)| *kind)
+    }
+}
+
+/// A data key made ready to seal and open values; its key schedule is wiped when dropped.
+pub struct Cipher {
+    wide: AesGcm<Aes256, U32>,
+    key: DataKey,
+}
+
+impl fmt::Debug for Cipher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Cipher([secret])")
+    }
+}
+
+impl Cipher {
+    /// Expands the key.
+    pub fn new(key: &DataKey) -> Self {
+        Self { wide: AesGcm::new(&Array(*key.expose())), key: key.duplicate() }
+    }
+
+    /// Seals a plaintext for the place that `aad` names, under a fresh random IV.
+    pub fn seal(&self, plaintext: &[u8], kind: Kind, aad: &[u8], entropy: Entropy<'_>) -> String {
+        let mut iv = [0; 32];
+        entropy(&mut iv);
+        let mut data = plaintext.to_vec();
+        let tag = self
+            .wide
+            .encrypt_inout_detached(&Nonce::<U32>::from(iv), aad, data.as_mut_slice().into())
+            .expect("a document is far below AES-GCM's limit of 64 GiB");
+        format!(
+            "{PREFIX}{},iv:{},tag:{},type:{}]",
+            STANDARD.encode(&data),
+            STANDARD.encode(iv),
+            STANDARD.encode(tag),
+            kind.tag()
+        )
+    }
+
+    /// Opens a sealed value at the place that `aad` names.
+    ///
+    /// Fails if the text is no sealed value, or does not authenticate with this key at this place.
+    pub fn open(&self, sealed: &Sealed, aad: &[u8]) -> Result<SecretBytes, Error> {
+        let mut data = SecretBytes::new(sealed.data.clone());
+        let tag = Array::<u8, U16>(sealed.tag);
+        let buffer = data.expose_mut().as_mut_slice().into();
+        let opened = match &sealed.iv[..] {
+            iv if iv.len() == 32 => {
+                let nonce = Nonce::<U32>::try_from(iv).expect("the length was matched");
+                self.wide.decrypt_inout_detached(&nonce, aad, buffer, &tag)
+            }
+            iv if iv.len() == 12 => {
+                let narrow: AesGcm<Aes256, U12> = AesGcm::new(&Array(*self.key.expose()));
+                let nonce = Nonce::<U12>::try_from(iv).expect("the length was matched");
+                narrow.decrypt_inout_detached(&nonce, aad, buffer, &tag)
+            }
+            _ => return Err(Error::Malformed),
+        };
+        opened.map(|()| data).map_err(|_| Error::NotAuthentic)
+    }
+}
+
+/// The parts of a sealed value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sealed {
+    data: Vec<u8>,
+    iv: Vec<u8>,
+    tag: [u8; 16],
+    /// How the plaintext is to be read.
+    pub kind: Kind,
+}
+
+impl Sealed {
+    /// True if the text has the outer form of a sealed value; [`Sealed::parse`] may still refuse it.
+    pub fn looks_like(text: &str) -> bool {
+        text.starts_with(PREFIX)
+    }
+
+    /// Reads the text of a sealed value as sops does: anchored at the start only, so that what
+    /// follows the closing bracket (the line feed of a block scalar) is ignored; every part must
+    /// be there and must not be empty, and none may span lines.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        let body = text.strip_prefix(PREFIX).ok_or(Error::Malformed)?;
+        let line = body.split('\n').next().unwrap_or(body);
+        let end = line.rfind(']').ok_or(Error::Malformed)?;
+        let (rest, kind) = line[..end].rsplit_once(",type:").ok_or(Error::Malformed)?;
+        let (rest, tag) = rest.rsplit_once(",tag:").ok_or(Error::Malformed)?;
+        let (data, iv) = rest.rsplit_once(",iv:").ok_or(Error::Malformed)?;
+        let data = decode(data)?;
+        Ok(Self {
+            data,
+            iv: decode(iv)?,
+            tag: decode(tag)?.try_into().map_err(|_| Error::Malformed)?,
+            kind: Kind::from_tag(kind).ok_or(Error::Malformed)?,
+        })
+    }
+}
+
+fn decode(text: &str) -> Result<Vec<u8>, Error> {
+    if text.is_empty() {
+        return Err(Error::Malformed);
+    }
+    STANDARD.decode(text).map_err(|_| Error::Malformed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cipher() -> Cipher {
+        Cipher::new(&DataKey::from_bytes(&[7; 32]).unwrap())
+    }
+
+    fn seal(plaintext: &[u8], aad: &[u8]) -> String {
+        let mut next = 0u8;
+        cipher().seal(plaintext, Kind::Str, aad, &mut |buffer| {
+            buffer.fill_with(|| {
+                next = next.wrapping_add(1);
+                next
+            });
+        })
+    }
+
+    #[test]
+    fn what_is_sealed_opens_at_its_place_only() {
+        let sealed = Sealed::parse(&seal(b"hunter2", b"db:password:")).unwrap();
+        assert_eq!(cipher().open(&sealed, b"db:password:").unwrap().expose(), b"hunter2");
+        assert_eq!(cipher().open(&sealed, b"db:user:").unwrap_err(), Error::NotAuthentic);
+    }
+
+    #[test]
+    fn text_after_the_bracket_is_ignored_and_before_it_refused() {
+        let text = seal(b"x", b"a:");
+        assert!(Sealed::parse(&format!("{text}\n")).is_ok());
+        assert!(Sealed::parse(&format!("{text} trailing")).is_ok());
+        assert_eq!(Sealed::parse(&format!(" {text}")), Err(Error::Malformed));
+    }
+
+    #[test]
+    fn odd_forms_are_refused() {
+        for text in [
+            "",
+            "ENC[AES256_GCM,data:,iv:AA==,tag:AA==,type:str]",
+            "ENC[AES256_GCM,data:AA==,iv:AA==,tag:AA==,type:str]",
+            "ENC[AES256_GCM,data:AA,iv:AAAAAAAAAAAAAAAA,tag:AAAAAAAAAAAAAAAAAAAAAA==,type:str]",
+            "ENC[AES256_GCM,data:AA==,iv:AAAAAAAAAAAAAAAA,tag:AAAAAAAAAAAAAAAAAAAAAA==,type:bytes]",
+        ] {
+            assert_eq!(Sealed::parse(text), Err(Error::Malformed), "{text}");
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! A value as SOPS understands it: typed, with the bytes that are sealed and counted by the MAC.
+
+use std::borrow::Cow;
+
+use zeroize::{Zeroize, Zeroizing};
+
+/// A typed value.
+#[derive(Debug)]
+pub enum Scalar {
+    /// Text, or any bytes.
+    Str(Zeroizing<Vec<u8>>),
+    /// A whole number.
+    Int(i64),
+    /// A number.
+    Float(f64),
+    /// A truth value.
+    Bool(bool),
+    /// A time, as RFC 3339 with nanoseconds where there are any.
+    Time(Zeroizing<String>),
+    /// Nothing.
+    Null,
+}
+
+impl Scalar {
+    /// Text.
+    pub fn str(text: &str) -> Self {
+        Self::Str(Zeroizing::new(text.as_bytes().to_vec()))
+    }
+
+    /// The same value once more.
+    pub fn duplicate(&self) -> Self {
+        match self {
+            Self::Str(text) => Self::Str(text.clone()),
+            Self::Int(number) => Self::Int(*number),
+            Self::Float(number) => Self::Float(*number),
+            Self::Bool(truth) => Self::Bool(*truth),
+            Self::Time(text) => Self::Time(text.clone()),
+            Self::Null => Self::Null,
+        }
+    }
+
+    /// The plaintext bytes as Go's strconv writes them: floats without exponent, `True`, `False`.
+    pub fn bytes(&self) -> Cow<'_, [u8]> {
+        match self {
+            Self::Str(text) => Cow::Borrowed(text.as_slice()),
+            Self::Int(number) => Cow::Owned(number.to_string().into_bytes()),
+            Self::Float(number) => Cow::Owned(float(*number).into_bytes()),
+            Self::Bool(true) => Cow::Borrowed(b"True"),
+            Self::Bool(false) => Cow::Borrowed(b"False"),
+            Self::Time(text) => Cow::Borrowed(text.as_bytes()),
+            Self::Null => Cow::Borrowed(b""),
+        }
+    }
+}
+
+impl PartialEq for Scalar {
+    /// Same type and same plaintext bytes, so that `NaN` equals itself.
+    fn eq(&self, other: &Self) -> bool {
+        std::mem::discriminant(self) == std::mem::discriminant(other) && self.bytes() == other.bytes()
+    }
+}
+
+impl Drop for Scalar {
+    fn drop(&mut self) {
+        match self {
+            Self::Int(number) => number.zeroize(),
+            Self::Float(number) => number.zeroize(),
+            Self::Bool(truth) => truth.zeroize(),
+            Self::Str(_) | Self::Time(_) | Self::Null => {}
+        }
+    }
+}
+
+/// The shortest digits that read back as the same number, without exponent, as Go's
+/// `strconv.FormatFloat(f, 'f', -1, 64)` writes them.
+pub fn float(number: f64) -> String {
+    if number.is_nan() {
+        "NaN".to_owned()
+    } else if number.is_infinite() {
+        if number > 0.0 { "+Inf" } else { "-Inf" }.to_owned()
+    } else {
+        number.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bytes_are_those_of_go() {
+        for (scalar, bytes) in [
+            (Scalar::str("x"), "x"),
+            (Scalar::Int(-5), "-5"),
+            (Scalar::Float(1e21), "1000000000000000000000"),
+            (Scalar::Float(2.50), "2.5"),
+            (Scalar::Float(1.0), "1"),
+            (Scalar::Float(-0.0), "-0"),
+            (Scalar::Float(f64::INFINITY), "+Inf"),
+            (Scalar::Float(f64::NAN), "NaN"),
+            (Scalar::Float(1e-7), "0.0000001"),
+            (Scalar::Bool(true), "True"),
+        ] {
+            assert_eq!(*scalar.bytes(), *bytes.as_bytes());
+        }
+    }
+}

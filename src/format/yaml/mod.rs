@@ -1,0 +1,432 @@
+//! YAML as SOPS reads it: go-yaml v3's meaning, with the span of every scalar and comment.
+//!
+//! The parser gives events with byte ranges; this walk turns them into leaves. Two things
+//! that sops does are easily forgotten: an alias is expanded wherever it is used, and each
+//! copy counts in the MAC; and keys must be strings, even in parts that stay clear.
+
+mod comments;
+pub mod resolve;
+mod span;
+pub mod spell;
+
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
+
+use granit_parser::{Event, Parser, ScalarStyle, Span, StrInput, StructureStyle, Tag, options};
+use zeroize::Zeroizing;
+
+use super::{Block, Content, Context, Document, Error, Field, Leaf, PathId, Paths, Scalar, Step, Style};
+use comments::Comments;
+
+/// How deep collections may nest; deeper input is refused, so that it cannot exhaust the stack.
+const MAX_DEPTH: usize = 200;
+/// How many leaves all aliases together may add.
+const MAX_ALIAS_LEAVES: usize = 1_000_000;
+
+/// Reads a YAML text: one or more documents, each a mapping with string keys.
+///
+/// Fails at whatever sops would refuse, and at aliases that multiply without bound.
+pub fn parse(text: &str) -> Result<Document, Error> {
+    let options = options! {
+        emit_anchor_events: true,
+        block_scalar_eof_without_line_feed: true,
+        max_buffered_comment_events: usize::MAX,
+    };
+    let mut walk = Walk {
+        text,
+        events: Parser::new_from_str_with_options(text, options),
+        peeked: None,
+        document: Document { paths: Paths::default(), leaves: Vec::new(), metadata: None, tail: text.len() },
+        comments: Comments::new(text),
+        anchors: HashMap::new(),
+        alias_leaves: 0,
+        ordinal: 0,
+    };
+    walk.stream()?;
+    let mut document = walk.document;
+    document.leaves.extend(walk.comments.finish());
+    document.leaves.sort_by_key(|leaf| leaf.alias.as_ref().unwrap_or(&leaf.span).start);
+    Ok(document)
+}
+
+struct Walk<'a> {
+    text: &'a str,
+    events: Parser<'a, StrInput<'a>>,
+    peeked: Option<(Event<'a>, Span)>,
+    document: Document,
+    comments: Comments<'a>,
+    anchors: HashMap<usize, Anchor>,
+    alias_leaves: usize,
+    /// The number of the document in the stream.
+    ordinal: usize,
+}
+
+/// What an anchor names: the leaves below a path.
+struct Anchor {
+    path: PathId,
+    leaves: Range<usize>,
+}
+
+/// Where a node stands.
+#[derive(Clone, Copy)]
+struct Place {
+    path: PathId,
+    context: Context,
+    depth: usize,
+}
+
+/// The parts of a scalar event.
+struct ScalarNode<'a> {
+    value: std::borrow::Cow<'a, str>,
+    style: ScalarStyle,
+    tag: Option<std::borrow::Cow<'a, Tag>>,
+    range: Range<usize>,
+    tag_range: Option<Range<usize>>,
+}
+
+impl<'a> Walk<'a> {
+    /// The next event that is no comment; comments are put aside on the way.
+    fn next(&mut self) -> Result<(Event<'a>, Span), Error> {
+        if let Some(peeked) = self.peeked.take() {
+            return Ok(peeked);
+        }
+        loop {
+            let (event, span) = match self.events.next() {
+                Some(Ok(item)) => item,
+                Some(Err(error)) => return Err(self.syntax(&error)),
+                None => return Ok((Event::StreamEnd, Span::default())),
+            };
+            match event {
+                Event::Comment(text, placement) => self.comments.seen(&text, placement, start(&span)),
+                event => return Ok((event, span)),
+            }
+        }
+    }
+
+    /// The anchor event that follows an anchored node directly.
+    fn skip_anchor(&mut self) -> Result<Option<Range<usize>>, Error> {
+        match self.next()? {
+            (Event::Anchor(..), span) => Ok(span.byte_range()),
+            other => {
+                self.peeked = Some(other);
+                Ok(None)
+            }
+        }
+    }
+
+    fn syntax(&self, error: &granit_parser::ScanError) -> Error {
+        let offset = error.marker().byte_offset().unwrap_or(self.text.len());
+        // The parser's own words name tokens, never values.
+        Error::at(self.text, offset.min(self.text.len()), format!("not valid YAML: {}", error.info()))
+    }
+
+    fn refuse<T>(&self, offset: usize, reason: impl Into<String>) -> Result<T, Error> {
+        Err(Error::at(self.text, offset, reason))
+    }
+
+    fn stream(&mut self) -> Result<(), Error> {
+        loop {
+            let (event, span) = self.next()?;
+            match event {
+                Event::StreamStart => {}
+                Event::DocumentStart(_, version) => {
+                    if version.is_some_and(|version| (version.major, version.minor) != (1, 1)) {
+                        return self.refuse(start(&span), "sops reads only `%YAML 1.1`");
+                    }
+                    self.root()?;
+                    self.ordinal += 1;
+                }
+                Event::StreamEnd if self.ordinal == 0 => {
+                    return self.refuse(0, "there is no mapping in this file");
+                }
+                Event::StreamEnd => return Ok(()),
+                _ => return self.refuse(start(&span), "unexpected content between documents"),
+            }
+        }
+    }
+
+    fn root(&mut self) -> Result<(), Error> {
+        let (event, span) = self.next()?;
+        let place = Place { path: Paths::ROOT, context: Context::Block, depth: 0 };
+        match event {
+            Event::MappingStart(StructureStyle::Block, anchor, _) => self.mapping(&span, anchor, place)?,
+            Event::MappingStart(StructureStyle::Flow, anchor, _) => {
+                self.mapping(&span, anchor, Place { context: Context::Flow, ..place })?;
+            }
+            _ => return self.refuse(start(&span), "the top level of the file must be a mapping"),
+        }
+        let (event, span) = self.next()?;
+        if self.ordinal == 0 {
+            self.document.tail = span::document_end(self.text, start(&span));
+        }
+        match event {
+            Event::DocumentEnd => {
+                self.comments.close(None, Paths::ROOT);
+                self.anchors.clear();
+                Ok(())
+            }
+            _ => self.refuse(start(&span), "more than one value at the top level"),
+        }
+    }
+
+    fn node(&mut self, event: Event<'a>, span: &Span, place: Place) -> Result<(), Error> {
+        if place.depth > MAX_DEPTH {
+            return self.refuse(start(span), format!("nested deeper than {MAX_DEPTH} levels"));
+        }
+        let context = |style| match style {
+            StructureStyle::Flow => Context::Flow,
+            StructureStyle::Block => Context::Block,
+        };
+        match event {
+            Event::Scalar(value, style, anchor, tag) => {
+                let tag_range = span.tag_span().and_then(|span| span.byte_range());
+                let range = span.byte_range().unwrap_or(0..0);
+                self.scalar(ScalarNode { value, style, tag, range, tag_range }, anchor, place)
+            }
+            Event::MappingStart(style, anchor, _) => {
+                self.mapping(span, anchor, Place { context: context(style), ..place })
+            }
+            Event::SequenceStart(style, anchor, _) => {
+                self.sequence(span, anchor, Place { context: context(style), ..place })
+            }
+            Event::Alias(anchor) => self.alias(anchor, span, place.path),
+            _ => self.refuse(start(span), "expected a value"),
+        }
+    }
+
+    fn mapping(&mut self, span: &Span, anchor: usize, place: Place) -> Result<(), Error> {
+        let first = self.document.leaves.len();
+        if anchor != 0 {
+            self.skip_anchor()?;
+        }
+        self.comments.open(start(span), place.context, place.path);
+        let mut keys = HashSet::new();
+        loop {
+            let (event, span) = self.next()?;
+            if matches!(event, Event::MappingEnd) {
+                break;
+            }
+            let key = self.key(event, &span)?;
+            self.comments.item(place.path);
+            if !keys.insert(key.clone()) && self.ordinal == 0 {
+                return self.refuse(start(&span), format!("the key `{key}` stands here twice"));
+            }
+            if key == "sops" && place.depth == 0 {
+                self.metadata(&span)?;
+            } else {
+                let path = self.document.paths.child(place.path, &key);
+                let (event, span) = self.next()?;
+                self.comments
+                    .before_value(path, matches!(event, Event::MappingStart(..) | Event::SequenceStart(..)));
+                self.node(event, &span, Place { path, depth: place.depth + 1, ..place })?;
+            }
+        }
+        self.comments.close(Some(place.path), place.path);
+        self.remember(anchor, place.path, first);
+        Ok(())
+    }
+
+    fn sequence(&mut self, span: &Span, anchor: usize, place: Place) -> Result<(), Error> {
+        let first = self.document.leaves.len();
+        if anchor != 0 {
+            self.skip_anchor()?;
+        }
+        self.comments.open(span::dash(self.text, start(span)), place.context, place.path);
+        loop {
+            let (event, span) = self.next()?;
+            if matches!(event, Event::SequenceEnd) {
+                break;
+            }
+            self.comments.item(place.path);
+            self.node(event, &span, Place { depth: place.depth + 1, ..place })?;
+        }
+        self.comments.close(Some(place.path), place.path);
+        self.remember(anchor, place.path, first);
+        Ok(())
+    }
+
+    fn key(&mut self, event: Event<'a>, span: &Span) -> Result<String, Error> {
+        let at = start(span);
+        let Event::Scalar(value, style, anchor, tag) = event else {
+            return self.refuse(at, "sops reads only plain strings as keys, not aliases, lists or mappings");
+        };
+        if anchor != 0 {
+            self.skip_anchor()?;
+        }
+        let empty = span.byte_range().is_none_or(|range| range.is_empty());
+        let scalar = resolve::scalar(&value, style, tag.as_deref(), empty);
+        match scalar {
+            Ok(Scalar::Str(_)) => Ok(value.into_owned()),
+            // go-yaml reads `<<` as a merge, which sops keeps as an ordinary key.
+            _ => self.refuse(at, "this key is no string for sops: put it in quotes"),
+        }
+    }
+
+    fn scalar(&mut self, node: ScalarNode<'a>, anchor: usize, place: Place) -> Result<(), Error> {
+        let anchor_range = if anchor == 0 { None } else { self.skip_anchor()? };
+        let (span, style) = span::of_scalar(self.text, &node, anchor_range.as_ref(), place.context)
+            .map_err(|reason| Error::at(self.text, node.range.start, reason))?;
+        let empty = node.range.is_empty() && matches!(node.style, ScalarStyle::Plain);
+        let scalar = resolve::scalar(&node.value, node.style, node.tag.as_deref(), empty)
+            .map_err(|reason| Error::at(self.text, node.range.start, reason))?;
+        let (content, span, style) = self.list_comment(scalar, span, style);
+        let first = self.document.leaves.len();
+        self.document.leaves.push(Leaf { path: place.path, content, span, style, alias: None });
+        self.remember(anchor, place.path, first);
+        Ok(())
+    }
+
+    /// sops writes a sealed comment of a list as an item of the list.
+    fn list_comment(
+        &self,
+        scalar: Scalar,
+        span: Range<usize>,
+        style: Style,
+    ) -> (Content, Range<usize>, Style) {
+        let text = match &scalar {
+            Scalar::Str(text) => std::str::from_utf8(text).unwrap_or_default(),
+            _ => "",
+        };
+        let dash = span::dash(self.text, span.start);
+        let is_comment = dash < span.start && text.starts_with("ENC[") && text.ends_with(",type:comment]");
+        if is_comment && matches!(style, Style::Plain(Context::Block)) {
+            let text = Zeroizing::new(text.to_owned());
+            (Content::Comment(text), dash..span.end, Style::ListComment)
+        } else {
+            (Content::Value(scalar), span, style)
+        }
+    }
+
+    fn remember(&mut self, anchor: usize, path: PathId, first: usize) {
+        if anchor != 0 {
+            self.anchors.insert(anchor, Anchor { path, leaves: first..self.document.leaves.len() });
+        }
+    }
+
+    fn alias(&mut self, anchor: usize, span: &Span, path: PathId) -> Result<(), Error> {
+        let Some(Anchor { path: base, leaves }) = self.anchors.get(&anchor) else {
+            return self.refuse(start(span), "this alias stands inside what it names");
+        };
+        let (base, leaves) = (*base, leaves.clone());
+        self.alias_leaves += leaves.len();
+        if self.alias_leaves > MAX_ALIAS_LEAVES {
+            return self.refuse(start(span), format!("aliases add more than {MAX_ALIAS_LEAVES} values"));
+        }
+        let at = span.byte_range().unwrap_or(0..0);
+        let mut moved = HashMap::from([(base, path)]);
+        for index in leaves {
+            let original = &self.document.leaves[index];
+            let Content::Value(scalar) = &original.content else { continue };
+            let (content, style, span) =
+                (Content::Value(scalar.duplicate()), original.style, original.span.clone());
+            let path = rebase(&mut self.document.paths, original.path, &mut moved);
+            self.document.leaves.push(Leaf { path, content, span, style, alias: Some(at.clone()) });
+        }
+        Ok(())
+    }
+
+    fn metadata(&mut self, key: &Span) -> Result<(), Error> {
+        let mut fields = Vec::new();
+        let end = self.field(&mut Vec::new(), &mut fields)?;
+        self.comments.drop_within(start(key)..end);
+        let block =
+            self.document.metadata.get_or_insert_with(|| Block { cut: Vec::new(), fields: Vec::new() });
+        block.cut.push(span::whole_lines(self.text, start(key), end));
+        if self.ordinal == 0 {
+            block.fields = fields;
+        }
+        Ok(())
+    }
+
+    /// Reads one node of the `sops` block; returns where it ends.
+    fn field(&mut self, path: &mut Vec<Step>, fields: &mut Vec<Field>) -> Result<usize, Error> {
+        let (event, span) = self.next()?;
+        let at = start(&span);
+        if path.len() > 8 {
+            return self.refuse(at, "the `sops` block is nested too deep");
+        }
+        match event {
+            Event::Scalar(value, style, anchor, _) => {
+                if anchor != 0 {
+                    self.skip_anchor()?;
+                }
+                let range = span.byte_range().unwrap_or(at..at);
+                let end = if matches!(style, ScalarStyle::Literal | ScalarStyle::Folded) {
+                    span::content_end(self.text, &range)
+                } else {
+                    range.end
+                };
+                fields.push(Field { path: path.clone(), value: value.into_owned(), span: range.start..end });
+                Ok(end)
+            }
+            Event::MappingStart(_, 0, _) => self.fields_of_mapping(path, fields, at),
+            Event::SequenceStart(_, 0, _) => self.fields_of_sequence(path, fields, at),
+            _ => self.refuse(at, "anchors and aliases have no place in the `sops` block"),
+        }
+    }
+
+    fn fields_of_mapping(
+        &mut self,
+        path: &mut Vec<Step>,
+        fields: &mut Vec<Field>,
+        at: usize,
+    ) -> Result<usize, Error> {
+        let mut end = at;
+        loop {
+            match self.next()? {
+                (Event::MappingEnd, span) => return Ok(flow_end(&span, end)),
+                (Event::Scalar(key, ..), _) => path.push(Step::Key(key.into_owned())),
+                (_, span) => return self.refuse(start(&span), "expected the name of a metadata field"),
+            }
+            end = self.field(path, fields)?;
+            path.pop();
+        }
+    }
+
+    fn fields_of_sequence(
+        &mut self,
+        path: &mut Vec<Step>,
+        fields: &mut Vec<Field>,
+        at: usize,
+    ) -> Result<usize, Error> {
+        let mut end = at;
+        for index in 0.. {
+            match self.next()? {
+                (Event::SequenceEnd, span) => return Ok(flow_end(&span, end)),
+                other => self.peeked = Some(other),
+            }
+            path.push(Step::Index(index));
+            end = self.field(path, fields)?;
+            path.pop();
+        }
+        Ok(end)
+    }
+}
+
+fn start(span: &Span) -> usize {
+    span.byte_range().map_or(0, |range| range.start)
+}
+
+/// A flow collection ends with its bracket, a block collection with its last value.
+fn flow_end(span: &Span, last: usize) -> usize {
+    match span.byte_range() {
+        Some(range) if !range.is_empty() => range.end,
+        _ => last,
+    }
+}
+
+/// The path of an alias's copy: the names below the anchor, put below the alias.
+fn rebase(paths: &mut Paths, path: PathId, moved: &mut HashMap<PathId, PathId>) -> PathId {
+    if let Some(known) = moved.get(&path) {
+        return *known;
+    }
+    let (parent, name) = paths.split(path).expect("the anchor's path is above all its leaves");
+    let name = Zeroizing::new(name.to_owned());
+    let parent = rebase(paths, parent, moved);
+    let new = paths.child(parent, &name);
+    moved.insert(path, new);
+    new
+}
+
+#[cfg(test)]
+mod tests;

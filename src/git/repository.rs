@@ -1,0 +1,179 @@
+//! A repository as filters need it: blobs of the index and of HEAD, attributes, places.
+
+use std::cell::OnceCell;
+use std::path::{Path, PathBuf};
+
+use gix::bstr::{BStr, ByteSlice as _};
+use gix::index::entry::Stage;
+
+use super::Error;
+
+/// A repository, opened for reading.
+pub struct Repository {
+    repo: gix::Repository,
+    index: OnceCell<gix::worktree::Index>,
+    head: OnceCell<Option<gix::ObjectId>>,
+}
+
+impl std::fmt::Debug for Repository {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Repository({})", self.repo.git_dir().display())
+    }
+}
+
+/// What the attributes of a path ask for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Attributes {
+    /// `filter=hlx`.
+    pub filtered: bool,
+    /// `hlx=binary`: whole-file mode.
+    pub whole: bool,
+    /// A conversion that would corrupt ciphertext: `text`, `ident` or `working-tree-encoding`.
+    pub conversion: Option<&'static str>,
+    /// `-text`, under which `eol` means nothing.
+    verbatim: bool,
+}
+
+impl Repository {
+    /// Opens the repository that holds a directory, honouring `GIT_DIR`, `GIT_INDEX_FILE` and their kin.
+    pub fn discover(directory: &Path) -> Result<Self, Error> {
+        let repo = gix::ThreadSafeRepository::discover_with_environment_overrides(directory)
+            .map_err(|_| Error::NoRepository(directory.to_owned()))?
+            .to_thread_local();
+        Ok(Self { repo, index: OnceCell::new(), head: OnceCell::new() })
+    }
+
+    /// The top of the work tree.
+    pub fn work_tree(&self) -> Result<&Path, Error> {
+        self.repo.workdir().ok_or(Error::Bare)
+    }
+
+    /// The directory that all work trees of the repository share.
+    pub fn common_dir(&self) -> PathBuf {
+        let directory = self.repo.common_dir();
+        directory.canonicalize().unwrap_or_else(|_| directory.to_owned())
+    }
+
+    /// The branch that HEAD names, unborn or not; `None` when it is detached.
+    pub fn branch(&self) -> Option<String> {
+        let name = self.repo.head_name().ok()??;
+        Some(name.shorten().to_str_lossy().into_owned())
+    }
+
+    /// The blob of a path in the index: stage 0, else "ours" of a conflict.
+    pub fn index_blob(&self, path: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        match self.index_id(path)? {
+            Some(id) => self.blob(id).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The name of the blob of a path in the index, in hex.
+    pub fn index_blob_name(&self, path: &[u8]) -> Result<Option<String>, Error> {
+        Ok(self.index_id(path)?.map(|id| id.to_string()))
+    }
+
+    /// The blob of a path in HEAD's tree.
+    pub fn head_blob(&self, path: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        let Some(tree) = self.head_tree() else { return Ok(None) };
+        let tree = self.repo.find_tree(tree).map_err(unreadable("the tree of HEAD"))?;
+        let components = path.split(|byte| *byte == b'/');
+        let entry = tree.lookup_entry(components).map_err(unreadable("the tree of HEAD"))?;
+        match entry.filter(|entry| entry.mode().is_blob()) {
+            Some(entry) => self.blob(entry.object_id()).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Every path of the index at stage 0, with the name of its blob.
+    pub fn index_entries(&self) -> Result<Vec<(Vec<u8>, String)>, Error> {
+        let index = self.index()?;
+        let entries = index.entries().iter().filter(|entry| entry.stage() == Stage::Unconflicted);
+        Ok(entries.map(|entry| (entry.path(index).to_vec(), entry.id.to_string())).collect())
+    }
+
+    /// The attributes of a path, from the work tree's files, else the index's.
+    pub fn attributes(&self, path: &[u8]) -> Result<Attributes, Error> {
+        let mut answers = self.all_attributes(&[path])?;
+        answers.pop().ok_or(Error::Unexpected("check-attr"))
+    }
+
+    /// The attributes of many paths, in their order.
+    pub fn all_attributes(&self, paths: &[&[u8]]) -> Result<Vec<Attributes>, Error> {
+        use gix::worktree::stack::state::attributes::Source;
+        let names = ["filter", "hlx", "text", "eol", "ident", "working-tree-encoding"];
+        let failed = unreadable("the attributes");
+        let mut stack =
+            self.repo.attributes_only(self.index()?, Source::WorktreeThenIdMapping).map_err(&failed)?;
+        let mut found = stack.selected_attribute_matches(names);
+        let mut answer = |path: &&[u8]| {
+            let platform = stack.at_entry(BStr::new(*path), None).map_err(&failed)?;
+            platform.matching_attributes(&mut found);
+            Ok(found.iter_selected().fold(Attributes::default(), Attributes::with))
+        };
+        paths.iter().map(&mut answer).collect()
+    }
+
+    /// An object's content, by its name in hex.
+    pub fn blob_named(&self, name: &str) -> Result<Vec<u8>, Error> {
+        let id = gix::ObjectId::from_hex(name.as_bytes()).map_err(|_| Error::Unexpected("an object name"))?;
+        self.blob(id)
+    }
+
+    /// The name that git gives a blob with this content, in hex.
+    pub fn name_of(&self, content: &[u8]) -> Result<String, Error> {
+        gix::objs::compute_hash(self.repo.object_hash(), gix::objs::Kind::Blob, content)
+            .map(|id| id.to_string())
+            .map_err(unreadable("a blob's name"))
+    }
+
+    fn blob(&self, id: gix::ObjectId) -> Result<Vec<u8>, Error> {
+        let mut object = self.repo.find_object(id).map_err(unreadable("a blob"))?;
+        Ok(std::mem::take(&mut object.data))
+    }
+
+    fn index(&self) -> Result<&gix::worktree::Index, Error> {
+        if let Some(index) = self.index.get() {
+            return Ok(index);
+        }
+        let index = self.repo.index_or_empty().map_err(unreadable("the index"))?;
+        Ok(self.index.get_or_init(|| index))
+    }
+
+    fn index_id(&self, path: &[u8]) -> Result<Option<gix::ObjectId>, Error> {
+        let index = self.index()?;
+        let at = |stage| index.entry_by_path_and_stage(BStr::new(path), stage);
+        Ok(at(Stage::Unconflicted).or_else(|| at(Stage::Ours)).map(|entry| entry.id))
+    }
+
+    fn head_tree(&self) -> Option<gix::ObjectId> {
+        *self.head.get_or_init(|| self.repo.head_tree_id().ok().map(gix::Id::detach))
+    }
+}
+
+impl Attributes {
+    fn with(mut self, found: gix::attrs::search::Match<'_>) -> Self {
+        use gix::attrs::StateRef;
+        let state = found.assignment.state;
+        let value = match state {
+            StateRef::Value(value) => value.as_bstr().to_str_lossy().into_owned(),
+            _ => String::new(),
+        };
+        let on = matches!(state, StateRef::Set | StateRef::Value(_));
+        match found.assignment.name.as_str() {
+            "filter" => self.filtered = value == "hlx",
+            "hlx" => self.whole = value == "binary",
+            "text" if state == StateRef::Set => self.conversion = Some("text"),
+            "text" => self.verbatim = state == StateRef::Unset,
+            "eol" if on && !self.verbatim => self.conversion = self.conversion.or(Some("eol")),
+            "ident" if state == StateRef::Set => self.conversion = Some("ident"),
+            "working-tree-encoding" if on => self.conversion = Some("working-tree-encoding"),
+            _ => {}
+        }
+        self
+    }
+}
+
+fn unreadable<E: std::fmt::Display>(what: &'static str) -> impl Fn(E) -> Error {
+    move |error| Error::Unreadable { what, reason: error.to_string() }
+}

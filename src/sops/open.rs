@@ -1,0 +1,397 @@
+//! Reading and opening a sealed file.
+
+use std::ops::Range;
+
+use zeroize::Zeroizing;
+
+use crate::crypto::DataKey;
+use crate::crypto::envelope::Envelope;
+use crate::crypto::mac::Mac;
+use crate::crypto::value::{Cipher, Kind, Sealed as SealedValue};
+use crate::format::{Content, Document, Format, Leaf, Paths, Scalar, Store, binary};
+use crate::secret::SecretBytes;
+
+use super::layout::Spellings;
+use super::metadata::Metadata;
+use super::{Error, layout, select, whole};
+
+/// True if the bytes have the outer form of a sealed file, in any store: metadata of SOPS are there.
+///
+/// They may still be broken; [`Sealed::parse`] tells.
+pub fn is_sealed(bytes: &[u8]) -> bool {
+    std::str::from_utf8(bytes).is_ok_and(|text| detect(text).is_some())
+}
+
+enum Found {
+    Format(Format),
+    Json,
+    Ini,
+}
+
+fn detect(text: &str) -> Option<Found> {
+    let has_line = |start: &str| text.starts_with(start) || text.contains(&format!("\n{start}"));
+    if text.trim_start().starts_with('{') && text.contains("\"sops\"") {
+        return match binary::parse(text) {
+            Some(_) => Some(Found::Format(Format::Binary)),
+            None => Some(Found::Json),
+        };
+    }
+    if has_line("sops_mac=") || has_line("sops_version=") || has_line("sops_lastmodified=") {
+        return Some(Found::Format(Format::Dotenv));
+    }
+    if has_line("[sops]") && text.contains("lastmodified") {
+        return Some(Found::Ini);
+    }
+    (has_line("sops:") && (text.contains("lastmodified:") || text.contains("mac: ENC[")))
+        .then_some(Found::Format(Format::Yaml))
+}
+
+/// A sealed file, read but not opened.
+#[derive(Debug)]
+pub struct Sealed {
+    pub(super) text: String,
+    pub(super) body: Body,
+    /// The `sops` block.
+    pub metadata: Metadata,
+}
+
+#[derive(Debug)]
+pub(super) enum Body {
+    /// Values sealed one by one.
+    Leaves { store: Store, document: Document, covered: Vec<bool> },
+    /// One value.
+    Whole { data: String },
+}
+
+impl Sealed {
+    /// Reads a sealed file, in the store that its content shows.
+    ///
+    /// Fails if it is not sealed, or broken in a way that needs no key to see.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
+        let text = std::str::from_utf8(bytes).map_err(|_| Error::NotSealed)?;
+        match detect(text) {
+            None => Err(Error::NotSealed),
+            Some(Found::Json) => Err(Error::UnsupportedStore("JSON")),
+            Some(Found::Ini) => Err(Error::UnsupportedStore("INI")),
+            Some(Found::Format(Format::Binary)) => {
+                let whole = binary::parse(text).ok_or(Error::NotSealed)?;
+                let metadata = Metadata::read(&whole.fields)?;
+                Ok(Self { text: text.to_owned(), body: Body::Whole { data: whole.data }, metadata })
+            }
+            Some(Found::Format(Format::Dotenv)) => Self::of_leaves(text, Store::Dotenv),
+            Some(Found::Format(Format::Yaml)) => Self::of_leaves(text, Store::Yaml),
+        }
+    }
+
+    fn of_leaves(text: &str, store: Store) -> Result<Self, Error> {
+        let document = store.parse(text)?;
+        let block = document.metadata.as_ref().ok_or(Error::NotSealed)?;
+        let metadata = Metadata::read(&block.fields)?;
+        let covered = select::select(&document, &metadata.rule);
+        Ok(Self { text: text.to_owned(), body: Body::Leaves { store, document, covered }, metadata })
+    }
+
+    /// The store it is sealed in.
+    pub fn format(&self) -> Format {
+        match &self.body {
+            Body::Whole { .. } => Format::Binary,
+            Body::Leaves { store: Store::Dotenv, .. } => Format::Dotenv,
+            Body::Leaves { store: Store::Yaml, .. } => Format::Yaml,
+        }
+    }
+
+    /// The wrapped data key, once per recipient.
+    pub fn envelopes(&self) -> &[Envelope] {
+        &self.metadata.envelopes
+    }
+
+    /// The sealed file itself.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Opens the file: every value and the MAC must authenticate, or nothing comes out.
+    pub fn open(self, key: &DataKey) -> Result<Opened, Error> {
+        let cipher = Cipher::new(key);
+        match &self.body {
+            Body::Whole { data } => {
+                let plaintext = whole::open(data, &self.metadata, &cipher)?;
+                Ok(Opened {
+                    plaintext,
+                    pieces: Vec::new(),
+                    contents: Vec::new(),
+                    key: key.duplicate(),
+                    sealed: self,
+                })
+            }
+            Body::Leaves { store, document, covered } => {
+                let contents = open_leaves(document, covered, &cipher)?;
+                check_mac(document, covered, &contents, &self.metadata, &cipher)?;
+                let view = View { text: &self.text, store: *store, document, contents: &contents };
+                let (plaintext, pieces) = view.restore(&self.metadata, &cipher)?;
+                Ok(Opened { plaintext, pieces, contents, key: key.duplicate(), sealed: self })
+            }
+        }
+    }
+}
+
+/// A sealed file, opened: all of it is authentic.
+#[derive(Debug)]
+pub struct Opened {
+    pub(super) sealed: Sealed,
+    pub(super) key: DataKey,
+    pub(super) plaintext: SecretBytes,
+    /// The opened content of each sealed leaf, by the leaf's number.
+    pub(super) contents: Vec<Option<Content>>,
+    pub(super) pieces: Vec<Piece>,
+}
+
+/// Where a sealed leaf stands, sealed and open.
+#[derive(Debug, Clone)]
+pub(super) struct Piece {
+    /// The leaf's number in the document.
+    pub(super) leaf: usize,
+    /// Its span in the sealed text.
+    pub(super) sealed: Range<usize>,
+    /// Its span in the plaintext.
+    pub(super) open: Range<usize>,
+}
+
+impl Opened {
+    /// The whole file in plaintext.
+    pub fn plaintext(&self) -> &SecretBytes {
+        &self.plaintext
+    }
+
+    /// Gives up the sealed form and keeps the plaintext.
+    pub fn into_plaintext(self) -> SecretBytes {
+        self.plaintext
+    }
+
+    /// What was read.
+    pub fn sealed(&self) -> &Sealed {
+        &self.sealed
+    }
+
+    /// The data key.
+    pub fn key(&self) -> &DataKey {
+        &self.key
+    }
+
+    /// Every value and comment that was sealed, as bytes: what must be masked in output.
+    pub fn secrets(&self) -> impl Iterator<Item = &[u8]> {
+        let whole =
+            matches!(self.sealed.body, Body::Whole { .. }).then(|| self.plaintext.expose().as_slice());
+        let leaves = self.contents.iter().flatten().filter_map(|content| match content {
+            Content::Value(Scalar::Str(text)) => Some(text.as_slice()),
+            Content::Comment(text) => Some(text.as_bytes()),
+            Content::Value(_) => None,
+        });
+        whole.into_iter().chain(leaves)
+    }
+
+    /// The names of the sealed values, dotted; comments have none.
+    pub fn names(&self) -> Vec<String> {
+        let Body::Leaves { document, .. } = &self.sealed.body else { return Vec::new() };
+        let is_value = |piece: &&Piece| matches!(document.leaves[piece.leaf].content, Content::Value(_));
+        self.pieces
+            .iter()
+            .filter(is_value)
+            .map(|p| document.paths.display(document.leaves[p.leaf].path))
+            .collect()
+    }
+}
+
+fn open_leaves(
+    document: &Document,
+    covered: &[bool],
+    cipher: &Cipher,
+) -> Result<Vec<Option<Content>>, Error> {
+    let open = |(leaf, covered): (&Leaf, &bool)| match covered {
+        true if !leaf.content.is_empty() => open_leaf(document, leaf, cipher),
+        true | false => Ok(None),
+    };
+    document.leaves.iter().zip(covered).map(open).collect()
+}
+
+/// `Ok(None)` for a comment that is clear: sops accepts those too.
+fn open_leaf(document: &Document, leaf: &Leaf, cipher: &Cipher) -> Result<Option<Content>, Error> {
+    let name = || document.paths.display(leaf.path);
+    let is_comment = matches!(leaf.content, Content::Comment(_));
+    let text = leaf.content.text().ok_or_else(|| Error::Clear(name()))?;
+    if !SealedValue::looks_like(text) {
+        return if is_comment { Ok(None) } else { Err(Error::Clear(name())) };
+    }
+    let tampered =
+        |_| Error::Tampered(if is_comment { format!("a comment in `{}`", name()) } else { name() });
+    let value = SealedValue::parse(text).map_err(tampered)?;
+    let opened = match cipher.open(&value, document.paths.aad(leaf.path).as_bytes()) {
+        Err(_) if is_comment => {
+            open_stray(document, &value, cipher).ok_or(crate::crypto::Error::NotAuthentic)
+        }
+        opened => opened,
+    };
+    content(value.kind, &opened.map_err(tampered)?).ok_or_else(|| Error::BadType(name())).map(Some)
+}
+
+/// A comment that go-yaml hangs on another container than we do: it opens with that one's path.
+fn open_stray(document: &Document, value: &SealedValue, cipher: &Cipher) -> Option<SecretBytes> {
+    let containers = document.paths.all();
+    containers.filter_map(|path| cipher.open(value, document.paths.aad(path).as_bytes()).ok()).next()
+}
+
+/// The typed content of opened bytes; `None` if they do not fit the type.
+fn content(kind: Kind, bytes: &SecretBytes) -> Option<Content> {
+    let bytes = bytes.expose();
+    let text = || std::str::from_utf8(bytes).ok();
+    let scalar = match kind {
+        Kind::Comment => {
+            return Some(Content::Comment(Zeroizing::new(String::from_utf8_lossy(bytes).into_owned())));
+        }
+        Kind::Str => Scalar::Str(Zeroizing::new(bytes.clone())),
+        Kind::Int => Scalar::Int(text()?.parse().ok()?),
+        Kind::Float => Scalar::Float(parse_float(text()?)?),
+        Kind::Bool => Scalar::Bool(match text()? {
+            "1" | "t" | "T" | "TRUE" | "true" | "True" => true,
+            "0" | "f" | "F" | "FALSE" | "false" | "False" => false,
+            _ => return None,
+        }),
+        Kind::Time => Scalar::Time(Zeroizing::new(text()?.to_owned())),
+    };
+    Some(Content::Value(scalar))
+}
+
+fn parse_float(text: &str) -> Option<f64> {
+    // Rust reads `inf`, `infinity` and `nan` in any case, as Go does.
+    text.parse().ok()
+}
+
+fn check_mac(
+    document: &Document,
+    covered: &[bool],
+    contents: &[Option<Content>],
+    metadata: &Metadata,
+    cipher: &Cipher,
+) -> Result<(), Error> {
+    let mut mac = Mac::new(metadata.coverage);
+    for ((leaf, covered), opened) in document.leaves.iter().zip(covered).zip(contents) {
+        if let Content::Value(scalar) = opened.as_ref().unwrap_or(&leaf.content) {
+            mac.add(&scalar.bytes(), *covered);
+        }
+    }
+    let aad = Metadata::mac_aad(&metadata.lastmodified);
+    mac.finish().check(&metadata.mac, cipher, &aad).map_err(|_| Error::Mac)
+}
+
+/// A sealed text with the contents of its leaves.
+pub(super) struct View<'a> {
+    pub(super) text: &'a str,
+    pub(super) store: Store,
+    pub(super) document: &'a Document,
+    pub(super) contents: &'a [Option<Content>],
+}
+
+impl View<'_> {
+    /// The plaintext: with the original spellings if the layout entry is good, else in the plain way.
+    fn restore(&self, metadata: &Metadata, cipher: &Cipher) -> Result<(SecretBytes, Vec<Piece>), Error> {
+        let entry = metadata.layout.as_ref();
+        let spellings = entry.and_then(|entry| layout::open(entry, &metadata.mac, cipher).ok());
+        if let Some(spellings) = spellings {
+            let (text, pieces) = self.spell(&spellings);
+            if self.carries_the_values(&text) {
+                return Ok((bytes(text), pieces));
+            }
+        }
+        let (text, pieces) = self.spell(&Spellings::new());
+        if self.carries_the_values(&text) { Ok((bytes(text), pieces)) } else { Err(Error::Unspellable) }
+    }
+
+    /// Puts each sealed leaf's plaintext in its place, and cuts the metadata.
+    pub(super) fn spell(&self, spellings: &Spellings) -> (Zeroizing<String>, Vec<Piece>) {
+        // The copies that aliases make have no text of their own.
+        let own = |leaf: &usize| self.document.leaves[*leaf].alias.is_none();
+        let sealed =
+            self.contents.iter().enumerate().filter_map(|(leaf, content)| Some((leaf, content.as_ref()?)));
+        let sealed = sealed.filter(|(leaf, _)| own(leaf));
+        let mut pieces: Vec<Piece> = Vec::new();
+        let mut out = Zeroizing::new(String::with_capacity(self.text.len()));
+        let mut cuts = self.document.metadata.iter().flat_map(|block| &block.cut).peekable();
+        let mut at = 0;
+        for (number, (leaf, content)) in sealed.enumerate() {
+            let span = &self.document.leaves[leaf].span;
+            while let Some(cut) = cuts.next_if(|cut| cut.start < span.start) {
+                out.push_str(&self.text[at..cut.start]);
+                at = cut.end;
+            }
+            out.push_str(&self.text[at..span.start]);
+            let start = out.len();
+            match spellings.get(&number) {
+                Some(spelling) => out.push_str(spelling),
+                None => out.push_str(&self.store.spell_open(self.text, &self.document.leaves[leaf], content)),
+            }
+            pieces.push(Piece { leaf, sealed: span.clone(), open: start..out.len() });
+            at = span.end;
+        }
+        for cut in cuts {
+            out.push_str(&self.text[at..cut.start]);
+            at = cut.end;
+        }
+        out.push_str(&self.text[at..]);
+        // A plaintext without a final line feed is sealed to a text without one.
+        if at == self.text.len() && !self.text.ends_with('\n') && out.ends_with('\n') {
+            out.pop();
+            if let Some(last) = pieces.last_mut() {
+                last.open.end = last.open.end.min(out.len());
+            }
+        }
+        (out, pieces)
+    }
+
+    /// Whether a plaintext reads as exactly the values and comments that were authenticated.
+    fn carries_the_values(&self, plaintext: &str) -> bool {
+        let Ok(read) = self.store.parse(plaintext) else { return false };
+        let expected = self
+            .document
+            .leaves
+            .iter()
+            .zip(self.contents)
+            .map(|(leaf, opened)| (leaf, opened.as_ref().unwrap_or(&leaf.content)));
+        let same = |((leaf, content), found): ((&Leaf, &Content), &Leaf)| {
+            *content == found.content && (is_comment(content) || self.same_path(leaf, found, &read))
+        };
+        read.metadata.is_none()
+            && read.leaves.len() == self.document.leaves.len()
+            && expected.zip(&read.leaves).all(same)
+    }
+
+    fn same_path(&self, leaf: &Leaf, found: &Leaf, read: &Document) -> bool {
+        let (mut one, mut other) = (leaf.path, found.path);
+        loop {
+            match (self.document.paths.split(one), read.paths.split(other)) {
+                (None, None) => return true,
+                (Some((up, name)), Some((up_other, name_other))) if name == name_other => {
+                    (one, other) = (up, up_other);
+                }
+                _ => return false,
+            }
+        }
+    }
+}
+
+fn is_comment(content: &Content) -> bool {
+    matches!(content, Content::Comment(_))
+}
+
+fn bytes(mut text: Zeroizing<String>) -> SecretBytes {
+    SecretBytes::new(std::mem::take(&mut *text).into_bytes())
+}
+
+/// The additional data of a path, for those who compare leaves.
+pub(super) fn aad(paths: &Paths, leaf: &Leaf) -> String {
+    paths.aad(leaf.path)
+}
+
+/// True for leaves that have a text of their own to seal: not the copies that aliases make.
+pub(super) fn is_sealable(leaf: &Leaf, covered: bool) -> bool {
+    covered && !leaf.content.is_empty() && leaf.alias.is_none()
+}

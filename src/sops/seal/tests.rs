@@ -1,0 +1,217 @@
+//! The laws of sealing, on generated files.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn stamp(entropy: Entropy<'_>) -> Stamp<'_> {
+    Stamp { now: "2024-01-02T03:04:05Z".to_owned(), entropy }
+}
+
+fn random() -> impl FnMut(&mut [u8]) {
+    |buffer: &mut [u8]| getrandom::fill(buffer).expect("the system has randomness")
+}
+
+fn new(rule: Rule) -> Basis<'static> {
+    let key = DataKey::from_bytes(&[5; 32]).unwrap();
+    let envelopes = vec![Envelope { recipient: "age1test".to_owned(), enc: "-----\nx\n".to_owned() }];
+    Basis::New { key, envelopes, rule, coverage: Coverage::All }
+}
+
+fn environment() -> Rule {
+    Rule::from_fields(|name| (name == "encrypted_regex").then_some("^environment$")).unwrap()
+}
+
+fn seal_new(text: &str, format: Format, rule: Rule) -> Result<String, Error> {
+    seal(text.as_bytes(), format, &new(rule), stamp(&mut random()))
+        .map(|bytes| String::from_utf8(bytes).unwrap())
+}
+
+fn open(sealed: &str) -> Opened {
+    Sealed::parse(sealed.as_bytes()).unwrap().open(&DataKey::from_bytes(&[5; 32]).unwrap()).unwrap()
+}
+
+fn again(old: &str, text: &str) -> String {
+    let old = open(old);
+    let format = old.sealed().format();
+    String::from_utf8(seal(text.as_bytes(), format, &Basis::Again(&old), stamp(&mut random())).unwrap())
+        .unwrap()
+}
+
+#[track_caller]
+fn holds(text: &str, format: Format, rule: Rule) -> String {
+    let sealed = seal_new(text, format, rule).unwrap();
+    let opened = open(&sealed);
+    assert_eq!(String::from_utf8_lossy(opened.plaintext().expose()), text);
+    assert_eq!(again(&sealed, text), sealed);
+    sealed
+}
+
+#[test]
+fn odd_spellings_come_back_byte_for_byte() {
+    for text in [
+        "A=1",
+        "A=1\n\n# comment\nB=\"two\"\n",
+        "\n",
+        "A=\nB=\n",
+        "A=1\r\nB=2\r\n\r\n",
+        "  # indented\nKEY=\"first\n second\"\n",
+        "export A = 1\nA=1\nA=1\n",
+        "\u{feff}A=x\\ny\\\\n\n",
+    ] {
+        holds(text, Format::Dotenv, Rule::default());
+    }
+    for text in [
+        "a: 1",
+        "a: 0755\nb: 1.0\nc: True\nd: yes\ne: ~\nf: 1_000\ng: 1e3\nh: .5\n",
+        "a: \"q\\x41\"\nb: 'it''s'\nc: \"plain\"\nd: \"\"\n",
+        "a: |\n  x\n\n  y\nb: >-\n  folded\n  text\n\nc: |+\n  keep\n\n\nd: |2-\n    deep\n",
+        "a: |\n  last",
+        "# c\na: [one, 'two', \"three\", 4] # r\n#\n",
+        "a: multi\n  line plain\nb: \"multi\n  line\"\n",
+        "a: &x v\nb: !!str 12\nc: !custom x\nd: !!binary aGk=\n",
+        "---\na: 1\n...\n",
+        "a: 1\n---\nb: 2\n",
+        "a: 1\r\nb: |\r\n  x\r\n  y\r\nc: 'z'\r\n",
+        "\u{feff}a: 1\n",
+        "l:\n- a # x\n# between\n- b\n-   - c\n    - d\n",
+        "ENC: \"ENC[AES256_GCM,data:eA==,iv:eA==,tag:eA==,type:str]\"\n",
+        "t: 2024-01-02\nu: 2024-01-02T03:04:05.5+02:00\n",
+    ] {
+        holds(text, Format::Yaml, Rule::default());
+    }
+}
+
+#[test]
+fn clear_parts_stay_as_they_are() {
+    let text = "services:\n  web:\n    image: nginx:1 # tag\n    environment:\n      # why\n      A: 0755\n      B: >\n        folded\n        text\n    ports: [\"80:80\"]\n";
+    let sealed = holds(text, Format::Yaml, environment());
+    assert!(sealed.contains("    image: nginx:1 # tag\n") && sealed.contains("ports: [\"80:80\"]"));
+    assert!(!sealed.contains("folded") && !sealed.contains("why"));
+}
+
+#[test]
+fn what_would_leave_secrets_clear_is_refused() {
+    let refused = |text: &str| seal_new(text, Format::Yaml, environment()).unwrap_err();
+    assert!(matches!(refused("a: 1\n"), Error::NothingSelected { .. }));
+    let alias = "x: &e {A: s}\nenvironment:\n  <<: *e\n";
+    assert_eq!(refused(alias), Error::SealedAlias { line: 3, path: "environment.<<.A".to_owned() });
+    assert_eq!(refused("environment: {A: x}\nsops: 1\n"), Error::Reserved);
+    assert!(matches!(seal_new("{a: 1}\n", Format::Yaml, Rule::default()), Err(Error::NotRestorable { .. })));
+    assert!(matches!(seal_new("sops_x=1\n", Format::Dotenv, Rule::default()), Err(Error::Reserved)));
+}
+
+#[test]
+fn one_flipped_bit_and_nothing_opens() {
+    let sealed = seal_new("A=one\n# c\nB=two\n", Format::Dotenv, Rule::default()).unwrap();
+    let key = DataKey::from_bytes(&[5; 32]).unwrap();
+    let body = sealed.find("sops_age").unwrap();
+    for index in 0..body {
+        let mut bytes = sealed.clone().into_bytes();
+        bytes[index] ^= 1;
+        let opened = Sealed::parse(&bytes).and_then(|sealed| sealed.open(&key));
+        // SOPS leaves comments out of the MAC, so that one may turn into a clear comment; values never.
+        let values = |text: &[u8]| {
+            text.split(|byte| *byte == b'\n')
+                .filter(|line| !line.starts_with(b"#"))
+                .collect::<Vec<_>>()
+                .concat()
+        };
+        assert!(
+            opened.is_err() || values(opened.unwrap().plaintext().expose()) == b"A=oneB=two",
+            "byte {index}"
+        );
+    }
+}
+
+#[test]
+fn a_changed_value_changes_its_line_and_the_metadata_only() {
+    let old = seal_new("A=1\nB=2\nC=3\n", Format::Dotenv, Rule::default()).unwrap();
+    let new = again(&old, "A=1\nB=20\nC=3\n");
+    let changed: Vec<_> =
+        old.lines().zip(new.lines()).filter(|(old, new)| old != new).map(|(old, _)| old).collect();
+    let names: Vec<_> = changed.iter().map(|line| line.split('=').next().unwrap()).collect();
+    assert_eq!(names, ["B", "sops_mac"], "the time is fixed in tests");
+}
+
+/// Lines of dotenv files, the odd ones included.
+fn dotenv() -> impl Strategy<Value = String> {
+    let value = "[ -~é]{0,12}";
+    let line = prop_oneof![
+        4 => ("[A-Z_]{1,4}", value).prop_map(|(key, value)| format!("{key}={value}")),
+        1 => value.prop_map(|text| format!("#{text}")),
+        1 => Just(String::new()),
+        1 => "[ a-z\"']{1,6}",
+    ];
+    (prop::collection::vec(line, 1..12), "(\n|\r\n)", any::<bool>())
+        .prop_map(|(lines, end, last)| lines.join(&end) + if last { &end } else { "" })
+        .prop_filter("empty files stay empty; `sops_` is reserved", |text| !text.is_empty())
+}
+
+/// YAML mappings as people write them: every style of scalar, comments, lists, nesting.
+fn yaml() -> impl Strategy<Value = String> {
+    let scalar = prop_oneof![
+        "[a-z][a-z0-9 ]{0,6}[a-z]",
+        "[0-9]{1,4}",
+        Just("0755".to_owned()),
+        Just("1.50".to_owned()),
+        Just("true".to_owned()),
+        Just("~".to_owned()),
+        "'[a-z :#]{0,8}'",
+        "\"[a-z :#]{0,6}(\\\\n|\\\\t|\\\\u00e9)?\"",
+        "\\[[a-z]{1,3}, '[a-z ]{1,3}'\\]",
+    ];
+    let item = (scalar, "( # [a-z ]{0,6})?").prop_map(|(scalar, comment)| format!("{scalar}{comment}"));
+    let entry = prop_oneof![
+        4 => item.clone().prop_map(|item| format!(" {item}\n")),
+        1 => prop::collection::vec(item.clone(), 1..4)
+            .prop_map(|items| items.iter().fold("\n".to_owned(), |text, item| format!("{text}    - {item}\n"))),
+        1 => ("[|>][-+]?", prop::collection::vec("[a-z]([a-z #:]{0,4}[a-z])?", 1..4))
+            .prop_map(|(header, lines)| lines.iter().fold(format!(" {header}\n"), |text, line| format!("{text}    {line}\n"))),
+        1 => prop::collection::vec(item, 1..4).prop_map(|items| {
+            items.iter().enumerate().fold("\n".to_owned(), |text, (n, item)| format!("{text}    k{n}: {item}\n"))
+        }),
+    ];
+    let gap = prop_oneof![4 => Just(String::new()), 1 => Just("\n".to_owned()), 1 => "# [a-z ]{0,8}\n"];
+    prop::collection::vec((gap, entry), 1..8).prop_map(|entries| {
+        entries
+            .iter()
+            .enumerate()
+            .fold(String::new(), |text, (n, (gap, entry))| format!("{text}{gap}key{n}:{entry}"))
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn sealed_dotenv_opens_to_the_same_bytes(text in dotenv()) {
+        holds(&text, Format::Dotenv, Rule::default());
+    }
+
+    #[test]
+    fn sealed_yaml_opens_to_the_same_bytes(text in yaml()) {
+        holds(&text, Format::Yaml, Rule::default());
+    }
+
+    #[test]
+    fn one_edited_line_of_dotenv_changes_no_other(text in dotenv(), at in any::<prop::sample::Index>()) {
+        let old = seal_new(&text, Format::Dotenv, Rule::default()).unwrap();
+        let mut lines: Vec<&str> = text.split('\n').collect();
+        let line = at.index(lines.len());
+        lines[line] = "EDITED=new";
+        let new = again(&old, &lines.join("\n"));
+        let old: Vec<_> = old.split('\n').collect();
+        for (index, text) in new.split('\n').take(lines.len()).enumerate() {
+            prop_assert!(index == line || text.starts_with("sops_") || old[index] == text);
+        }
+    }
+
+    #[test]
+    fn arbitrary_text_never_panics(text in "\\PC*", sealed in "(sops_mac=|sops:\n  )?\\PC*") {
+        for format in [Format::Dotenv, Format::Yaml, Format::Binary] {
+            let _ = seal_new(&text, format, Rule::default());
+        }
+        let _ = Sealed::parse(sealed.as_bytes());
+    }
+}

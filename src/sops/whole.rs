@@ -1,0 +1,47 @@
+//! Whole files: one sealed value, with the path `data`.
+
+use crate::crypto::mac::{Coverage, Mac};
+use crate::crypto::value::{Cipher, Kind, Sealed};
+use crate::format::binary;
+use crate::secret::SecretBytes;
+
+use super::metadata::Metadata;
+use super::seal::Stamp;
+use super::{Basis, Error};
+
+const AAD: &[u8] = b"data:";
+
+pub(super) fn open(data: &str, metadata: &Metadata, cipher: &Cipher) -> Result<SecretBytes, Error> {
+    let name = || "data".to_owned();
+    let plaintext = if data.is_empty() {
+        SecretBytes::new(Vec::new())
+    } else {
+        let sealed = Sealed::parse(data).map_err(|_| Error::Clear(name()))?;
+        cipher.open(&sealed, AAD).map_err(|_| Error::Tampered(name()))?
+    };
+    let mut mac = Mac::new(metadata.coverage);
+    mac.add(plaintext.expose(), true);
+    let aad = Metadata::mac_aad(&metadata.lastmodified);
+    mac.finish().check(&metadata.mac, cipher, &aad).map_err(|_| Error::Mac)?;
+    Ok(plaintext)
+}
+
+/// Seals a whole file.
+pub(super) fn seal(plaintext: &[u8], basis: &Basis<'_>, stamp: Stamp<'_>) -> String {
+    let cipher = Cipher::new(basis.key());
+    let data = match plaintext {
+        [] => String::new(),
+        bytes => cipher.seal(bytes, Kind::Str, AAD, stamp.entropy),
+    };
+    let mut mac = Mac::new(Coverage::All);
+    mac.add(plaintext, true);
+    let metadata = Metadata {
+        envelopes: basis.envelopes().to_vec(),
+        lastmodified: stamp.now.clone(),
+        mac: mac.finish().seal(&cipher, &stamp.now, stamp.entropy),
+        rule: crate::policy::Rule::default(),
+        coverage: Coverage::All,
+        layout: None,
+    };
+    binary::render(&data, &metadata.fields(true))
+}
