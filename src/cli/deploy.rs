@@ -32,7 +32,7 @@ pub struct DeployArgs {
 pub fn run(args: &DeployArgs, ui: Ui) -> Result<(), Failure> {
     let server = Server::from_environment()?;
     let wish = wish(args)?;
-    let keyring = super::server::keyring(&args.identity)?;
+    let keyring = super::server::keyring(&args.identity);
     let open = |sealed: &[u8]| keyring.open(sealed);
     let report = super::server::report(ui);
     let outcome = deploy::deploy(&wish, &server.world(&open, &report)).map_err(failure)?;

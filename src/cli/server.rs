@@ -21,7 +21,7 @@ const PASSED: [&str; 24] = [
 
 /// A server as its environment and configuration describe it.
 #[derive(Debug)]
-pub struct Server {
+pub(super) struct Server {
     places: Places,
     settings: Settings,
     env: Env,
@@ -30,7 +30,7 @@ pub struct Server {
 
 impl Server {
     /// Reads the environment and the configuration.
-    pub fn from_environment() -> Result<Self, Failure> {
+    pub(super) fn from_environment() -> Result<Self, Failure> {
         let place = |name: &str, default: &str| std::env::var_os(name).map_or(default.into(), PathBuf::from);
         let config = place("HLX_CONFIG", "/etc/hlx/config.yaml");
         if std::env::var_os("HLX_CONFIG").is_some() && !config.exists() {
@@ -48,7 +48,7 @@ impl Server {
     }
 
     /// The world that a deploy happens in.
-    pub fn world<'w>(&'w self, open: Opener<'w>, report: Report<'w>) -> World<'w> {
+    pub(super) fn world<'w>(&'w self, open: Opener<'w>, report: Report<'w>) -> World<'w> {
         let Self { places, settings, env, cwd } = self;
         World { places, settings, env, cwd, open, report }
     }
@@ -78,12 +78,24 @@ fn is_passed(name: &OsStr) -> bool {
 }
 
 /// The identities of this host, and those in `files`.
-pub fn keyring(_files: &[PathBuf]) -> Result<Keyring, Failure> {
-    Ok(Keyring)
+pub(super) fn keyring(files: &[PathBuf]) -> Keyring {
+    let var = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    let file = |name: &str| var(name).map(PathBuf::from);
+    let home = file("HOME");
+    let config = file("XDG_CONFIG_HOME").or_else(|| home.as_ref().map(|home| home.join(".config")));
+    Keyring::load(&keys::Places {
+        named: files.iter().cloned().chain(file("HLX_IDENTITY")).collect(),
+        sops_ssh_file: file("SOPS_AGE_SSH_PRIVATE_KEY_FILE"),
+        ssh_dir: home.map(|home| home.join(".ssh")),
+        sops_age_key: var("SOPS_AGE_KEY").and_then(|key| key.into_string().ok()),
+        sops_age_file: file("SOPS_AGE_KEY_FILE"),
+        sops_default: config.map(|config| config.join("sops/age/keys.txt")),
+        system: vec!["/etc/hlx/identity".into(), "/etc/ssh/ssh_host_ed25519_key".into()],
+    })
 }
 
 /// Shows what happens as notes on stderr.
-pub fn report(ui: Ui) -> impl Fn(Event<'_>) {
+pub(super) fn report(ui: Ui) -> impl Fn(Event<'_>) {
     move |event| match event {
         Event::Step(text) => ui.note(text),
         Event::Line { from, text } => ui.note(format!("{from} | {text}")),
@@ -93,7 +105,7 @@ pub fn report(ui: Ui) -> impl Fn(Event<'_>) {
 }
 
 /// The exit code and the advice for every way in which a deploy can end badly.
-pub fn failure(error: Error) -> Failure {
+pub(super) fn failure(error: Error) -> Failure {
     let untouched = error.left_containers_alone();
     let failure = advised(error);
     match untouched && failure.exit() != Exit::Usage {
@@ -140,7 +152,14 @@ fn advised(error: Error) -> Failure {
 }
 
 fn keys_failure(path: &Path, error: &keys::Error) -> Failure {
-    Failure::new(Exit::NoKey, format!("{}: {error}", path.display()))
+    let text = format!("{}: {error}", path.display());
+    match error {
+        keys::Error::NoIdentity { .. } => Failure::new(Exit::NoKey, text)
+            .hint("this host needs one of those keys, for example in /etc/hlx/identity or with --identity")
+            .hint("or add this host as a reader: `hlx recipients add` in the owner's clone"),
+        keys::Error::BrokenEnvelope { .. } | keys::Error::Sops(_) => Failure::new(Exit::NotAuthentic, text)
+            .hint("someone or something changed the sealed file: see `git log` for it, and restore a good version"),
+    }
 }
 
 fn settings_failure(error: settings::Error) -> Failure {

@@ -14,6 +14,7 @@ pub mod mirror;
 pub mod model;
 pub mod outlet;
 pub mod resident;
+pub mod sealed;
 pub mod service;
 pub mod settings;
 pub mod state;
@@ -25,7 +26,7 @@ mod down;
 mod gate;
 mod project;
 mod run;
-mod sealed;
+
 mod stage;
 mod wire;
 

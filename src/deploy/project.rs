@@ -8,15 +8,15 @@ use crate::sys::disk::{Change, Root};
 
 /// How many files were written and how many removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Changes {
+pub(super) struct Changes {
     /// New or different.
-    pub written: usize,
+    pub(super) written: usize,
     /// No longer in the tree.
-    pub removed: usize,
+    pub(super) removed: usize,
 }
 
 /// True if there is something in the directory.
-pub fn is_taken(dir: &Path) -> Result<bool, Error> {
+pub(super) fn is_taken(dir: &Path) -> Result<bool, Error> {
     match std::fs::read_dir(dir) {
         Ok(mut entries) => Ok(entries.next().is_some()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
@@ -25,7 +25,7 @@ pub fn is_taken(dir: &Path) -> Result<bool, Error> {
 }
 
 /// Lays the tree into the directory and removes the files in `vanished`; leaves all else alone.
-pub fn lay(dir: &Path, tree: &Tree, vanished: &[PathBuf]) -> Result<Changes, Error> {
+pub(super) fn lay(dir: &Path, tree: &Tree, vanished: &[PathBuf]) -> Result<Changes, Error> {
     let root = open(dir).map_err(|source| Error::Disk { path: dir.to_owned(), source })?;
     let failed = |path: &Path, source| Error::Disk { path: dir.join(path), source };
     // First, so that a directory can take the place of a file.

@@ -25,7 +25,7 @@ const BUILD: &str = "build.json";
 const OVERRIDE: &str = "resident.json";
 
 /// A vault that is filled, and what runs in it.
-pub struct Stage<'s> {
+pub(super) struct Stage<'s> {
     vault: Vault,
     ground: Ground<'s>,
     env: Env,
@@ -36,7 +36,7 @@ pub struct Stage<'s> {
 
 impl<'s> Stage<'s> {
     /// Opens the vault at `dir` and fills it; the project directory still shows ciphertext.
-    pub fn open(dir: &Path, ground: Ground<'s>, env: &Env, files: Vec<PathBuf>, report: Report<'s>) -> Result<Self, Error> {
+    pub(super) fn open(dir: &Path, ground: Ground<'s>, env: &Env, files: Vec<PathBuf>, report: Report<'s>) -> Result<Self, Error> {
         let mut vault = Vault::open(dir, ground.project).map_err(Error::Vault)?;
         for path in ground.unsealed.paths() {
             let content = ground.unsealed.plain(ground.tree, path).expect("it is one of its paths");
@@ -50,18 +50,18 @@ impl<'s> Stage<'s> {
     }
 
     /// Shows plaintext in the project directory, inside the vault only.
-    pub fn cover(&mut self) -> Result<(), Error> {
+    pub(super) fn cover(&mut self) -> Result<(), Error> {
         let paths = self.ground.unsealed.paths().cloned().collect();
         self.vault.cover(paths).map_err(Error::Vault)
     }
 
     /// Shows ciphertext again.
-    pub fn uncover(&mut self) -> Result<(), Error> {
+    pub(super) fn uncover(&mut self) -> Result<(), Error> {
         self.vault.uncover().map_err(Error::Vault)
     }
 
     /// The model as compose sees it, and the JSON it came from, which holds secrets.
-    pub fn model(&mut self, branch: &str) -> Result<(Model, SecretBytes), Error> {
+    pub(super) fn model(&mut self, branch: &str) -> Result<(Model, SecretBytes), Error> {
         let main = self.ground.unsealed.plain(self.ground.tree, &self.files[0]).unwrap_or_default();
         let name = match model::name_of(main) {
             Ok(name) => Some(name.unwrap_or_else(|| branch.to_owned())),
@@ -80,7 +80,7 @@ impl<'s> Stage<'s> {
     }
 
     /// Builds images from contexts that show ciphertext; only `build.secrets` are plain.
-    pub fn build(&mut self, model: &Model, json: SecretBytes) -> Result<(), Error> {
+    pub(super) fn build(&mut self, model: &Model, json: SecretBytes) -> Result<(), Error> {
         self.vault.put(MODEL, 0o600, json).map_err(Error::Vault)?;
         let secrets = self.build_secrets(model);
         self.vault.put(BUILD, 0o600, SecretBytes::new(secrets.to_string().into())).map_err(Error::Vault)?;
@@ -103,34 +103,34 @@ impl<'s> Stage<'s> {
     }
 
     /// Adds the compose file that points at resident files.
-    pub fn point(&mut self, resident: &Value) -> Result<(), Error> {
+    pub(super) fn point(&mut self, resident: &Value) -> Result<(), Error> {
         self.has_override = true;
         self.vault.put(OVERRIDE, 0o600, SecretBytes::new(resident.to_string().into())).map_err(Error::Vault)
     }
 
     /// Runs `setup.sh` in the project directory, with the interpreter that its first line names:
     /// the vault's own files cannot be executed.
-    pub fn setup(&mut self, script: &str, content: &[u8]) -> Result<(), Error> {
+    pub(super) fn setup(&mut self, script: &str, content: &[u8]) -> Result<(), Error> {
         let mut call = self.call(LONG);
         call.argv = interpreter(content);
         self.step("setup.sh", "setup.sh", call.arg(format!("./{script}")))
     }
 
     /// Pulls the images that are not built here.
-    pub fn pull(&mut self, project: &str) -> Result<(), Error> {
+    pub(super) fn pull(&mut self, project: &str) -> Result<(), Error> {
         let call = self.compose(Some(project), LONG).args(["pull", "--ignore-buildable"]);
         self.step("pulling images", "pull", call)
     }
 
     /// Starts the containers; what it said last if that fails.
-    pub fn up(&mut self, project: &str, limit: Duration) -> Result<Result<(), String>, Error> {
+    pub(super) fn up(&mut self, project: &str, limit: Duration) -> Result<Result<(), String>, Error> {
         let call = self.compose(Some(project), limit).args(["up", "-d", "--no-build", "--remove-orphans"]);
         let (end, tail) = self.stream("up", call)?;
         Ok(if end.is_success() { Ok(()) } else { Err(format!("`docker compose up`: {end}{}", super::mirror::indented(&tail))) })
     }
 
     /// Overwrites and removes all of it.
-    pub fn shred(self) -> Result<(), Error> {
+    pub(super) fn shred(self) -> Result<(), Error> {
         self.vault.shred().map_err(Error::Vault)
     }
 

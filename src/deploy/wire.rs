@@ -19,7 +19,7 @@ const LONGEST: usize = 1 << 30;
 
 /// From hlx to the vault.
 #[derive(Debug)]
-pub enum Request {
+pub(super) enum Request {
     /// Mount a RAM file system at `vault`; files of `project` will be covered.
     Begin {
         /// Where the vault is mounted.
@@ -48,7 +48,7 @@ pub enum Request {
 
 /// From the vault to hlx.
 #[derive(Debug)]
-pub enum Answer {
+pub(super) enum Answer {
     /// It is done.
     Done,
     /// It could not be done.
@@ -125,7 +125,7 @@ fn length(from: &mut impl Read) -> io::Result<usize> {
 
 impl Request {
     /// Sends it.
-    pub fn send(&self, to: &mut impl Write) -> io::Result<()> {
+    pub(super) fn send(&self, to: &mut impl Write) -> io::Result<()> {
         match self {
             Self::Begin { vault, project } => write(to, 0, &[bytes(vault), bytes(project)]),
             Self::Put { path, mode, content } => {
@@ -139,7 +139,7 @@ impl Request {
     }
 
     /// Receives one.
-    pub fn receive(from: &mut impl Read) -> io::Result<Self> {
+    pub(super) fn receive(from: &mut impl Read) -> io::Result<Self> {
         let mut frame = read(from)?;
         Ok(match frame.kind {
             0 => Self::Begin { vault: frame.path()?, project: frame.path()? },
@@ -183,7 +183,7 @@ fn receive_call(mut frame: Frame) -> io::Result<Call> {
 
 impl Answer {
     /// Sends it.
-    pub fn send(&self, to: &mut impl Write) -> io::Result<()> {
+    pub(super) fn send(&self, to: &mut impl Write) -> io::Result<()> {
         match self {
             Self::Done => write(to, 0, &[]),
             Self::Failed(why) => write(to, 1, &[why.as_bytes()]),
@@ -196,7 +196,7 @@ impl Answer {
     }
 
     /// Receives one.
-    pub fn receive(from: &mut impl Read) -> io::Result<Self> {
+    pub(super) fn receive(from: &mut impl Read) -> io::Result<Self> {
         let mut frame = read(from)?;
         let text = |frame: &mut Frame| frame.next().map(|mut field| SecretBytes::new(std::mem::take(&mut *field)));
         Ok(match frame.kind {
