@@ -1,9 +1,10 @@
 //! Secrets that containers read as files, as long as they live.
 //!
 //! The Docker daemon binds them from the host, so they are in a RAM file system on the host,
-//! below a directory named by a keyed hash of what they are. Changed content is a new path:
-//! compose then recreates exactly the services that use it, and an old container keeps the
-//! old secret until it is gone.
+//! below a directory named by a keyed hash of what they are. Changed content is a new path, so
+//! that an old container keeps the old secret until it is gone. Compose does not count the path
+//! of a secret among what makes a container outdated: a label on each service that uses
+//! resident files does, so that exactly those services are recreated.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::Permissions;
@@ -66,7 +67,12 @@ pub struct Plan {
     secrets: BTreeMap<String, File>,
     configs: BTreeMap<String, File>,
     mounts: BTreeMap<String, Vec<(File, Bind)>>,
+    /// All files that a service reads, in one way or another.
+    uses: BTreeMap<String, BTreeSet<File>>,
 }
+
+/// The label on services that use resident files.
+const LABEL: &str = "hlx.resident";
 
 /// A mount of a resident file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,36 +113,50 @@ impl Plan {
             let binds = service.volumes.iter().flat_map(|mount| binds(mount, ground)).collect::<Vec<_>>();
             (name.clone(), binds)
         });
-        Ok(Self {
+        let mut plan = Self {
             secrets: granted("secret", &model.secrets, &grants(|service| &service.secrets), ground)?,
             configs: granted("config", &model.configs, &grants(|service| &service.configs), ground)?,
             mounts: mounts.filter(|(_, binds)| !binds.is_empty()).collect(),
-        })
+            uses: BTreeMap::new(),
+        };
+        let uses = model.services.iter().map(|(name, service)| (name.clone(), plan.used_by(name, service)));
+        plan.uses = uses.filter(|(_, files)| !files.is_empty()).collect();
+        Ok(plan)
+    }
+
+    fn used_by(&self, name: &str, service: &super::model::Service) -> BTreeSet<File> {
+        let secrets = service.secrets.iter().filter_map(|grant| self.secrets.get(&grant.source));
+        let configs = service.configs.iter().filter_map(|grant| self.configs.get(&grant.source));
+        let mounted = self.mounts.get(name).into_iter().flatten().map(|(file, _)| file);
+        secrets.chain(configs).chain(mounted).cloned().collect()
     }
 
     /// True if no container needs a sealed file.
     pub fn is_empty(&self) -> bool {
-        self.secrets.is_empty() && self.configs.is_empty() && self.mounts.is_empty()
+        self.uses.is_empty()
     }
 
     /// Every file, once.
     fn files(&self) -> BTreeSet<&File> {
-        let mounted = self.mounts.values().flatten().map(|(file, _)| file);
-        self.secrets.values().chain(self.configs.values()).chain(mounted).collect()
+        self.uses.values().flatten().collect()
     }
 
     /// The compose file that points the model at where the files are.
-    fn override_file(&self, at: &dyn Fn(&File) -> PathBuf) -> Value {
+    fn override_file(&self, at: &dyn Fn(&File) -> PathBuf, key: &SecretBytes) -> Value {
         let sources = |files: &BTreeMap<String, File>| -> Value {
             files.iter().map(|(name, file)| (name.clone(), json!({ "file": at(file) }))).collect()
         };
         let volume = |(file, bind): &(File, Bind)| {
             json!({"type": "bind", "source": at(file), "target": bind.target, "read_only": bind.read_only})
         };
-        let services = self.mounts.iter().map(|(name, binds)| {
-            (name.clone(), json!({"volumes": binds.iter().map(volume).collect::<Vec<_>>()}))
-        });
-        json!({"services": Value::from_iter(services), "secrets": sources(&self.secrets),
+        let service = |(name, files): (&String, &BTreeSet<File>)| {
+            let places: Vec<PathBuf> = files.iter().map(at).collect();
+            let places: Vec<&[u8]> = places.iter().map(|place| place.as_os_str().as_bytes()).collect();
+            let volumes: Vec<Value> = self.mounts.get(name).into_iter().flatten().map(volume).collect();
+            let labels = json!({ LABEL: keyed_hash(key, &places) });
+            (name.clone(), json!({"labels": labels, "volumes": volumes}))
+        };
+        json!({"services": Value::from_iter(self.uses.iter().map(service)), "secrets": sources(&self.secrets),
                "configs": sources(&self.configs)})
     }
 }
@@ -223,7 +243,7 @@ impl Resident {
             }
             places.insert(file, place);
         }
-        Ok(plan.override_file(&|file| places[file].clone()))
+        Ok(plan.override_file(&|file| places[file].clone(), key))
     }
 
     /// Complete under its name, or not there.

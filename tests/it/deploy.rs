@@ -252,7 +252,7 @@ fn the_whole_story() {
     lab.seal(".env", &format!("PASSWORD='{PASSWORD}'\nTOKEN={TOKEN}\n")).seal("secrets/token", TOKEN);
     lab.write("setup.sh", "#!/bin/sh -e\ngrep -q hunter2 .env\ngrep -q hunter2 secrets/token\ncat .env\necho ran >> setup.log\n");
     lab.compose(
-        &format!("/bin/busybox sha256sum /run/secrets/token; echo "$TOKEN"; {SLEEP}"),
+        &format!("/bin/busybox sha256sum /run/secrets/token; echo $TOKEN; {SLEEP}"),
         "    environment: [PASSWORD, TOKEN]\n    env_file: [.env]\n    secrets: [token]\n    volumes: [./data:/data]\n  \
          other:\n    extends: {service: web}\n    environment: !reset []\n    env_file: !reset []\n    secrets: !reset []\n\
          secrets:\n  token: {file: ./secrets/token}\n",
@@ -445,14 +445,14 @@ fn a_build_sees_ciphertext_but_for_its_secrets() {
 #[test]
 fn mounted_files_and_directories_are_resident() {
     let Some(lab) = Lab::new("mounts") else { return };
-    lab.seal("conf/app.env", &format!("TOKEN={TOKEN}\n")).write("conf/plain.txt", "plain\n").seal("one.txt", TOKEN);
+    lab.seal("conf/app.env", &format!("TOKEN={TOKEN}\n")).write("conf/plain.txt", "plain\n").seal("one.txt", &format!("{TOKEN}\n"));
     lab.compose(
         &format!("/bin/busybox cat /conf/app.env /conf/plain.txt /one /cfg; {SLEEP}"),
         "    user: \"1000\"\n    volumes: [\"./conf:/conf:ro\", \"./one.txt:/one\"]\n    \
          configs: [{source: c, target: /cfg, mode: 0440, uid: \"1000\"}]\nconfigs:\n  c: {file: one.txt}\n",
     );
     lab.commit().deploys(&[]);
-    assert_eq!(lab.logs(), format!("TOKEN={TOKEN}\nplain\n{TOKEN}{TOKEN}"));
+    assert_eq!(lab.logs(), format!("TOKEN={TOKEN}\nplain\n{TOKEN}\n{TOKEN}\n"));
     assert_eq!(lab.leaks("srv").len(), 0);
     assert_eq!(lab.leaks("run").len(), 3);
     // A vanished file goes, data stays.
