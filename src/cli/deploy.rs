@@ -40,7 +40,12 @@ pub fn run(args: &DeployArgs, ui: Ui) -> Result<(), Failure> {
     if args.timings {
         ui.note(&outcome.account);
     }
-    ui.result(format!("{} {} deployed in {:.1} s", wish.service, &outcome.commit[..10], outcome.account.total.as_secs_f64()));
+    ui.result(format!(
+        "{} {} deployed in {:.1} s",
+        wish.service,
+        &outcome.commit[..10],
+        outcome.account.total.as_secs_f64()
+    ));
     Ok(())
 }
 

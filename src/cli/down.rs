@@ -5,6 +5,7 @@ use clap::Args;
 use super::server::{Server, failure};
 use super::{Failure, Ui};
 use crate::deploy;
+use crate::keys::{self, Keyring};
 
 /// Stop a service and remove its containers and the secrets kept in RAM for them. Volumes and the project directory stay.
 #[derive(Debug, Args)]
@@ -18,7 +19,7 @@ pub fn run(args: &DownArgs, ui: Ui) -> Result<(), Failure> {
     let server = Server::from_environment()?;
     let service = args.service.parse().map_err(|error| failure(deploy::Error::Name(error)))?;
     // Nothing is opened to take a stack down.
-    let keyring = super::server::keyring(&[]);
+    let keyring = Keyring::load(&keys::Places::default());
     let open = |sealed: &[u8]| keyring.open(sealed);
     let report = super::server::report(ui);
     deploy::down(&service, &server.world(&open, &report)).map_err(failure)?;

@@ -14,9 +14,30 @@ use crate::sys::process::Env;
 /// deploy follows from its commit, not from the shell it was typed in: compose would let any
 /// variable of the shell win over `.env`.
 const PASSED: [&str; 24] = [
-    "PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_*", "TZ", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "SSH_AUTH_SOCK",
-    "GIT_SSH", "GIT_SSH_COMMAND", "DOCKER_*", "BUILDKIT_*", "BUILDX_*", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY",
-    "ALL_PROXY", "http_proxy", "https_proxy", "no_proxy", "all_proxy", "SSL_CERT_*",
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "LANG",
+    "LC_*",
+    "TZ",
+    "XDG_RUNTIME_DIR",
+    "XDG_CONFIG_HOME",
+    "SSH_AUTH_SOCK",
+    "GIT_SSH",
+    "GIT_SSH_COMMAND",
+    "DOCKER_*",
+    "BUILDKIT_*",
+    "BUILDX_*",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "ALL_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "all_proxy",
+    "SSL_CERT_*",
 ];
 
 /// A server as its environment and configuration describe it.
@@ -34,7 +55,8 @@ impl Server {
         let place = |name: &str, default: &str| std::env::var_os(name).map_or(default.into(), PathBuf::from);
         let config = place("HLX_CONFIG", "/etc/hlx/config.yaml");
         if std::env::var_os("HLX_CONFIG").is_some() && !config.exists() {
-            return Err(Failure::new(Exit::Usage, format!("there is no {}", config.display())).hint("HLX_CONFIG names it"));
+            return Err(Failure::new(Exit::Usage, format!("there is no {}", config.display()))
+                .hint("HLX_CONFIG names it"));
         }
         let settings = Settings::read(&config).map_err(|error| failure(error.into()))?;
         let projects = settings.projects.clone().unwrap_or_else(|| "/srv/hlx".into());
@@ -135,6 +157,7 @@ fn advised(error: Error) -> Failure {
             .hint("move it away, or deploy with --adopt: tracked files are then overwritten, all others stay"),
         Error::Foreign { .. } => plain(Exit::Policy).hint("to take them over, deploy with --adopt"),
         Error::ProjectOf { .. } => plain(Exit::Policy).hint("give one of the two another `name:` in its compose file"),
+        Error::Renamed { .. } => plain(Exit::Policy).hint("run `hlx down` for the service first, or keep the old name"),
         Error::NotDeployed(_) => plain(Exit::Failed).hint("`docker compose ls` shows what runs without hlx"),
         Error::Tree(deploy::tree::Error::Git(error)) => git_failure(error),
         Error::Tree(_) => plain(Exit::Failed).hint("remove it from the branch and push again"),
@@ -168,7 +191,9 @@ fn settings_failure(error: settings::Error) -> Failure {
         settings::Error::Writable(path) => {
             failure.hint(format!("chown root {0} && chmod 644 {0}", path.display()))
         }
-        settings::Error::UnknownKey { nearest: Some(nearest), .. } => failure.hint(format!("did you mean `{nearest}`?")),
+        settings::Error::UnknownKey { nearest: Some(nearest), .. } => {
+            failure.hint(format!("did you mean `{nearest}`?"))
+        }
         settings::Error::LaterKey { .. } => failure.hint("remove it: what it asks for would not be done"),
         settings::Error::UnknownKey { nearest: None, .. }
         | settings::Error::Read { .. }
@@ -180,7 +205,9 @@ fn settings_failure(error: settings::Error) -> Failure {
 fn docker_failure(error: docker::Error) -> Failure {
     let missing = Failure::new(Exit::Missing, &error);
     match error {
-        docker::Error::Missing => missing.hint("install Docker Engine: https://docs.docker.com/engine/install/"),
+        docker::Error::Missing => {
+            missing.hint("install Docker Engine: https://docs.docker.com/engine/install/")
+        }
         docker::Error::Down(_) => missing.hint("start it: systemctl start docker"),
         docker::Error::ComposeV1(_) | docker::Error::ComposeMissing | docker::Error::ComposeOld(_) => {
             missing.hint("install the Compose v2 plugin: https://docs.docker.com/compose/install/linux/")
@@ -194,12 +221,15 @@ fn git_failure(error: mirror::Error) -> Failure {
     match error {
         mirror::Error::Start(_) => Failure::new(Exit::Missing, &error).hint("install git"),
         mirror::Error::Source { .. } => Failure::new(Exit::Usage, &error),
-        mirror::Error::NoSource => {
-            Failure::new(Exit::Usage, &error).hint("name it with --repo, or as `repo` in the server configuration")
+        mirror::Error::NoSource => Failure::new(Exit::Usage, &error)
+            .hint("name it with --repo, or as `repo` in the server configuration"),
+        mirror::Error::UnknownService { services, .. } if services.is_empty() => {
+            failed.hint("it has no services at all")
         }
-        mirror::Error::UnknownService { services, .. } if services.is_empty() => failed.hint("it has no services at all"),
         mirror::Error::UnknownService { services, .. } => failed.hint(format!("it has: {}", list(&services))),
-        mirror::Error::Failed { what: "fetch", .. } => failed.hint("is the repository there, and may root read it?"),
+        mirror::Error::Failed { what: "fetch", .. } => {
+            failed.hint("is the repository there, and may root read it?")
+        }
         mirror::Error::Failed { .. } | mirror::Error::Answer(_) | mirror::Error::Disk { .. } => failed,
     }
 }
@@ -207,7 +237,9 @@ fn git_failure(error: mirror::Error) -> Failure {
 fn wish_failure(wish: &model::BadWish) -> Failure {
     let failure = Failure::new(Exit::Failed, wish);
     match wish {
-        model::BadWish::Unknown { nearest: Some(nearest), .. } => failure.hint(format!("did you mean `{nearest}`?")),
+        model::BadWish::Unknown { nearest: Some(nearest), .. } => {
+            failure.hint(format!("did you mean `{nearest}`?"))
+        }
         model::BadWish::Later(_) => failure.hint("remove it: what it asks for would not be done"),
         model::BadWish::Unknown { nearest: None, .. } | model::BadWish::Value { .. } => failure,
     }
@@ -216,9 +248,15 @@ fn wish_failure(wish: &model::BadWish) -> Failure {
 fn resident_failure(error: &resident::Error) -> Failure {
     let failure = Failure::new(Exit::Failed, error);
     match error {
-        resident::Error::Conflict { .. } => failure.hint("grant it alike, or define it twice under two names"),
-        resident::Error::Grant { .. } => failure.hint("write uid and gid as numbers and mode as octal, like \"0440\""),
-        resident::Error::Ram { .. } => failure.hint("Linux 6.4 or later has tmpfs with noswap; with swap off any will do"),
+        resident::Error::Conflict { .. } => {
+            failure.hint("grant it alike, or define it twice under two names")
+        }
+        resident::Error::Grant { .. } => {
+            failure.hint("write uid and gid as numbers and mode as octal, like \"0440\"")
+        }
+        resident::Error::Ram { .. } => {
+            failure.hint("Linux 6.4 or later has tmpfs with noswap; with swap off any will do")
+        }
     }
 }
 
@@ -232,7 +270,8 @@ mod tests {
 
     #[test]
     fn programs_get_what_they_need_and_nothing_else() {
-        let vars = ["PATH", "DOCKER_HOST", "GIT_DIR", "COMPOSE_FILE", "DB_PASSWORD", "LC_ALL", "GIT_SSH_COMMAND"];
+        let vars =
+            ["PATH", "DOCKER_HOST", "GIT_DIR", "COMPOSE_FILE", "DB_PASSWORD", "LC_ALL", "GIT_SSH_COMMAND"];
         let env = environment(vars.iter().map(|name| ((*name).into(), "x".into())));
         let names: Vec<_> = env.iter().map(|(name, _)| name.to_str().unwrap()).collect();
         assert_eq!(names, ["PATH", "DOCKER_HOST", "LC_ALL", "GIT_SSH_COMMAND"]);
@@ -244,8 +283,15 @@ mod tests {
         assert_eq!(failure(Error::Busy(service.clone())).exit(), Exit::Busy);
         assert_eq!(failure(docker::Error::ComposeV1("1.29".into()).into()).exit(), Exit::Missing);
         assert_eq!(failure(Error::Broken(Box::default())).exit(), Exit::NotRestored);
-        let unknown = mirror::Error::UnknownService { repo: "r".into(), service, services: vec!["a".into(), "b".into()] };
+        let unknown = mirror::Error::UnknownService {
+            repo: "r".into(),
+            service,
+            services: vec!["a".into(), "b".into()],
+        };
         let unknown = failure(unknown.into());
-        assert_eq!((unknown.exit(), unknown.hints()), (Exit::Failed, &["it has: a, b".to_owned(), "no container was touched".to_owned()][..]));
+        assert_eq!(
+            (unknown.exit(), unknown.hints()),
+            (Exit::Failed, &["it has: a, b".to_owned(), "no container was touched".to_owned()][..])
+        );
     }
 }

@@ -132,7 +132,8 @@ impl Docker {
 
     /// `docker compose down`, which needs no file: volumes stay.
     pub fn down(&self, project: &str) -> Result<Finished, Error> {
-        let args = ["compose", "--ansi", "never", "--progress", "plain", "-p", project, "down", "--remove-orphans"];
+        let args =
+            ["compose", "--ansi", "never", "--progress", "plain", "-p", project, "down", "--remove-orphans"];
         let call = self.call(&args, DOWN).var("COMPOSE_DISABLE_ENV_FILE", "1");
         Ok(call.output(b"")?)
     }
@@ -231,7 +232,8 @@ mod tests {
 
     #[test]
     fn versions_are_compared_as_numbers() {
-        let table = [("2.40.3-3", Some((2, 40))), ("v2.5.0", Some((2, 5))), ("5.5.0", Some((5, 5))), ("dev", None)];
+        let table =
+            [("2.40.3-3", Some((2, 40))), ("v2.5.0", Some((2, 5))), ("5.5.0", Some((5, 5))), ("dev", None)];
         for (text, version) in table {
             assert_eq!(parse_version(text), version, "{text}");
         }

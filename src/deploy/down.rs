@@ -24,12 +24,18 @@ pub fn down(service: &Service, world: &World<'_>) -> Result<(), Error> {
     let stack = state.stack(service)?.ok_or_else(|| Error::NotDeployed(service.clone()))?;
     let result = take_down(service, stack.project.as_deref(), &docker, world);
     let text = result.as_ref().err().map_or_else(|| "good".to_owned(), ToString::to_string);
-    let record = Record { action: "down", commit: None, result: &text, began, took: start.elapsed(), phases: "[]" };
+    let record =
+        Record { action: "down", commit: None, result: &text, began, took: start.elapsed(), phases: "[]" };
     state.record(service, &stack.repo, &record)?;
     result
 }
 
-fn take_down(service: &Service, project: Option<&str>, docker: &Docker, world: &World<'_>) -> Result<(), Error> {
+fn take_down(
+    service: &Service,
+    project: Option<&str>,
+    docker: &Docker,
+    world: &World<'_>,
+) -> Result<(), Error> {
     if let Some(project) = project {
         (world.report)(Event::Step(&format!("stopping the containers of `{project}`")));
         let done = docker.down(project)?;

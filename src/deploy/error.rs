@@ -48,7 +48,9 @@ pub enum Error {
     #[error(transparent)]
     Git(#[from] mirror::Error),
     /// The branch no longer contains what was deployed.
-    #[error("the branch `{service}` was rewritten: {old:.10} is deployed and {new:.10} does not go on from it")]
+    #[error(
+        "the branch `{service}` was rewritten: {old:.10} is deployed and {new:.10} does not go on from it"
+    )]
     Rewritten {
         /// The service.
         service: Service,
@@ -85,6 +87,14 @@ pub enum Error {
         project: String,
         /// The other stack.
         owner: String,
+    },
+    /// The stack's compose project got another name, and the old one's containers are there.
+    #[error("the compose project was `{old}` and is `{new}` now, and `{old}` has containers")]
+    Renamed {
+        /// The name when it was deployed last.
+        old: String,
+        /// The name now.
+        new: String,
     },
     /// The stack never was deployed here.
     #[error("`{0}` was never deployed here by hlx")]

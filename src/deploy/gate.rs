@@ -26,7 +26,11 @@ impl From<String> for Ill {
 
 /// Waits until all is well or will not become so. `began` is when `up` did.
 pub(super) fn wait(
-    docker: &Docker, project: &str, rule: &Rule, began: Instant, report: Report<'_>,
+    docker: &Docker,
+    project: &str,
+    rule: &Rule,
+    began: Instant,
+    report: Report<'_>,
 ) -> Result<Vec<String>, Ill> {
     let mut told: Vec<(String, String)> = Vec::new();
     loop {
@@ -55,7 +59,8 @@ pub(super) fn inquire(docker: &Docker, project: &str, ill: Ill, masker: &Masker)
         Some(id) => container.id == *id,
         None => container.status == "exited" && container.exit_code != 0,
     });
-    let log = |id: &str| -> Result<String, docker::Error> { Ok(lines(&masker.text(&docker.logs(id, TAIL)?))) };
+    let log =
+        |id: &str| -> Result<String, docker::Error> { Ok(lines(&masker.text(&docker.logs(id, TAIL)?))) };
     Broken {
         reason: masker.text(ill.why.as_bytes()),
         log: suspect.and_then(|container| Some((container.name.clone(), log(&container.id).ok()?))),

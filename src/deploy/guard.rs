@@ -123,7 +123,7 @@ impl View {
     }
 
     fn seen(&self, path: &Path) -> io::Result<OwnedFd> {
-        self.project.at(path, OFlags::PATH | OFlags::NOFOLLOW)
+        self.project.at(path, OFlags::PATH)
     }
 
     /// The end of the namespace would do the same, but for the overwriting.

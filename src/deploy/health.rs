@@ -86,7 +86,10 @@ pub fn judge(containers: &[Container], rule: &Rule, now: Timestamp, waited: Dura
             Look::Good => {}
             Look::Wait(condition) => waiting.push((container, condition)),
             Look::Bad(why) => {
-                return Verdict::Bad { id: Some(container.id.clone()), why: format!("{} {why}", container.name) };
+                return Verdict::Bad {
+                    id: Some(container.id.clone()),
+                    why: format!("{} {why}", container.name),
+                };
             }
         }
     }
@@ -103,7 +106,9 @@ pub fn judge(containers: &[Container], rule: &Rule, now: Timestamp, waited: Dura
 
 fn wait(waiting: Vec<(&Container, String)>, absent: Vec<&String>) -> Verdict {
     let waiting = waiting.into_iter().map(|(container, condition)| (container.service.clone(), condition));
-    Verdict::Wait(waiting.chain(absent.into_iter().map(|name| (name.clone(), "has no container".into()))).collect())
+    Verdict::Wait(
+        waiting.chain(absent.into_iter().map(|name| (name.clone(), "has no container".into()))).collect(),
+    )
 }
 
 fn overdue(waiting: &[(&Container, String)], absent: &[&String], limit: Duration) -> Verdict {
@@ -119,7 +124,9 @@ fn look(container: &Container, rule: &Rule, now: Timestamp) -> Look {
     let before = rule.before.iter().find(|(id, _)| *id == container.id).map_or(0, |(_, count)| *count);
     let restarts = container.restarts.saturating_sub(before);
     match container.status.as_str() {
-        _ if restarts >= LOOP => Look::Bad(format!("restarts again and again (exit code {})", container.exit_code)),
+        _ if restarts >= LOOP => {
+            Look::Bad(format!("restarts again and again (exit code {})", container.exit_code))
+        }
         "running" => running(container, rule.stable, now),
         "exited" => exited(container, now),
         "dead" => Look::Bad("is dead".into()),
@@ -170,8 +177,13 @@ mod tests {
 
     fn container(change: impl FnOnce(&mut Container)) -> Container {
         let mut container = Container {
-            id: "1".into(), name: "p-web-1".into(), service: "web".into(), status: "running".into(),
-            started: at(0), finished: at(0), ..Container::default()
+            id: "1".into(),
+            name: "p-web-1".into(),
+            service: "web".into(),
+            status: "running".into(),
+            started: at(0),
+            finished: at(0),
+            ..Container::default()
         };
         change(&mut container);
         container
@@ -198,7 +210,10 @@ mod tests {
         assert_eq!(verdict(|c| c.health = "healthy".into(), 5), "wait: running");
         assert_eq!(verdict(|c| c.health = "healthy".into(), 20), "good");
         assert_eq!(verdict(|c| c.health = "unhealthy".into(), 1), "bad: p-web-1 is unhealthy");
-        assert_eq!(verdict(|c| c.health = "starting".into(), 60), "bad: p-web-1 was still starting after 60 s");
+        assert_eq!(
+            verdict(|c| c.health = "starting".into(), 60),
+            "bad: p-web-1 was still starting after 60 s"
+        );
     }
 
     #[test]
@@ -207,13 +222,18 @@ mod tests {
         assert_eq!(verdict(|c| (c.restarts, c.started) = (1, at(8)), 18), "good");
         assert_eq!(verdict(|c| c.restarts = 3, 12), "bad: p-web-1 restarts again and again (exit code 0)");
         assert_eq!(verdict(|c| (c.id, c.restarts) = ("old".into(), 7), 12), "good");
-        assert_eq!(verdict(|c| (c.status, c.exit_code) = ("restarting".into(), 1), 2), "wait: restarting (exit code 1)");
+        assert_eq!(
+            verdict(|c| (c.status, c.exit_code) = ("restarting".into(), 1), 2),
+            "wait: restarting (exit code 1)"
+        );
     }
 
     #[test]
     fn one_shots_may_end_well_and_services_may_not_end() {
-        let exit = |code, comes_back| move |c: &mut Container| {
-            (c.status, c.exit_code, c.comes_back) = ("exited".into(), code, comes_back);
+        let exit = |code, comes_back| {
+            move |c: &mut Container| {
+                (c.status, c.exit_code, c.comes_back) = ("exited".into(), code, comes_back);
+            }
         };
         assert_eq!(verdict(exit(0, false), 1), "good");
         assert_eq!(verdict(exit(2, false), 1), "bad: p-web-1 ended with exit code 2");

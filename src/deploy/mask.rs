@@ -78,7 +78,8 @@ impl Masker {
         if open && bucket.iter().any(|pattern| pattern.len() > line.len() && pattern.starts_with(line)) {
             return Look::Maybe;
         }
-        let longest = bucket.iter().filter(|pattern| line.starts_with(pattern)).map(|pattern| pattern.len()).max();
+        let longest =
+            bucket.iter().filter(|pattern| line.starts_with(pattern)).map(|pattern| pattern.len()).max();
         longest.map_or(Look::Clear, Look::Secret)
     }
 }

@@ -142,7 +142,8 @@ impl Source {
 
 /// `host:path`, as ssh and scp have it.
 fn is_scp(repo: &str) -> bool {
-    !repo.contains("://") && repo.split_once(':').is_some_and(|(host, _)| !host.is_empty() && !host.contains('/'))
+    !repo.contains("://")
+        && repo.split_once(':').is_some_and(|(host, _)| !host.is_empty() && !host.contains('/'))
 }
 
 fn line(finished: &Finished) -> String {
@@ -167,7 +168,8 @@ impl Git {
 
     fn call(&self, cwd: &Path, limit: Duration) -> Call {
         // A path that root names is trusted, whoever owns it: nothing in it is executed.
-        let fixed = ["-c", "safe.directory=*", "-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false"];
+        let fixed =
+            ["-c", "safe.directory=*", "-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false"];
         Call::new("git", cwd, &self.env, limit).args(fixed)
     }
 
@@ -201,7 +203,8 @@ impl<'s> Mirror<'s> {
         let git = if source.is_ssh() && !configures_ssh(git, state)? { git.batch() } else { git.clone() };
         if !dir.join("HEAD").exists() {
             disk::private_dir(&dir).map_err(failed)?;
-            let made = git.call(&dir, LOCAL).args(["init", "--quiet", "--bare", "--template=", "."]).output(b"");
+            let made =
+                git.call(&dir, LOCAL).args(["init", "--quiet", "--bare", "--template=", "."]).output(b"");
             succeeded("init", made.map_err(Error::Start)?)?;
         }
         Ok(Self { git, dir, source })
@@ -210,7 +213,8 @@ impl<'s> Mirror<'s> {
     /// Fetches the branch of a service, and no other; gives its commit.
     pub fn fetch(&self, service: &Service) -> Result<String, Error> {
         let spec = format!("+refs/heads/{service}:refs/hlx/incoming/{service}");
-        let fetched = self.remote("fetch", &["--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-gc"], &spec)?;
+        let fetched =
+            self.remote("fetch", &["--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-gc"], &spec)?;
         if !fetched.end.is_success() {
             return Err(self.explain(service, fetched));
         }
@@ -237,7 +241,8 @@ impl<'s> Mirror<'s> {
         if branches.iter().any(|branch| branch == service.as_str()) {
             return failed;
         }
-        let services = branches.into_iter().filter(|name| name.parse::<Service>().is_ok() && name != "main").collect();
+        let services =
+            branches.into_iter().filter(|name| name.parse::<Service>().is_ok() && name != "main").collect();
         Error::UnknownService { repo: self.source.to_string(), service: service.clone(), services }
     }
 
@@ -257,7 +262,8 @@ impl<'s> Mirror<'s> {
 
     /// Keeps a commit from being collected as garbage.
     pub fn keep(&self, service: &Service, commit: &str) -> Result<(), Error> {
-        let names = ["heads", "hlx/deployed"].map(|place| format!("update refs/{place}/{service} {commit}\n"));
+        let names =
+            ["heads", "hlx/deployed"].map(|place| format!("update refs/{place}/{service} {commit}\n"));
         let call = self.git.call(&self.dir, LOCAL).args(["update-ref", "--stdin"]);
         succeeded("update-ref", call.output(names.concat().as_bytes()).map_err(Error::Start)?).map(drop)
     }
@@ -294,7 +300,10 @@ fn failure(what: &'static str, finished: &Finished) -> Error {
 
 /// Git repeats URLs in its messages, passwords included.
 fn without_logins(text: &str) -> String {
-    let word = |word: &str| match word.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.rsplit_once('@')?))) {
+    let word = |word: &str| match word
+        .split_once("://")
+        .and_then(|(scheme, rest)| Some((scheme, rest.rsplit_once('@')?)))
+    {
         Some((scheme, (_, rest))) => format!("{scheme}://{rest}"),
         None => word.to_owned(),
     };
@@ -327,7 +336,10 @@ mod tests {
     #[test]
     fn a_password_in_a_url_is_not_shown() {
         assert_eq!(source("https://me:pw@h/x.git").as_deref(), Ok("https://me@h/x.git"));
-        assert_eq!(without_logins("fatal: 'https://me:pw@h/x.git/' not found"), "fatal: 'https://h/x.git/' not found");
+        assert_eq!(
+            without_logins("fatal: 'https://me:pw@h/x.git/' not found"),
+            "fatal: 'https://h/x.git/' not found"
+        );
     }
 
     #[test]

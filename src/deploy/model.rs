@@ -12,22 +12,38 @@ use super::tree::Tree;
 
 /// The names under which compose looks for its file, in its order.
 const NAMES: [&str; 4] = ["compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml"];
-const OVERRIDES: [&str; 4] =
-    ["compose.override.yml", "compose.override.yaml", "docker-compose.override.yml", "docker-compose.override.yaml"];
+const OVERRIDES: [&str; 4] = [
+    "compose.override.yml",
+    "compose.override.yaml",
+    "docker-compose.override.yml",
+    "docker-compose.override.yaml",
+];
 
 /// The compose files of a tree: the one that must be there, and its override if tracked.
 pub fn files(tree: &Tree) -> Option<Vec<PathBuf>> {
-    let tracked = |names: [&'static str; 4]| names.into_iter().map(PathBuf::from).find(|name| tree.contains_key(name));
+    let tracked =
+        |names: [&'static str; 4]| names.into_iter().map(PathBuf::from).find(|name| tree.contains_key(name));
     Some(std::iter::once(tracked(NAMES)?).chain(tracked(OVERRIDES)).collect())
 }
 
-/// The project name that a compose file gives, if it gives one: `Err` where only compose can
-/// tell, as there is a variable in it.
-pub fn name_of(text: &[u8]) -> Result<Option<String>, ()> {
+/// Who names the compose project.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Naming {
+    /// The file, with this name.
+    File(String),
+    /// The file, with a variable in it that only compose can fill in.
+    Compose,
+    /// The branch, as the file has no name.
+    Branch,
+}
+
+/// Who names the compose project of this file.
+pub fn naming(text: &[u8]) -> Naming {
     let value: Option<serde_yaml::Value> = serde_yaml::from_slice(text).ok();
     match value.as_ref().and_then(|value| value.get("name")).and_then(|name| name.as_str()) {
-        Some(name) if name.contains('$') => Err(()),
-        name => Ok(name.map(str::to_owned)),
+        Some(name) if name.contains('$') => Naming::Compose,
+        Some(name) => Naming::File(name.to_owned()),
+        None => Naming::Branch,
     }
 }
 
@@ -296,7 +312,10 @@ mod tests {
     fn wishes_are_obeyed_or_refused() {
         let wishes = |text: &str| model(&format!(r#"{{"name":"p","x-hlx":{text}}}"#)).wishes();
         let both = wishes(r#"{"timeout":"1m","stable":"2s","hosts":["nas"]}"#).unwrap();
-        assert_eq!((both.timeout.as_secs(), both.stable.as_secs(), both.hosts), (60, 2, vec!["nas".to_owned()]));
+        assert_eq!(
+            (both.timeout.as_secs(), both.stable.as_secs(), both.hosts),
+            (60, 2, vec!["nas".to_owned()])
+        );
         assert_eq!(wishes("null"), Ok(Wishes::default()));
         assert_eq!(wishes(r#"{"rollback":"manual"}"#), Err(BadWish::Later("rollback".into())));
         let unknown = BadWish::Unknown { key: "timout".into(), nearest: Some("timeout") };
@@ -306,8 +325,8 @@ mod tests {
 
     #[test]
     fn the_project_name_is_the_files() {
-        assert_eq!(name_of(b"name: p\nservices: {}\n"), Ok(Some("p".into())));
-        assert_eq!(name_of(b"services: {a: !reset null}\n"), Ok(None));
-        assert_eq!(name_of(b"name: ${X}\n"), Err(()));
+        assert_eq!(naming(b"name: p\nservices: {}\n"), Naming::File("p".into()));
+        assert_eq!(naming(b"services: {a: !reset null}\n"), Naming::Branch);
+        assert_eq!(naming(b"name: ${X}\n"), Naming::Compose);
     }
 }

@@ -146,9 +146,7 @@ impl Plan {
         let sources = |files: &BTreeMap<String, File>| -> Value {
             files.iter().map(|(name, file)| (name.clone(), json!({ "file": at(file) }))).collect()
         };
-        let volume = |(file, bind): &(File, Bind)| {
-            json!({"type": "bind", "source": at(file), "target": bind.target, "read_only": bind.read_only})
-        };
+        let volume = |(file, bind): &(File, Bind)| json!({"type": "bind", "source": at(file), "target": bind.target, "read_only": bind.read_only});
         let service = |(name, files): (&String, &BTreeSet<File>)| {
             let places: Vec<PathBuf> = files.iter().map(at).collect();
             let places: Vec<&[u8]> = places.iter().map(|place| place.as_os_str().as_bytes()).collect();
@@ -162,13 +160,17 @@ impl Plan {
 }
 
 fn granted(
-    kind: &'static str, sources: &BTreeMap<String, Source>, grants: &[&Grant], ground: Ground<'_>,
+    kind: &'static str,
+    sources: &BTreeMap<String, Source>,
+    grants: &[&Grant],
+    ground: Ground<'_>,
 ) -> Result<BTreeMap<String, File>, Error> {
     let mut files = BTreeMap::new();
     for (name, source) in sources {
         let Some(path) = source.file.as_deref().and_then(|file| ground.sealed(file)) else { continue };
         let wanted = grants.iter().filter(|grant| grant.source == *name);
-        let access = |grant: &&&Grant| grant.access().map_err(|key| Error::Grant { kind, name: name.clone(), key });
+        let access =
+            |grant: &&&Grant| grant.access().map_err(|key| Error::Grant { kind, name: name.clone(), key });
         let wanted: BTreeSet<Access> = wanted.map(|grant| access(&grant)).collect::<Result<_, _>>()?;
         if wanted.len() > 1 {
             return Err(Error::Conflict { kind, name: name.clone() });
@@ -183,7 +185,9 @@ fn granted(
 
 /// A sealed file that is mounted, or each sealed file of a directory that is.
 fn binds(mount: &Mount, ground: Ground<'_>) -> Vec<(File, Bind)> {
-    let Some(path) = tracked(Path::new(&mount.source), ground.project, ground.tree) else { return Vec::new() };
+    let Some(path) = tracked(Path::new(&mount.source), ground.project, ground.tree) else {
+        return Vec::new();
+    };
     if mount.kind != "bind" {
         return Vec::new();
     }
@@ -236,8 +240,10 @@ impl Resident {
     pub fn place(&self, plan: &Plan, ground: Ground<'_>, key: &SecretBytes) -> Result<Value, Error> {
         let mut places = BTreeMap::new();
         for file in plan.files() {
-            let content = ground.unsealed.plain(ground.tree, &file.0).expect("the plan holds sealed files only");
-            let place = self.dir.join(keyed_name(file, content, key)).join(file.0.file_name().unwrap_or_default());
+            let content =
+                ground.unsealed.plain(ground.tree, &file.0).expect("the plan holds sealed files only");
+            let place =
+                self.dir.join(keyed_name(file, content, key)).join(file.0.file_name().unwrap_or_default());
             if !place.exists() {
                 self.write(&place, content, file.1).map_err(|source| self.failed(source))?;
             }
@@ -263,8 +269,11 @@ impl Resident {
 
     /// Shreds what no container uses; takes the file system away when nothing is left.
     pub fn collect(&self, containers: &[Container]) -> Result<(), Error> {
-        let used: BTreeSet<&Path> =
-            containers.iter().flat_map(|container| &container.mounts).filter_map(|mount| mount.parent()).collect();
+        let used: BTreeSet<&Path> = containers
+            .iter()
+            .flat_map(|container| &container.mounts)
+            .filter_map(|mount| mount.parent())
+            .collect();
         self.sweep(&used).map_err(|source| self.failed(source))
     }
 
@@ -321,4 +330,102 @@ pub fn keyed_hash(key: &SecretBytes, parts: &[&[u8]]) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(key.expose()).expect("HMAC takes a key of any length");
     parts.iter().for_each(|part| mac.update(part));
     mac.finalize().into_bytes()[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tree::{Entry, Kind};
+    use super::*;
+    use crate::crypto::DataKey;
+    use crate::crypto::envelope::Envelope;
+    use crate::crypto::mac::Coverage;
+    use crate::format::Format;
+    use crate::policy::Rule;
+    use crate::sops::{Basis, Sealed, Stamp, seal};
+
+    fn key() -> DataKey {
+        DataKey::from_bytes(&[5; 32]).unwrap()
+    }
+
+    fn envelope() -> Envelope {
+        Envelope { recipient: "age1test".to_owned(), enc: "-----\nx\n".to_owned() }
+    }
+
+    fn tree(sealed: &[&str]) -> Tree {
+        let entry = |path: &&str| {
+            let rule = Rule::from_fields(|_| None).unwrap();
+            let basis = Basis::New { key: key(), envelopes: vec![envelope()], rule, coverage: Coverage::All };
+            let stamp = Stamp { now: "2026-01-01T00:00:00Z".into(), entropy: &mut |buffer| buffer.fill(7) };
+            let content = seal(b"secret", Format::Binary, &basis, stamp).unwrap();
+            (PathBuf::from(path), Entry { kind: Kind::File, content })
+        };
+        sealed.iter().map(entry).collect()
+    }
+
+    fn plan(model: &str, sealed: &[&str]) -> Result<Value, String> {
+        let tree = tree(sealed);
+        let open = |sealed: &[u8]| Ok(Sealed::parse(sealed)?.open(&key())?);
+        let unsealed = Unsealed::open(&tree, &open).unwrap();
+        let ground = Ground { project: Path::new("/p"), tree: &tree, unsealed: &unsealed };
+        let plan =
+            Plan::new(&Model::parse(model.as_bytes()).unwrap(), ground).map_err(|error| error.to_string())?;
+        Ok(plan.override_file(
+            &|(path, access)| Path::new("/run").join(format!("{:o}", access.mode)).join(path),
+            &SecretBytes::new(vec![1]),
+        ))
+    }
+
+    #[test]
+    fn secrets_and_configs_point_at_ram_if_they_are_sealed_and_granted() {
+        let made = plan(
+            r#"{"name":"p","services":{"a":{"secrets":[{"source":"s","mode":"0440"}]},"b":{}},
+            "secrets":{"s":{"file":"/p/x/../s"},"plain":{"file":"/p/plain"},"unused":{"file":"/p/s"},"out":{"file":"/etc/s"}}}"#,
+            &["s"],
+        );
+        let made = made.unwrap();
+        assert_eq!(made["secrets"], json!({"s": {"file": "/run/440/s"}}));
+        assert!(made["services"]["a"]["labels"][LABEL].is_string() && made["services"].get("b").is_none());
+    }
+
+    #[test]
+    fn a_secret_with_two_modes_is_refused() {
+        let model = r#"{"name":"p","services":{"a":{"secrets":[{"source":"s"}]},"b":{"secrets":[{"source":"s","mode":"0400"}]}},
+            "secrets":{"s":{"file":"/p/s"}}}"#;
+        assert_eq!(
+            plan(model, &["s"]),
+            Err("secret `s` is granted with different owners or modes, and it is one file".into())
+        );
+        assert_eq!(plan(model, &[]).unwrap()["secrets"], json!({}));
+    }
+
+    #[test]
+    fn each_sealed_file_of_a_mounted_directory_is_mounted_over() {
+        let made = plan(
+            r#"{"name":"p","services":{"a":{"volumes":[{"type":"bind","source":"/p/d","target":"/t","read_only":true},
+            {"type":"volume","source":"d","target":"/v"},{"type":"bind","source":"/p/da","target":"/n"}]}}}"#,
+            &["d/x/s", "e"],
+        );
+        let wanted =
+            json!([{"type": "bind", "source": "/run/444/d/x/s", "target": "/t/x/s", "read_only": true}]);
+        assert_eq!(made.unwrap()["services"]["a"]["volumes"], wanted);
+    }
+
+    #[test]
+    fn the_name_depends_on_the_key_and_on_everything_a_reader_sees() {
+        let name = |path: &str, mode, content: &[u8], key: u8| {
+            keyed_name(
+                &(path.into(), Access { mode, ..Access::default() }),
+                content,
+                &SecretBytes::new(vec![key]),
+            )
+        };
+        let all = [
+            name("a", 1, b"c", 1),
+            name("b", 1, b"c", 1),
+            name("a", 2, b"c", 1),
+            name("a", 1, b"d", 1),
+            name("a", 1, b"c", 2),
+        ];
+        assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len());
+    }
 }

@@ -26,6 +26,8 @@ use crate::sys::{disk, namespace};
 pub fn deploy(wish: &Wish, world: &World<'_>) -> Result<Outcome, Error> {
     admit_host(wish, world)?;
     namespace::no_dumps().map_err(Error::Vault)?;
+    // Containers of other users read the directories that are made.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let timings = Timings::start();
     let docker = Docker::new(world.env, "/");
     timings.measure("docker and compose", Whose::Docker, || docker.check())?;
@@ -34,7 +36,17 @@ pub fn deploy(wish: &Wish, world: &World<'_>) -> Result<Outcome, Error> {
     let stack = state.stack(&wish.service)?;
     let known = stack.is_some();
     let stack = stack.unwrap_or_default();
-    let mut deploy = Deploy { wish, world, timings, docker, state, stack, known, commit: String::new(), before: Vec::new() };
+    let mut deploy = Deploy {
+        wish,
+        world,
+        timings,
+        docker,
+        state,
+        stack,
+        known,
+        commit: String::new(),
+        before: Vec::new(),
+    };
     let began = Timestamp::now().as_second();
     let result = deploy.run();
     let account = deploy.timings.finish();
@@ -195,11 +207,17 @@ impl Deploy<'_> {
     }
 
     /// Everything before a container is touched.
-    fn prepare(&mut self, stage: &mut Stage<'_>, ground: Ground<'_>, resident: &Resident) -> Result<Model, Error> {
+    fn prepare(
+        &mut self,
+        stage: &mut Stage<'_>,
+        ground: Ground<'_>,
+        resident: &Resident,
+    ) -> Result<Model, Error> {
         let key = self.label_key()?;
         stage.cover()?;
         let project = self.wish.service.project();
-        let (model, json) = self.timings.measure("compose config", Whose::Docker, || stage.model(&project))?;
+        let (model, json) =
+            self.timings.measure("compose config", Whose::Docker, || stage.model(&project))?;
         self.admit(&model, &model.wishes()?)?;
         let plan = Plan::new(&model, ground)?;
         if model.builds() {
@@ -232,14 +250,24 @@ impl Deploy<'_> {
         if let Some(owner) = self.state.owner_of(&project, &service)? {
             return Err(Error::ProjectOf { project, owner });
         }
-        if self.stack.project.as_ref() == Some(&project) || self.wish.adopt == Adopt::Yes {
-            return Ok(());
+        self.admit_project(project)
+    }
+
+    /// Containers of another project of the same name, or of this stack under another name.
+    fn admit_project(&self, project: String) -> Result<(), Error> {
+        let there = |project: &str| {
+            self.timings.measure("looking for containers", Whose::Docker, || self.docker.containers(project))
+        };
+        match &self.stack.project {
+            Some(old) if *old == project => return Ok(()),
+            Some(old) if !there(old)?.is_empty() => {
+                return Err(Error::Renamed { old: old.clone(), new: project });
+            }
+            _ if self.wish.adopt == Adopt::Yes => return Ok(()),
+            _ => {}
         }
-        let there = self.timings.measure("looking for containers", Whose::Docker, || self.docker.containers(&project))?;
-        match there.is_empty() {
-            true => Ok(()),
-            false => Err(Error::Foreign { project, names: there.into_iter().map(|found| found.name).collect() }),
-        }
+        let names: Vec<String> = there(&project)?.into_iter().map(|found| found.name).collect();
+        if names.is_empty() { Ok(()) } else { Err(Error::Foreign { project, names }) }
     }
 
     fn host(&self) -> String {
@@ -297,7 +325,9 @@ impl Deploy<'_> {
     fn sweep(&self) -> Result<(), Error> {
         let resident = Resident::new(self.world.places.resident(&self.wish.service));
         let containers = match &self.stack.project {
-            Some(project) => self.timings.measure("collecting", Whose::Docker, || self.docker.containers(project))?,
+            Some(project) => {
+                self.timings.measure("collecting", Whose::Docker, || self.docker.containers(project))?
+            }
             None => Vec::new(),
         };
         Ok(resident.collect(&containers)?)
@@ -331,7 +361,8 @@ impl Deploy<'_> {
 
     fn record(&self, began: i64, account: &Account, error: Option<&Error>) -> Result<(), Error> {
         let result = error.map_or_else(|| "good".to_owned(), ToString::to_string);
-        let (phases, commit) = (account.json(), Some(self.commit.as_str()).filter(|commit| !commit.is_empty()));
+        let (phases, commit) =
+            (account.json(), Some(self.commit.as_str()).filter(|commit| !commit.is_empty()));
         let (action, took) = ("deploy", account.total);
         let record = Record { action, commit, result: &result, began, took, phases: &phases };
         Ok(self.state.record(&self.wish.service, &self.stack.repo, &record)?)

@@ -10,7 +10,9 @@ pub struct Service(String);
 
 /// What was given is no name of a service.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no service name: those have letters, digits, `_` and `-`, and begin with a letter or digit")]
+#[error(
+    "`{0}` is no service name: those have letters, digits, `_` and `-`, and begin with a letter or digit"
+)]
 pub struct BadName(String);
 
 impl FromStr for Service {
@@ -53,7 +55,8 @@ pub fn duration(text: &str) -> Option<Duration> {
     }
     while !rest.is_empty() {
         let digits = rest.find(|letter: char| !letter.is_ascii_digit())?;
-        let unit = rest[digits..].find(|letter: char| letter.is_ascii_digit()).map_or(rest.len(), |at| at + digits);
+        let unit =
+            rest[digits..].find(|letter: char| letter.is_ascii_digit()).map_or(rest.len(), |at| at + digits);
         let count: u64 = rest[..digits].parse().ok()?;
         total = total.checked_add(times(count, &rest[digits..unit])?)?;
         rest = &rest[unit..];

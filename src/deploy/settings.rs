@@ -153,7 +153,8 @@ mod tests {
 
     #[test]
     fn every_supported_key_is_read() {
-        let settings = parse("repo: git@h:me/lab.git\nhost: nas\nstacks: [a, b]\nprojects: /srv/s\n").unwrap();
+        let settings =
+            parse("repo: git@h:me/lab.git\nhost: nas\nstacks: [a, b]\nprojects: /srv/s\n").unwrap();
         assert_eq!(settings.repo.as_deref(), Some("git@h:me/lab.git"));
         assert_eq!(settings.host.as_deref(), Some("nas"));
         assert_eq!(settings.stacks, Some(vec!["a".to_owned(), "b".to_owned()]));

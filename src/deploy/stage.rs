@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::error::Error;
 use super::guard::{TEMPORARY, TREE};
 use super::mirror::os;
-use super::model::{self, Model};
+use super::model::{self, Model, Naming};
 use super::outlet::{Outlet, Report};
 use super::resident::Ground;
 use super::vault::Vault;
@@ -36,7 +36,13 @@ pub(super) struct Stage<'s> {
 
 impl<'s> Stage<'s> {
     /// Opens the vault at `dir` and fills it; the project directory still shows ciphertext.
-    pub(super) fn open(dir: &Path, ground: Ground<'s>, env: &Env, files: Vec<PathBuf>, report: Report<'s>) -> Result<Self, Error> {
+    pub(super) fn open(
+        dir: &Path,
+        ground: Ground<'s>,
+        env: &Env,
+        files: Vec<PathBuf>,
+        report: Report<'s>,
+    ) -> Result<Self, Error> {
         let mut vault = Vault::open(dir, ground.project).map_err(Error::Vault)?;
         for path in ground.unsealed.paths() {
             let content = ground.unsealed.plain(ground.tree, path).expect("it is one of its paths");
@@ -63,9 +69,10 @@ impl<'s> Stage<'s> {
     /// The model as compose sees it, and the JSON it came from, which holds secrets.
     pub(super) fn model(&mut self, branch: &str) -> Result<(Model, SecretBytes), Error> {
         let main = self.ground.unsealed.plain(self.ground.tree, &self.files[0]).unwrap_or_default();
-        let name = match model::name_of(main) {
-            Ok(name) => Some(name.unwrap_or_else(|| branch.to_owned())),
-            Err(()) => None,
+        let name = match model::naming(main) {
+            Naming::File(name) => Some(name),
+            Naming::Branch => Some(branch.to_owned()),
+            Naming::Compose => None,
         };
         let call = self.compose(name.as_deref(), ASK).args(["config", "--format", "json"]);
         let done = self.vault.output(call).map_err(Error::Vault)?;
@@ -126,7 +133,11 @@ impl<'s> Stage<'s> {
     pub(super) fn up(&mut self, project: &str, limit: Duration) -> Result<Result<(), String>, Error> {
         let call = self.compose(Some(project), limit).args(["up", "-d", "--no-build", "--remove-orphans"]);
         let (end, tail) = self.stream("up", call)?;
-        Ok(if end.is_success() { Ok(()) } else { Err(format!("`docker compose up`: {end}{}", super::mirror::indented(&tail))) })
+        Ok(if end.is_success() {
+            Ok(())
+        } else {
+            Err(format!("`docker compose up`: {end}{}", super::mirror::indented(&tail)))
+        })
     }
 
     /// Overwrites and removes all of it.

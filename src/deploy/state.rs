@@ -133,7 +133,11 @@ impl State {
 
     /// Adds the files that are about to be laid.
     pub fn add_to_manifest(&mut self, name: &Service, tree: &Tree) -> Result<(), Error> {
-        self.change_manifest("INSERT OR IGNORE INTO manifest (stack, path) VALUES (?1, ?2)", name, tree.keys())
+        self.change_manifest(
+            "INSERT OR IGNORE INTO manifest (stack, path) VALUES (?1, ?2)",
+            name,
+            tree.keys(),
+        )
     }
 
     /// Takes out the files that were removed.
@@ -142,7 +146,10 @@ impl State {
     }
 
     fn change_manifest<'p>(
-        &mut self, sql: &str, name: &Service, paths: impl IntoIterator<Item = &'p PathBuf>,
+        &mut self,
+        sql: &str,
+        name: &Service,
+        paths: impl IntoIterator<Item = &'p PathBuf>,
     ) -> Result<(), Error> {
         use std::os::unix::ffi::OsStrExt;
         let step = self.0.transaction()?;
@@ -177,8 +184,11 @@ mod tests {
             let mut state = State::open(&path).unwrap();
             assert_eq!(state.stack(&name).unwrap(), None);
             state.save(&name, &stack).unwrap();
-            let entry = super::super::tree::Entry { kind: super::super::tree::Kind::File, content: Vec::new() };
-            state.add_to_manifest(&name, &Tree::from([("a\nb".into(), entry.clone()), ("c".into(), entry)])).unwrap();
+            let entry =
+                super::super::tree::Entry { kind: super::super::tree::Kind::File, content: Vec::new() };
+            state
+                .add_to_manifest(&name, &Tree::from([("a\nb".into(), entry.clone()), ("c".into(), entry)]))
+                .unwrap();
             state.drop_from_manifest(&name, &["c".into()]).unwrap();
         }
         let state = State::open(&path).unwrap();

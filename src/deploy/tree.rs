@@ -166,7 +166,7 @@ mod tests {
 
     #[test]
     fn entries_are_listed_with_any_name() {
-        let listing = b"100644 blob aa\ta\nb\0100755 blob bb\td/run\0120000 blob cc\tl\0";
+        let listing = b"100644 blob aa\ta\nb\x00100755 blob bb\td/run\x00120000 blob cc\tl\x00";
         let names: Vec<_> = list(listing).unwrap().into_iter().map(|(path, kind, _)| (path, kind)).collect();
         let wanted = [("a\nb", Kind::File), ("d/run", Kind::Program), ("l", Kind::Link)];
         assert_eq!(names, wanted.map(|(path, kind)| (path.into(), kind)));
@@ -185,8 +185,13 @@ mod tests {
     #[test]
     fn links_stay_inside() {
         let table = [
-            ("l", "a", false), ("d/l", "../a", false), ("l", "..", true), ("d/l", "../../a", true),
-            ("l", "/etc", true), ("d/l", "x/../../../a", true), ("l", "", true),
+            ("l", "a", false),
+            ("d/l", "../a", false),
+            ("l", "..", true),
+            ("d/l", "../../a", true),
+            ("l", "/etc", true),
+            ("d/l", "x/../../../a", true),
+            ("l", "", true),
         ];
         for (link, target, out) in table {
             assert_eq!(leads_out(Path::new(link), target.as_bytes()), out, "{link} -> {target}");
@@ -196,13 +201,17 @@ mod tests {
     #[test]
     fn blobs_are_cut_out_by_their_size() {
         let mut rest = &b"aa blob 3\na\nb\nbb blob 0\n\n"[..];
-        assert_eq!((blob(&mut rest), blob(&mut rest), blob(&mut rest)), (Some(&b"a\nb"[..]), Some(&b""[..]), None));
+        assert_eq!(
+            (blob(&mut rest), blob(&mut rest), blob(&mut rest)),
+            (Some(&b"a\nb"[..]), Some(&b""[..]), None)
+        );
     }
 
     #[test]
     fn the_trees_own_links_are_followed() {
         let link = |target: &str| Entry { kind: Kind::Link, content: target.into() };
-        let tree = Tree::from([("d/l".into(), link("../s")), ("m".into(), link("d/l")), ("x".into(), link("x"))]);
+        let tree =
+            Tree::from([("d/l".into(), link("../s")), ("m".into(), link("d/l")), ("x".into(), link("x"))]);
         assert_eq!(resolve(&tree, Path::new("m/f")), Path::new("s/f"));
         assert_eq!(resolve(&tree, Path::new("d/f")), Path::new("d/f"));
         resolve(&tree, Path::new("x"));

@@ -162,7 +162,8 @@ fn bytes(path: &Path) -> &[u8] {
 }
 
 fn send_call(to: &mut impl Write, call: &Call) -> io::Result<()> {
-    let (limit, count) = ((call.limit.as_millis() as u64).to_le_bytes(), (call.argv.len() as u64).to_le_bytes());
+    let (limit, count) =
+        ((call.limit.as_millis() as u64).to_le_bytes(), (call.argv.len() as u64).to_le_bytes());
     let mut fields = vec![bytes(&call.cwd), &limit[..], &count[..]];
     fields.extend(call.argv.iter().map(|arg| arg.as_bytes()));
     fields.extend(call.env.iter().flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]));
@@ -198,7 +199,8 @@ impl Answer {
     /// Receives one.
     pub(super) fn receive(from: &mut impl Read) -> io::Result<Self> {
         let mut frame = read(from)?;
-        let text = |frame: &mut Frame| frame.next().map(|mut field| SecretBytes::new(std::mem::take(&mut *field)));
+        let text =
+            |frame: &mut Frame| frame.next().map(|mut field| SecretBytes::new(std::mem::take(&mut *field)));
         Ok(match frame.kind {
             0 => Self::Done,
             1 => Self::Failed(String::from_utf8_lossy(&frame.next()?).into_owned()),
@@ -225,13 +227,18 @@ mod tests {
     #[test]
     fn a_call_comes_out_as_it_went_in() {
         let env = vec![("A".into(), "b\n".into()), ("EMPTY".into(), "".into())];
-        let call = Call { argv: vec!["x".into(), "".into()], cwd: "/c".into(), env, limit: Duration::from_secs(3) };
-        assert_eq!(format!("{:?}", through(&Request::Run(call.clone()))), format!("{:?}", Request::Run(call)));
+        let call =
+            Call { argv: vec!["x".into(), "".into()], cwd: "/c".into(), env, limit: Duration::from_secs(3) };
+        assert_eq!(
+            format!("{:?}", through(&Request::Run(call.clone()))),
+            format!("{:?}", Request::Run(call))
+        );
     }
 
     #[test]
     fn a_file_comes_out_as_it_went_in() {
-        let put = Request::Put { path: "a/b".into(), mode: 0o600, content: SecretBytes::new(b"\0x".to_vec()) };
+        let put =
+            Request::Put { path: "a/b".into(), mode: 0o600, content: SecretBytes::new(b"\0x".to_vec()) };
         let Request::Put { path, mode, content } = through(&put) else { panic!("another request") };
         assert_eq!((path, mode, &content.expose()[..]), ("a/b".into(), 0o600, &b"\0x"[..]));
     }

@@ -185,12 +185,17 @@ pub fn private_dir(path: &Path) -> io::Result<()> {
     Ok(rustix::fs::chmod(path, Mode::from_raw_mode(0o700))?)
 }
 
-/// Writes a new file that only its owner reads; fails if there is one.
+/// Writes a new file that only its owner reads, whole or not at all; fails if there is one.
 pub fn private_file(path: &Path, content: &[u8]) -> io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt;
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(content)?;
-    file.sync_all()
+    let mut fresh = path.as_os_str().to_owned();
+    fresh.push(format!(".{}~", std::process::id()));
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
+    let written = file.write_all(content).and_then(|()| file.sync_all());
+    // A link is made only where nothing is, unlike a rename.
+    let placed = written.and_then(|()| std::fs::hard_link(&fresh, path));
+    std::fs::remove_file(&fresh)?;
+    placed
 }
 
 /// Overwrites a file with zeros and unlinks it.

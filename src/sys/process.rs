@@ -191,7 +191,10 @@ fn ending(status: ExitStatus) -> End {
 
 /// Waits for output or for the end, and passes output on. True if the program has ended.
 fn listen(
-    pipes: &mut [Pipe; 2], exit: Option<&OwnedFd>, wait: Duration, sink: &mut dyn FnMut(Stream, &[u8]),
+    pipes: &mut [Pipe; 2],
+    exit: Option<&OwnedFd>,
+    wait: Duration,
+    sink: &mut dyn FnMut(Stream, &[u8]),
 ) -> io::Result<bool> {
     let fds = pipes.iter().filter_map(|pipe| pipe.file.as_ref()).map(AsFd::as_fd);
     let fds = fds.chain(exit.map(AsFd::as_fd));
@@ -237,7 +240,10 @@ mod tests {
     #[test]
     fn output_input_and_exit_code_come_through() {
         let done = shell("cat; echo err >&2; exit 3", 5_000).output(b"in").unwrap();
-        assert_eq!((done.end, &done.out.expose()[..], &done.err.expose()[..]), (End::Code(3), &b"in"[..], &b"err\n"[..]));
+        assert_eq!(
+            (done.end, &done.out.expose()[..], &done.err.expose()[..]),
+            (End::Code(3), &b"in"[..], &b"err\n"[..])
+        );
     }
 
     #[test]

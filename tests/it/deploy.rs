@@ -42,7 +42,8 @@ impl Lab {
         if !docker_is_here() {
             return None;
         }
-        let service = format!("Hlxit-{name}-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let service =
+            format!("Hlxit-{name}-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let dir = std::env::temp_dir().join(&service);
         fs::create_dir_all(dir.join("repo")).unwrap();
         let reader = hlx::keys::generate::to_file(&dir.join("identity"), "2026-01-01T00:00:00Z").unwrap();
@@ -56,7 +57,11 @@ impl Lab {
         let context = self.dir.join("image");
         fs::create_dir_all(&context).unwrap();
         fs::copy("/bin/busybox", context.join("busybox")).expect("busybox-static is installed");
-        fs::write(context.join("Dockerfile"), "FROM scratch\nCOPY busybox /bin/busybox\nCOPY busybox /bin/sh\n").unwrap();
+        fs::write(
+            context.join("Dockerfile"),
+            "FROM scratch\nCOPY busybox /bin/busybox\nCOPY busybox /bin/sh\n",
+        )
+        .unwrap();
         run(Command::new("docker").args(["build", "-q", "-t", &self.image()]).arg(&context));
     }
 
@@ -216,7 +221,9 @@ fn search(dir: &Path, found: &mut Vec<PathBuf>) {
 }
 
 fn secret_in(content: &[u8]) -> bool {
-    [TOKEN, PASSWORD, "quoted"].iter().any(|secret| content.windows(secret.len()).any(|part| part == secret.as_bytes()))
+    [TOKEN, PASSWORD, "quoted"]
+        .iter()
+        .any(|secret| content.windows(secret.len()).any(|part| part == secret.as_bytes()))
 }
 
 #[track_caller]
@@ -261,8 +268,12 @@ fn the_whole_story() {
     let said = lab.deploys(&["--timings"]);
     assert!(said.contains("«secret»") && said.contains("hlx's own share"), "{said}");
     eprintln!("{said}");
-    let web = |lab: &Lab| lab.docker(&["ps", "-q", "--no-trunc", "--filter", &format!("name={}-web", lab.project())]);
-    let other = |lab: &Lab| lab.docker(&["ps", "-q", "--no-trunc", "--filter", &format!("name={}-other", lab.project())]);
+    let web = |lab: &Lab| {
+        lab.docker(&["ps", "-q", "--no-trunc", "--filter", &format!("name={}-web", lab.project())])
+    };
+    let other = |lab: &Lab| {
+        lab.docker(&["ps", "-q", "--no-trunc", "--filter", &format!("name={}-other", lab.project())])
+    };
     let (web_before, other_before) = (web(&lab), other(&lab));
     assert!(!web_before.is_empty() && !other_before.is_empty());
     let logs = lab.docker(&["logs", web_before.trim()]);
@@ -297,7 +308,11 @@ fn ciphertext_only_outside_and_nothing_survives_sigkill() {
     let Some(lab) = Lab::new("kill") else { return };
     let mark = format!("4{}", std::process::id());
     lab.seal(".env", &format!("TOKEN={TOKEN}\n")).compose(SLEEP, "");
-    lab.write("setup.sh", format!("grep -q hunter2 .env\ntouch started\nsetsid sleep {mark} &\nsleep {mark}\n")).commit();
+    lab.write(
+        "setup.sh",
+        format!("grep -q hunter2 .env\ntouch started\nsetsid sleep {mark} &\nsleep {mark}\n"),
+    )
+    .commit();
     let mut hlx = lab.hlx(&["deploy", &lab.service]).stderr(Stdio::null()).spawn().unwrap();
     until("setup.sh started", || {
         assert_eq!(lab.leaks("srv").len() + lab.leaks("run").len() + lab.leaks("state").len(), 0);
@@ -367,7 +382,14 @@ fn refusals_say_what_to_do() {
     lab.git(&["commit", "--quiet", "--amend", "-m", "rewritten"]);
     lab.fails(5, &[], &["was rewritten", "--accept-rewrite"]);
     lab.deploys(&["--accept-rewrite"]);
-    lab.compose(SLEEP, "    no_such_key: 1\n").commit().fails(1, &[], &["does not accept the model", "no_such_key"]);
+    lab.write("compose.yml", format!("name: another\nservices: {{a: {{image: {}}}}}\n", lab.image()))
+        .commit();
+    lab.fails(5, &[], &["`another` now", "hlx down"]);
+    lab.compose(SLEEP, "    no_such_key: 1\n").commit().fails(
+        1,
+        &[],
+        &["does not accept the model", "no_such_key"],
+    );
     lab.write("compose.yml", "x-hlx: {timout: 1m}\nservices: {a: {image: x}}\n").commit();
     lab.fails(1, &[], &["x-hlx.timout", "did you mean `timeout`"]);
     lab.write("compose.yml", "x-hlx: {hosts: [elsewhere]}\nservices: {a: {image: x}}\n").commit();
@@ -427,8 +449,7 @@ fn a_build_sees_ciphertext_but_for_its_secrets() {
         "FROM {image}\nCOPY . /context\nRUN --mount=type=secret,id=s,target=/s /bin/busybox sha256sum /s > /sum\n"
     );
     lab.write("Dockerfile", dockerfile);
-    lab.compose("/bin/busybox cat /sum /context/.env /context/secret.txt; echo end; exec /bin/busybox sleep 1000", "")
-        .write("compose.yml", format!(
+    lab.seal("compose.yml", &format!(
             "x-hlx: {{stable: 1s}}\nservices:\n  web:\n    build: {{context: ., secrets: [s]}}\n    init: true\n    \
              command: [/bin/busybox, sh, -c, \"/bin/busybox cat /sum /context/.env /context/secret.txt; {SLEEP}\"]\n\
              secrets:\n  s: {{file: ./secret.txt}}\n"
@@ -445,7 +466,9 @@ fn a_build_sees_ciphertext_but_for_its_secrets() {
 #[test]
 fn mounted_files_and_directories_are_resident() {
     let Some(lab) = Lab::new("mounts") else { return };
-    lab.seal("conf/app.env", &format!("TOKEN={TOKEN}\n")).write("conf/plain.txt", "plain\n").seal("one.txt", &format!("{TOKEN}\n"));
+    lab.seal("conf/app.env", &format!("TOKEN={TOKEN}\n"))
+        .write("conf/plain.txt", "plain\n")
+        .seal("one.txt", &format!("{TOKEN}\n"));
     lab.compose(
         &format!("/bin/busybox cat /conf/app.env /conf/plain.txt /one /cfg; {SLEEP}"),
         "    user: \"1000\"\n    volumes: [\"./conf:/conf:ro\", \"./one.txt:/one\"]\n    \
@@ -459,14 +482,19 @@ fn mounted_files_and_directories_are_resident() {
     fs::write(lab.project_dir().join("conf/data"), "").unwrap();
     fs::remove_file(lab.path("repo/conf/plain.txt")).unwrap();
     lab.commit().deploys(&[]);
-    assert!(!lab.project_dir().join("conf/plain.txt").exists() && lab.project_dir().join("conf/data").exists());
+    assert!(
+        !lab.project_dir().join("conf/plain.txt").exists() && lab.project_dir().join("conf/data").exists()
+    );
 }
 
 #[test]
 fn one_deploy_at_a_time() {
     let Some(lab) = Lab::new("busy") else { return };
-    lab.compose(SLEEP, "").write("setup.sh", "touch started; while [ ! -e go ]; do sleep 0.05; done\n").commit();
-    let mut first = lab.hlx(&["deploy", &lab.service]).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+    lab.compose(SLEEP, "")
+        .seal("setup.sh", "#!/bin/sh -e\ntouch started; while [ ! -e go ]; do sleep 0.05; done\n")
+        .commit();
+    let mut first =
+        lab.hlx(&["deploy", &lab.service]).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
     until("setup.sh started", || lab.project_dir().join("started").exists());
     lab.fails(8, &[], &["another hlx"]);
     fs::write(lab.project_dir().join("go"), "").unwrap();
