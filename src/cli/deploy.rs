@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::server::{Server, failure};
+use super::server::{self, Server, failure};
 use super::{Failure, Ui};
 use crate::deploy::{self, Adopt, Rewrite, Wish};
 
@@ -32,10 +32,11 @@ pub struct DeployArgs {
 pub fn run(args: &DeployArgs, ui: Ui) -> Result<(), Failure> {
     let server = Server::from_environment()?;
     let wish = wish(args)?;
-    let keyring = super::server::keyring(&args.identity);
+    let keyring = server::keyring(&args.identity);
     let open = |sealed: &[u8]| keyring.open(sealed);
-    let report = super::server::report(ui);
-    let outcome = deploy::deploy(&wish, &server.world(&open, &report)).map_err(failure)?;
+    let report = server::report(ui);
+    let outcome = deploy::deploy(&wish, &server.world(&open, &report));
+    let outcome = outcome.map_err(|error| server::unused_keys(failure(error), &keyring))?;
     outcome.containers.iter().for_each(|container| ui.note(container));
     if args.timings {
         ui.note(&outcome.account);

@@ -185,6 +185,18 @@ fn keys_failure(path: &Path, error: &keys::Error) -> Failure {
     }
 }
 
+/// Says which identities were there but could not be used, where that may be the reason.
+pub(super) fn unused_keys(failure: Failure, keyring: &Keyring) -> Failure {
+    let unused = keyring.tried().iter().filter_map(|tried| match &tried.outcome {
+        Err(why) if why != "not there" => Some(format!("{} is not used: {why}", tried.place)),
+        Err(_) | Ok(_) => None,
+    });
+    match failure.exit() == Exit::NoKey {
+        true => unused.fold(failure, Failure::hint),
+        false => failure,
+    }
+}
+
 fn settings_failure(error: settings::Error) -> Failure {
     let failure = Failure::new(Exit::Failed, &error);
     match error {

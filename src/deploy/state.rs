@@ -82,6 +82,8 @@ impl State {
         }
         let mut connection = Connection::open(path)?;
         connection.busy_timeout(Duration::from_secs(10))?;
+        // A power cut may cost the last record, never the database, and no deploy waits for the disk.
+        connection.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;")?;
         let step = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
         match step.query_row("PRAGMA user_version", [], |row| row.get(0))? {
             0 => step.execute_batch(TABLES)?,

@@ -191,7 +191,8 @@ pub fn private_file(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut fresh = path.as_os_str().to_owned();
     fresh.push(format!(".{}~", std::process::id()));
     let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
-    let written = file.write_all(content).and_then(|()| file.sync_all());
+    let written =
+        file.write_all(content).and_then(|()| if content.is_empty() { Ok(()) } else { file.sync_all() });
     // A link is made only where nothing is, unlike a rename.
     let placed = written.and_then(|()| std::fs::hard_link(&fresh, path));
     std::fs::remove_file(&fresh)?;

@@ -341,6 +341,8 @@ fn what_cannot_be_opened_touches_nothing() {
     fs::rename(lab.path("identity"), lab.path("away")).unwrap();
     lab.fails(3, &[], &["no key of yours opens it", "age1", ".env", "no container was touched"]);
     assert!(!lab.project_dir().exists() && lab.containers().is_empty());
+    run(Command::new("sh").args(["-c", "install -m 644 away identity"]).current_dir(&lab.dir));
+    lab.fails(3, &[], &["identity is not used", "chmod 600"]);
     fs::rename(lab.path("away"), lab.path("identity")).unwrap();
     let sealed = fs::read_to_string(lab.path("repo/.env")).unwrap();
     lab.write(".env", sealed.replace("B=ENC[AES256_GCM,data:", "B=ENC[AES256_GCM,data:A")).commit();
@@ -485,6 +487,45 @@ fn mounted_files_and_directories_are_resident() {
     assert!(
         !lab.project_dir().join("conf/plain.txt").exists() && lab.project_dir().join("conf/data").exists()
     );
+}
+
+#[test]
+fn a_file_secret_is_in_ram_and_nowhere_else() {
+    let Some(lab) = Lab::new("disk") else { return };
+    // No other file on this machine can hold it by chance, this program included.
+    let secret = format!("{}-only-in-ram", lab.service.to_uppercase());
+    lab.seal("token", &secret);
+    // A here-document and a sort of many lines are what makes a shell write temporary files.
+    lab.write(
+        "setup.sh",
+        "#!/bin/bash\nset -e\ncat <<X | sort > /dev/null\n$(cat token)\nX\ncat token > $(mktemp)\n",
+    );
+    lab.compose(
+        &format!("/bin/busybox sha256sum /run/secrets/t; {SLEEP}"),
+        "    secrets: [t]\n    volumes: [vol:/v]\nsecrets:\n  t: {file: token}\nvolumes:\n  vol:\n",
+    );
+    lab.commit().deploys(&[]);
+    let upper = lab.docker(&["inspect", "-f", "{{.GraphDriver.Data.UpperDir}}", &lab.containers()[0]]);
+    let mut grep = Command::new("grep");
+    grep.args([
+        "-rlsF",
+        &secret,
+        "/dev/shm",
+        "/run",
+        "/var/lib/docker/containers",
+        "/var/lib/docker/volumes",
+    ]);
+    grep.args(["/var/lib/docker/tmp", upper.trim()])
+        .args(["state", "srv", "run", "image", "."].map(|dir| lab.path(dir)));
+    let found = text(&grep.output().unwrap().stdout);
+    let resident = lab.path("run").join(&lab.service);
+    let elsewhere = |line: &&str| !Path::new(line).starts_with(&resident) && !line.contains("/./run/");
+    assert_eq!(found.lines().filter(elsewhere).collect::<Vec<_>>(), Vec::<&str>::new());
+    assert!(found.lines().any(|line| Path::new(line).starts_with(&resident)), "{found}");
+    let mut find = Command::new("find");
+    find.args(["/tmp", "/var/tmp", "-maxdepth", "1", "-type", "f", "-newer"]).arg(lab.path("identity"));
+    let recent = text(&find.args(["-exec", "grep", "-lF", &secret, "{}", ";"]).output().unwrap().stdout);
+    assert_eq!(recent, "");
 }
 
 #[test]
