@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::server::{self, Server, failure};
-use super::{Failure, Ui};
+use super::{Context, Failure};
 use crate::deploy::{self, Adopt, Rewrite, Wish};
 
 /// Deploy a service: decrypt in RAM, start its containers, wait until they are well, leave no plaintext behind.
@@ -23,25 +23,22 @@ pub struct DeployArgs {
     /// Show where the time went.
     #[arg(long)]
     timings: bool,
-    /// Also try the age identities in this file.
-    #[arg(long, value_name = "FILE")]
-    identity: Vec<std::path::PathBuf>,
 }
 
 /// Deploys.
-pub fn run(args: &DeployArgs, ui: Ui) -> Result<(), Failure> {
+pub(super) fn run(args: &DeployArgs, cx: &Context) -> Result<(), Failure> {
     let server = Server::from_environment()?;
     let wish = wish(args)?;
-    let keyring = server::keyring(&args.identity);
+    let keyring = cx.keyring();
     let open = |sealed: &[u8]| keyring.open(sealed);
-    let report = server::report(ui);
+    let report = server::report(cx.ui);
     let outcome = deploy::deploy(&wish, &server.world(&open, &report));
     let outcome = outcome.map_err(|error| server::unused_keys(failure(error), &keyring))?;
-    outcome.containers.iter().for_each(|container| ui.note(container));
+    outcome.containers.iter().for_each(|container| cx.ui.note(container));
     if args.timings {
-        ui.note(&outcome.account);
+        cx.ui.note(&outcome.account);
     }
-    ui.result(format!(
+    cx.ui.result(format!(
         "{} {} deployed in {:.1} s",
         wish.service,
         &outcome.commit[..10],

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::server::{Server, failure};
-use super::{Failure, Ui};
+use super::{Context, Failure};
 use crate::deploy;
 use crate::keys::{self, Keyring};
 
@@ -15,14 +15,14 @@ pub struct DownArgs {
 }
 
 /// Takes a service down.
-pub fn run(args: &DownArgs, ui: Ui) -> Result<(), Failure> {
+pub(super) fn run(args: &DownArgs, cx: &Context) -> Result<(), Failure> {
     let server = Server::from_environment()?;
     let service = args.service.parse().map_err(|error| failure(deploy::Error::Name(error)))?;
     // Nothing is opened to take a stack down.
     let keyring = Keyring::load(&keys::Places::default());
     let open = |sealed: &[u8]| keyring.open(sealed);
-    let report = super::server::report(ui);
+    let report = super::server::report(cx.ui);
     deploy::down(&service, &server.world(&open, &report)).map_err(failure)?;
-    ui.result(format!("{service} is down; its volumes and project directory stay"));
+    cx.ui.result(format!("{service} is down; its volumes and project directory stay"));
     Ok(())
 }

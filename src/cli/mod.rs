@@ -1,35 +1,82 @@
 //! The door: the only floor that knows flags, colours, prompts and exit codes.
 
+mod context;
 pub mod deploy;
 pub mod down;
+mod errors;
 pub mod failure;
+mod filter;
+mod keys;
+mod recipients;
+mod repo;
 mod server;
 pub mod ui;
 pub mod vault;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use context::Context;
 pub use failure::{Exit, Failure};
 pub use ui::Ui;
 
 /// Encrypted secrets in git and safe deploys for homelabs that run Docker Compose.
 #[derive(Debug, Parser)]
 #[command(name = "hlx", version, propagate_version = true, disable_help_subcommand = true)]
+#[command(after_help = "Start with `hlx init` in a clone. Exit codes and all else: README.md")]
 struct Args {
     /// Leave out notes on stderr; errors, warnings and hints stay.
     #[arg(long, short, global = true)]
     quiet: bool,
+    /// Also try the private keys in this file (as does HLX_IDENTITY).
+    #[arg(long, short, global = true, value_name = "FILE")]
+    identity: Vec<PathBuf>,
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Set this clone up: git then encrypts and decrypts by itself.
+    Init(repo::InitArgs),
+    /// Add a service: an orphan branch with its first files.
+    New(repo::NewArgs),
+    /// Protect files: they are encrypted in git from the next `git add` on.
+    Track(repo::TrackArgs),
+    /// Show which files are protected, in what state, and who can read them.
+    Status(repo::StatusArgs),
+    /// Open files that stand encrypted in the work tree.
+    Unlock,
+    /// Make and list private keys.
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
+    /// Add and list those who can read a branch.
+    #[command(subcommand)]
+    Recipients(recipients::RecipientsCommand),
     #[command(alias = "deploy")]
     DecryptDeploy(deploy::DeployArgs),
     Down(down::DownArgs),
+
+    /// git's long-running filter.
+    #[command(hide = true)]
+    FilterProcess,
+    /// git's one-shot filter into the repository.
+    #[command(hide = true)]
+    Clean(filter::PathArgs),
+    /// git's one-shot filter into the work tree.
+    #[command(hide = true)]
+    Smudge(filter::PathArgs),
+    /// What `git diff` shows of a file.
+    #[command(hide = true)]
+    Textconv(filter::PathArgs),
+    /// git's merge driver.
+    #[command(hide = true)]
+    Merge(filter::MergeArgs),
+    /// What the git hooks call.
+    #[command(hide = true)]
+    Hook(repo::HookArgs),
     #[command(hide = true)]
     VaultInit(vault::VaultArgs),
 }
@@ -37,21 +84,43 @@ enum Command {
 /// Runs the program: reads the command line, does what it says, prints, and gives the exit code.
 pub fn main() -> ExitCode {
     let args = Args::parse();
-    let ui = Ui { quiet: args.quiet };
-    match run(args.command, ui) {
+    let cx = Context::new(args.quiet, args.identity);
+    match run(&args.command, &cx) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            ui.error(failure.message());
-            failure.hints().iter().for_each(|hint| ui.hint(hint));
+            cx.ui.failure(&failure);
             ExitCode::from(failure.exit() as u8)
         }
     }
 }
 
-fn run(command: Command, ui: Ui) -> Result<(), Failure> {
+fn run(command: &Command, cx: &Context) -> Result<(), Failure> {
     match command {
-        Command::DecryptDeploy(args) => deploy::run(&args, ui),
-        Command::Down(args) => down::run(&args, ui),
-        Command::VaultInit(args) => vault::run(&args),
+        Command::Init(args) => repo::init(args, cx),
+        Command::New(args) => repo::new(args, cx),
+        Command::Track(args) => repo::track(args, cx),
+        Command::Status(args) => repo::status(args, cx),
+        Command::Unlock => repo::unlock(cx),
+        Command::Keys(command) => keys::run(command, cx),
+        Command::Recipients(command) => recipients::run(command, cx),
+        Command::FilterProcess => filter::process(cx),
+        Command::Clean(args) => filter::clean(args, cx),
+        Command::Smudge(args) => filter::smudge(args, cx),
+        Command::Textconv(args) => filter::textconv(args, cx),
+        Command::Merge(args) => filter::merge(args, cx),
+        Command::Hook(args) => repo::hook(args, cx),
+        Command::DecryptDeploy(args) => deploy::run(args, cx),
+        Command::Down(args) => down::run(args, cx),
+        Command::VaultInit(args) => vault::run(args),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        super::Args::command().debug_assert();
     }
 }

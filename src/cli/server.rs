@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use super::{Exit, Failure, Ui};
+use super::{Exit, Failure, Ui, errors};
 use crate::deploy::{
     self, Error, Event, Opener, Places, Report, Settings, World, docker, mirror, model, resident, settings,
 };
@@ -99,23 +99,6 @@ fn is_passed(name: &OsStr) -> bool {
     })
 }
 
-/// The identities of this host, and those in `files`.
-pub(super) fn keyring(files: &[PathBuf]) -> Keyring {
-    let var = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-    let file = |name: &str| var(name).map(PathBuf::from);
-    let home = file("HOME");
-    let config = file("XDG_CONFIG_HOME").or_else(|| home.as_ref().map(|home| home.join(".config")));
-    Keyring::load(&keys::Places {
-        named: files.iter().cloned().chain(file("HLX_IDENTITY")).collect(),
-        sops_ssh_file: file("SOPS_AGE_SSH_PRIVATE_KEY_FILE"),
-        ssh_dir: home.map(|home| home.join(".ssh")),
-        sops_age_key: var("SOPS_AGE_KEY").and_then(|key| key.into_string().ok()),
-        sops_age_file: file("SOPS_AGE_KEY_FILE"),
-        sops_default: config.map(|config| config.join("sops/age/keys.txt")),
-        system: vec!["/etc/hlx/identity".into(), "/etc/ssh/ssh_host_ed25519_key".into()],
-    })
-}
-
 /// Shows what happens as notes on stderr.
 pub(super) fn report(ui: Ui) -> impl Fn(Event<'_>) {
     move |event| match event {
@@ -162,7 +145,7 @@ fn advised(error: Error) -> Failure {
         Error::Tree(deploy::tree::Error::Git(error)) => git_failure(error),
         Error::Tree(_) => plain(Exit::Failed).hint("remove it from the branch and push again"),
         Error::NoComposeFile(_) => plain(Exit::Failed).hint("a service's branch has a compose.yml at its top"),
-        Error::Keys { path, source } => keys_failure(&path, &source),
+        Error::Keys { path, source } => keys_failure(&path, source),
         Error::Model(_) => plain(Exit::Failed).hint("correct the compose file or `.env`, and push again"),
         Error::Unreadable(_) | Error::Disk { .. } | Error::State(_) | Error::Vault(_) | Error::Down(_) => {
             plain(Exit::Failed)
@@ -174,14 +157,16 @@ fn advised(error: Error) -> Failure {
     }
 }
 
-fn keys_failure(path: &Path, error: &keys::Error) -> Failure {
+fn keys_failure(path: &Path, error: keys::Error) -> Failure {
     let text = format!("{}: {error}", path.display());
     match error {
         keys::Error::NoIdentity { .. } => Failure::new(Exit::NoKey, text)
             .hint("this host needs one of those keys, for example in /etc/hlx/identity or with --identity")
             .hint("or add this host as a reader: `hlx recipients add` in the owner's clone"),
-        keys::Error::BrokenEnvelope { .. } | keys::Error::Sops(_) => Failure::new(Exit::NotAuthentic, text)
-            .hint("someone or something changed the sealed file: see `git log` for it, and restore a good version"),
+        keys::Error::BrokenEnvelope { .. } | keys::Error::Sops(_) => {
+            let plain = errors::keys(error);
+            plain.hints().iter().fold(Failure::new(plain.exit(), text), |failure, hint| failure.hint(hint))
+        }
     }
 }
 

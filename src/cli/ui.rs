@@ -3,6 +3,8 @@
 use std::fmt::Display;
 use std::io::{self, Write};
 
+use super::Failure;
+
 /// The terminal, or whatever stands in its place.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Ui {
@@ -45,6 +47,12 @@ impl Ui {
     /// What to do about it.
     pub fn hint(&self, text: impl Display) {
         self.line("hint: ", text);
+    }
+
+    /// A whole failure: the fact, and what to do.
+    pub fn failure(&self, failure: &Failure) {
+        self.error(failure.message());
+        failure.hints().iter().for_each(|hint| self.hint(hint));
     }
 
     fn line(&self, label: &str, text: impl Display) {

@@ -16,7 +16,7 @@ pub struct VaultArgs {
 }
 
 /// Runs until standard input ends.
-pub fn run(args: &VaultArgs) -> Result<(), Failure> {
+pub(super) fn run(args: &VaultArgs) -> Result<(), Failure> {
     let ended = match args.parent {
         Some(parent) => guard::outer(parent),
         None => guard::inner(io::stdin(), io::stdout()),

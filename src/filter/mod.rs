@@ -1,1 +1,53 @@
-//! To be written.
+//! What git runs on every file of a protected path: clean on the way in, smudge on the way out.
+//!
+//! The promises (`ARCHITECTURE.md`): what was not changed is sealed to the very same bytes;
+//! clean never lets plaintext through; smudge never fails, and leaves sealed what it cannot open.
+
+pub mod clean;
+pub mod keyless;
+pub mod merge;
+pub mod process;
+pub mod smudge;
+pub mod textconv;
+
+use crate::{git, keys, policy, sops};
+
+/// Why a file could not be cleaned.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Sealing failed; also a sealed file that is not authentic.
+    #[error(transparent)]
+    Sops(#[from] sops::Error),
+    /// The version that git has cannot be opened, so that a change cannot be sealed on its basis.
+    #[error(transparent)]
+    Keys(#[from] keys::Error),
+    /// `.sops.yaml` is missing or wrong.
+    #[error("`.sops.yaml`: {0}")]
+    Policy(#[from] policy::Error),
+    /// There is no `.sops.yaml` to say for whom to seal.
+    #[error("there is no `.sops.yaml` that says for whom to encrypt it")]
+    NoConfig,
+    /// The file was sealed before, and no key at hand opens that version.
+    #[error("it is changed here, but no key of yours opens the version that git has")]
+    LockedEdit,
+    /// An attribute would corrupt the ciphertext.
+    #[error("the attribute `{0}` would corrupt the encrypted file")]
+    Conversion(&'static str),
+    /// The data key could not be wrapped.
+    #[error(transparent)]
+    Crypto(#[from] crate::crypto::Error),
+    /// git could not be read.
+    #[error(transparent)]
+    Git(#[from] git::Error),
+    /// A file of the clone's own could not be read or written.
+    #[error("cannot keep a record in {path}: {source}")]
+    Record {
+        /// The file or directory.
+        path: std::path::PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// Where the time of a change comes from: `YYYY-MM-DDThh:mm:ssZ`.
+pub type Clock<'a> = &'a dyn Fn() -> String;

@@ -1,1 +1,171 @@
-//! x
+//! Committing to a branch without checking it out, and letting its checkouts follow.
+
+use std::path::{Path, PathBuf};
+
+use super::{Error, Git};
+
+/// A file to write in a commit.
+#[derive(Debug, Clone)]
+pub struct File {
+    /// Its path from the top.
+    pub path: String,
+    /// `100644` or `100755`.
+    pub mode: &'static str,
+    /// Its content, as git shall store it.
+    pub content: Vec<u8>,
+}
+
+/// A commit to be made on a branch.
+#[derive(Debug)]
+pub struct Commit<'a> {
+    /// The branch's short name.
+    pub branch: &'a str,
+    /// What it stands on.
+    pub parent: Parent,
+    /// The files to write; all others stay.
+    pub files: &'a [File],
+    /// The message.
+    pub message: &'a str,
+}
+
+/// What a commit stands on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Parent {
+    /// Nothing: the branch is new, and has no history in common with any other.
+    Orphan,
+    /// The branch's last commit.
+    Tip,
+}
+
+/// The name of a branch's last commit; `None` if there is no such branch.
+pub fn tip(git: &Git, branch: &str) -> Result<Option<String>, Error> {
+    let name = format!("refs/heads/{branch}");
+    if !git.test(&["show-ref", "--verify", "--quiet", &name])? {
+        return Ok(None);
+    }
+    git.text(&["rev-parse", "--verify", "--quiet", &format!("{name}^{{commit}}")]).map(Some)
+}
+
+/// The short names of all local branches.
+pub fn all(git: &Git) -> Result<Vec<String>, Error> {
+    let names = git.text(&["for-each-ref", "--format=%(refname:lstrip=2)", "refs/heads/"])?;
+    Ok(names.lines().map(str::to_owned).collect())
+}
+
+/// One file of a branch's last commit.
+#[derive(Debug)]
+pub struct Entry {
+    /// `100644`, `100755`, `120000` or `160000`.
+    pub mode: String,
+    /// The name of its blob, in hex.
+    pub blob: String,
+    /// Its path.
+    pub path: Vec<u8>,
+}
+
+/// All files of a branch's last commit.
+pub fn files(git: &Git, branch: &str) -> Result<Vec<Entry>, Error> {
+    let tip = tip(git, branch)?.ok_or_else(|| Error::NoBranch(branch.to_owned()))?;
+    let out = git.run(&["ls-tree", "-r", "-z", "--full-tree", &tip])?;
+    let unexpected = || Error::Unexpected("ls-tree");
+    let lines = out.split(|byte| *byte == 0).filter(|line| !line.is_empty());
+    lines
+        .map(|line| {
+            let tab = line.iter().position(|byte| *byte == b'\t').ok_or_else(unexpected)?;
+            let head = std::str::from_utf8(&line[..tab]).map_err(|_| unexpected())?;
+            let mut words = head.split(' ');
+            let (Some(mode), Some(_), Some(blob)) = (words.next(), words.next(), words.next()) else {
+                return Err(unexpected());
+            };
+            Ok(Entry { mode: mode.to_owned(), blob: blob.to_owned(), path: line[tab + 1..].to_vec() })
+        })
+        .collect()
+}
+
+/// Makes a commit and moves the branch to it; checkouts of the branch get the files too.
+///
+/// Fails before anything moved if a checkout has changes of its own in one of the files, or if
+/// the branch moved meanwhile. Returns the commit's name.
+pub fn commit(git: &Git, scratch: &Path, commit: &Commit<'_>) -> Result<String, Error> {
+    let old = tip(git, commit.branch)?;
+    let parent = match commit.parent {
+        Parent::Orphan if old.is_some() => return Err(Error::Moved(commit.branch.to_owned())),
+        Parent::Orphan => None,
+        Parent::Tip => Some(old.clone().ok_or_else(|| Error::NoBranch(commit.branch.to_owned()))?),
+    };
+    let checkouts = checkouts(git, commit.branch)?;
+    for tree in &checkouts {
+        refuse_changes(tree, commit, parent.is_some())?;
+    }
+    let new = write(git, scratch, commit, parent.as_deref())?;
+    let name = format!("refs/heads/{}", commit.branch);
+    let zero = "0".repeat(new.len());
+    let expected = old.as_deref().unwrap_or(&zero);
+    let reason = format!("hlx: {}", commit.message.lines().next().unwrap_or_default());
+    git.run(&["update-ref", "-m", &reason, &name, &new, expected])
+        .map_err(|_| Error::Moved(commit.branch.to_owned()))?;
+    for tree in &checkouts {
+        let paths = commit.files.iter().map(|file| file.path.as_str());
+        let words: Vec<&str> = ["checkout", "-q", "HEAD", "--"].into_iter().chain(paths).collect();
+        Git::at(tree).run(&words)?;
+    }
+    Ok(new)
+}
+
+/// The work trees that have a branch checked out.
+fn checkouts(git: &Git, branch: &str) -> Result<Vec<PathBuf>, Error> {
+    let out = git.run(&["worktree", "list", "--porcelain", "-z"])?;
+    let wanted = format!("branch refs/heads/{branch}");
+    let mut trees = Vec::new();
+    let mut current: Option<PathBuf> = None;
+    for line in out.split(|byte| *byte == 0).map(String::from_utf8_lossy) {
+        match line.strip_prefix("worktree ") {
+            Some(path) => current = Some(PathBuf::from(path)),
+            None if line == wanted => trees.extend(current.take()),
+            None => {}
+        }
+    }
+    Ok(trees)
+}
+
+fn refuse_changes(tree: &Path, commit: &Commit<'_>, born: bool) -> Result<(), Error> {
+    let git = Git::at(tree);
+    for file in commit.files {
+        let dirty = || Error::Dirty { path: file.path.clone(), tree: tree.to_owned() };
+        let status = git.text(&["status", "--porcelain", "--untracked-files=all", "--", &file.path])?;
+        if !status.is_empty() || (!born && tree.join(&file.path).exists()) {
+            return Err(dirty());
+        }
+    }
+    Ok(())
+}
+
+fn write(git: &Git, scratch: &Path, commit: &Commit<'_>, parent: Option<&str>) -> Result<String, Error> {
+    let index = scratch.join(format!("index-{}", std::process::id()));
+    let git = git.with_index(&index);
+    let result = (|| {
+        match parent {
+            Some(parent) => git.run(&["read-tree", parent])?,
+            None => git.run(&["read-tree", "--empty"])?,
+        };
+        let mut lines = Vec::new();
+        for file in commit.files {
+            let blob = store(&git, &file.content)?;
+            lines.extend(format!("{} {blob}\t{}\0", file.mode, file.path).into_bytes());
+        }
+        git.feed(&["update-index", "-z", "--index-info"], &lines)?;
+        let tree = git.text(&["write-tree"])?;
+        let sign = git.text(&["config", "--type=bool", "--default=false", "commit.gpgsign"])? == "true";
+        let mut words = vec!["commit-tree", tree.as_str(), "-m", commit.message];
+        words.extend(parent.iter().flat_map(|parent| ["-p", parent]));
+        words.extend(sign.then_some("-S"));
+        git.text(&words)
+    })();
+    let _ = std::fs::remove_file(&index);
+    result
+}
+
+fn store(git: &Git, content: &[u8]) -> Result<String, Error> {
+    let out = git.feed(&["hash-object", "-w", "--stdin", "--no-filters"], content)?;
+    Ok(String::from_utf8_lossy(&out).trim().to_owned())
+}

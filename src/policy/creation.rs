@@ -58,7 +58,7 @@ impl Config {
     pub fn parse(text: &str) -> Result<Self, Error> {
         let raw: RawConfig = serde_yaml::from_str(text).map_err(|error| {
             let place = error.location().map_or("the file".to_owned(), |at| format!("line {}", at.line()));
-            Error::Config { place, reason: format!("it is no valid `.sops.yaml`: {error}") }
+            Error::Config { place, reason: format!("not valid: {error}") }
         })?;
         let rules = raw.creation_rules.unwrap_or_default();
         let rules = rules.iter().enumerate().map(|(index, rule)| CreationRule::parse(index, rule));
@@ -176,7 +176,7 @@ mod tests {
         for (text, message) in [
             (
                 "creation_rules: [",
-                "line 2: it is no valid `.sops.yaml`: did not find expected node content at line 2 column 1, while parsing a flow node",
+                "line 2: not valid: did not find expected node content at line 2 column 1, while parsing a flow node",
             ),
             (
                 "creation_rules:\n  - pgp: X\n",

@@ -34,10 +34,10 @@ pub enum Error {
         reason: String,
     },
     /// No rule is for this path.
-    #[error("no creation rule of `.sops.yaml` matches `{0}`")]
+    #[error("no creation rule matches `{0}`")]
     NoRule(String),
     /// The rule names nobody.
-    #[error("the creation rule for `{0}` in `.sops.yaml` names no age recipient")]
+    #[error("the creation rule for `{0}` names no age recipient")]
     NoRecipients(String),
     /// A recipient is malformed.
     #[error("{place}: {source}")]

@@ -1,1 +1,90 @@
-//! To be written.
+//! What an owner does in a clone: set it up, add services, protect files, see who reads what.
+
+pub mod config;
+pub mod index;
+pub mod init;
+pub mod new;
+pub mod recipients;
+pub mod status;
+pub mod track;
+pub mod unlock;
+
+use std::path::PathBuf;
+
+use crate::{crypto, git, keys, policy, sops};
+
+/// Why a repository command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// git.
+    #[error(transparent)]
+    Git(#[from] git::Error),
+    /// A sealed file cannot be opened.
+    #[error("{path}: {source}")]
+    Keys {
+        /// The branch and file.
+        path: String,
+        /// Why.
+        source: keys::Error,
+    },
+    /// A file cannot be sealed.
+    #[error("{path}: {source}")]
+    Sops {
+        /// The file.
+        path: String,
+        /// Why.
+        source: sops::Error,
+    },
+    /// `.sops.yaml` is wrong.
+    #[error("{place}: {source}")]
+    Policy {
+        /// The file, with its branch where it is not the work tree's.
+        place: String,
+        /// What is wrong.
+        source: policy::Error,
+    },
+    /// A recipient is wrong.
+    #[error(transparent)]
+    Crypto(#[from] crypto::Error),
+    /// The name cannot be a service's.
+    #[error(
+        "`{0}` is no name for a service: use letters, digits, `-` and `_`, and begin with a letter or digit"
+    )]
+    BadName(String),
+    /// `main` is the landing page.
+    #[error("`{0}` is the landing page of the repository, not a service")]
+    Landing(String),
+    /// The branch is there.
+    #[error("the branch `{0}` exists already")]
+    Exists(String),
+    /// Nobody is named to read the secrets.
+    #[error("nobody is named who may read the secrets")]
+    NoRecipients,
+    /// `.sops.yaml` has a form that cannot be extended safely.
+    #[error("{0}: the list of recipients has a form that hlx does not edit")]
+    Uneditable(String),
+    /// The path has no business in a protected list.
+    #[error("`{path}`: {reason}")]
+    BadPath {
+        /// The path.
+        path: String,
+        /// Why.
+        reason: String,
+    },
+    /// A file could not be read or written.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+impl Error {
+    /// An I/O error with the file's name.
+    pub fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { path, source }
+    }
+}

@@ -7,6 +7,7 @@
 mod layout;
 pub mod metadata;
 mod open;
+mod readers;
 mod seal;
 mod select;
 mod whole;

@@ -1,3 +1,9 @@
-//! Integration tests.
+//! Everything that needs the outside: real git, sops, Docker; and the laws of the code's own shape.
 
 mod deploy;
+mod filter;
+mod floors;
+mod interop;
+mod repository;
+mod sandbox;
+mod vectors;

@@ -264,8 +264,7 @@ impl<'a> Walk<'a> {
 
     fn scalar(&mut self, node: ScalarNode<'a>, anchor: usize, place: Place) -> Result<(), Error> {
         let anchor_range = if anchor == 0 { None } else { self.skip_anchor()? };
-        let (span, style) = span::of_scalar(self.text, &node, anchor_range.as_ref(), place.context)
-            .map_err(|reason| Error::at(self.text, node.range.start, reason))?;
+        let (span, style) = span::of_scalar(self.text, &node, anchor_range.as_ref(), place.context);
         let empty = node.range.is_empty() && matches!(node.style, ScalarStyle::Plain);
         let scalar = resolve::scalar(&node.value, node.style, node.tag.as_deref(), empty)
             .map_err(|reason| Error::at(self.text, node.range.start, reason))?;

@@ -61,25 +61,22 @@ pub(super) fn content_end(text: &str, range: &Range<usize>) -> usize {
     line_end(text, range.start + content.len())
 }
 
-/// What to replace to seal a scalar, and how it is written.
-///
-/// Fails where a replacement would lose an anchor, or there is nothing to replace.
+/// What to replace to seal a scalar, and how it is written. A tag is replaced too, but no anchor.
 pub(super) fn of_scalar(
     text: &str,
     node: &ScalarNode<'_>,
     anchor: Option<&Range<usize>>,
     context: Context,
-) -> Result<(Range<usize>, Style), String> {
+) -> (Range<usize>, Style) {
     let start = match &node.tag_range {
         Some(tag) if anchor.is_none_or(|anchor| anchor.start < tag.start) => tag.start,
         Some(_) | None => node.range.start,
     };
     match node.style {
-        ScalarStyle::Literal | ScalarStyle::Folded => Ok(of_block(text, node)),
-        ScalarStyle::Plain => Ok((start..node.range.end, Style::Plain(context))),
-        ScalarStyle::SingleQuoted => Ok((start..node.range.end, Style::Single(context))),
-        ScalarStyle::DoubleQuoted => Ok((start..node.range.end, Style::Double(context))),
-        _ => Err("this style of scalar is not supported".to_owned()),
+        ScalarStyle::Literal | ScalarStyle::Folded => of_block(text, node),
+        ScalarStyle::Plain => (start..node.range.end, Style::Plain(context)),
+        ScalarStyle::SingleQuoted => (start..node.range.end, Style::Single(context)),
+        ScalarStyle::DoubleQuoted => (start..node.range.end, Style::Double(context)),
     }
 }
 

@@ -213,7 +213,13 @@ fn write_node(out: &mut String, step: &Step, node: &Node<'_>, indent: usize) {
         }
     }
     if let Some(value) = node.value {
-        write_value(out, value, indent);
+        match step {
+            // sops reads these two as what they are, never as text.
+            Step::Key(key) if ["mac_only_encrypted", "shamir_threshold"].contains(&key.as_str()) => {
+                let _ = writeln!(out, " {value}");
+            }
+            Step::Key(_) | Step::Index(_) => write_value(out, value, indent),
+        }
         return;
     }
     let first_inline = matches!(step, Step::Index(_));

@@ -1,0 +1,99 @@
+//! The world as the door hands it in: environment, time, place.
+
+use std::path::{Path, PathBuf};
+
+use crate::git::{Git, Repository};
+use crate::keys::{Keyring, Places};
+use crate::sops::Stamp;
+
+use super::{Failure, Ui, errors};
+
+/// What commands take from the world outside.
+pub(super) struct Context {
+    pub(super) ui: Ui,
+    named: Vec<PathBuf>,
+}
+
+impl Context {
+    pub(super) fn new(quiet: bool, identity: Vec<PathBuf>) -> Self {
+        Self { ui: Ui { quiet }, named: identity }
+    }
+
+    /// The directory the user stands in.
+    pub(super) fn directory(&self) -> PathBuf {
+        std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."))
+    }
+
+    /// The repository the user stands in.
+    pub(super) fn repository(&self) -> Result<Repository, Failure> {
+        Repository::discover(&self.directory()).map_err(errors::git)
+    }
+
+    /// `git`, run at the top of the work tree.
+    pub(super) fn git(&self, repository: &Repository) -> Result<Git, Failure> {
+        Ok(Git::at(repository.work_tree().map_err(errors::git)?))
+    }
+
+    /// All identities that can be found.
+    pub(super) fn keyring(&self) -> Keyring {
+        Keyring::load(&self.places())
+    }
+
+    /// Where identities may be.
+    pub(super) fn places(&self) -> Places {
+        let root = rustix::process::geteuid().is_root();
+        let home = variable("HOME").map(PathBuf::from);
+        let mut named = self.named.clone();
+        named.extend(variable("HLX_IDENTITY").map(PathBuf::from));
+        let system = if root {
+            vec!["/etc/hlx/identity".into(), "/etc/ssh/ssh_host_ed25519_key".into()]
+        } else {
+            Vec::new()
+        };
+        Places {
+            named,
+            sops_ssh_file: variable("SOPS_AGE_SSH_PRIVATE_KEY_FILE").map(PathBuf::from),
+            ssh_dir: home.map(|home| home.join(".ssh")),
+            sops_age_key: variable("SOPS_AGE_KEY"),
+            sops_age_file: variable("SOPS_AGE_KEY_FILE").map(PathBuf::from),
+            sops_default: default_key_file(),
+            system,
+        }
+    }
+
+    /// Now, as metadata write it.
+    pub(super) fn now(&self) -> String {
+        now()
+    }
+
+    /// Time and randomness for one sealing.
+    pub(super) fn stamp<'a>(&self, entropy: &'a mut dyn FnMut(&mut [u8])) -> Stamp<'a> {
+        Stamp { now: now(), entropy }
+    }
+
+    /// Reads a file that the user named.
+    pub(super) fn read(&self, path: &Path) -> Result<Vec<u8>, Failure> {
+        std::fs::read(path).map_err(|error| errors::io(path, &error))
+    }
+}
+
+/// The time in UTC, to the second, in RFC 3339.
+pub(super) fn now() -> String {
+    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// The operating system's generator.
+pub(super) fn random(buffer: &mut [u8]) {
+    getrandom::fill(buffer).expect("the operating system has randomness");
+}
+
+/// Where sops keeps a user's keys, and `hlx keys generate` puts a new one.
+pub(super) fn default_key_file() -> Option<PathBuf> {
+    let config = variable("XDG_CONFIG_HOME").filter(|path| path.starts_with('/')).map(PathBuf::from);
+    let config = config.or_else(|| variable("HOME").map(|home| PathBuf::from(home).join(".config")));
+    config.map(|config| config.join("sops/age/keys.txt"))
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}

@@ -1,0 +1,137 @@
+//! What each error of the library means to a user: its exit code, and what to do.
+
+use std::path::Path;
+
+use crate::{filter, git, keys, policy, repo, sops};
+
+use super::{Exit, Failure};
+
+/// A file could not be read or written.
+pub(super) fn io(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::new(Exit::Failed, format!("{}: {error}", path.display()))
+}
+
+/// git.
+pub(super) fn git(error: git::Error) -> Failure {
+    use git::Error as E;
+    let message = error.to_string();
+    match error {
+        E::NoRepository(_) => Failure::new(Exit::Failed, message).hint("run `git init` or `git clone` first"),
+        E::Bare => Failure::new(Exit::Failed, message),
+        E::NoGit(_) => Failure::new(Exit::Missing, message).hint("install git 2.39 or newer"),
+        E::Failed { .. } | E::Unexpected(_) | E::Unreadable { .. } => Failure::new(Exit::Failed, message),
+        E::NoBranch(_) => Failure::new(Exit::Failed, message).hint("`git branch` lists the branches"),
+        E::Moved(_) => Failure::new(Exit::Failed, message).hint("look at it with `git log`, and try again"),
+        E::Dirty { .. } => Failure::new(Exit::Failed, message).hint("commit or stash these changes first"),
+    }
+}
+
+/// A sealed file cannot be opened.
+pub(super) fn keys(error: keys::Error) -> Failure {
+    let message = error.to_string();
+    match error {
+        keys::Error::Sops(error) => sops(error),
+        keys::Error::NoIdentity { .. } => Failure::new(Exit::NoKey, message)
+            .hint("`hlx keys list` shows where keys were looked for")
+            .hint("whoever can read it lets you in with `hlx recipients add`"),
+        keys::Error::BrokenEnvelope { .. } => Failure::new(Exit::NotAuthentic, message)
+            .hint("take the file from an earlier commit: `git log -- FILE`"),
+    }
+}
+
+/// A file cannot be sealed or opened.
+pub(super) fn sops(error: sops::Error) -> Failure {
+    use sops::Error as E;
+    let message = error.to_string();
+    let whole = "or encrypt the whole file as one value: `hlx track FILE --whole`";
+    match error {
+        E::Format(_) => Failure::new(Exit::Failed, message).hint("correct the line"),
+        E::NotText => Failure::new(Exit::Failed, message).hint("encrypt it whole: `hlx track FILE --whole`"),
+        E::NotSealed => Failure::new(Exit::NotAuthentic, message),
+        E::UnsupportedStore(_) => {
+            Failure::new(Exit::Failed, message).hint("this version reads dotenv, YAML and binary")
+        }
+        E::Metadata(_) | E::Clear(_) | E::Tampered(_) | E::BadType(_) | E::Mac | E::Unspellable => {
+            Failure::new(Exit::NotAuthentic, message)
+                .hint("nothing of it was opened; take the file from an earlier commit: `git log -- FILE`")
+        }
+        E::Rule(error) => policy(&error),
+        E::Reserved => Failure::new(Exit::Policy, message).hint("rename the key").hint(whole),
+        E::NothingSelected { .. } => Failure::new(Exit::Policy, message)
+            .hint("correct the rule in `.sops.yaml`, or take the file out of `.gitattributes`"),
+        E::SealedAlias { .. } => {
+            Failure::new(Exit::Policy, message).hint("write the values out instead of the alias").hint(whole)
+        }
+        E::NotRestorable { .. } => {
+            Failure::new(Exit::Policy, message).hint("write that line in a plainer way").hint(whole)
+        }
+    }
+}
+
+/// A rule is wrong.
+pub(super) fn policy(error: &policy::Error) -> Failure {
+    use policy::Error as E;
+    let hint = match error {
+        E::BadRegex { .. } => {
+            "correct the expression: sops would take it for one that matches nothing, and write plaintext"
+        }
+        E::TwoRules(..) => "keep one of the two",
+        E::Unsupported(_) => "use `encrypted_regex` or `unencrypted_regex`",
+        E::Config { .. } | E::BadRecipient { .. } => "correct `.sops.yaml`",
+        E::NoRule(_) => "add a rule to `.sops.yaml`: one without `path_regex` is for every file",
+        E::NoRecipients(_) => "add a reader: `hlx recipients add KEY`",
+    };
+    Failure::new(Exit::Policy, error).hint(hint)
+}
+
+/// A file cannot be cleaned. The message names the file.
+pub(super) fn clean(path: &str, error: filter::Error) -> Failure {
+    use filter::Error as E;
+    let fact = error.to_string();
+    let failure = match error {
+        E::Sops(error) => sops(error),
+        E::Keys(error) => keys(error),
+        E::Policy(error) => policy(&error),
+        E::NoConfig => {
+            Failure::new(Exit::Policy, &fact).hint("`hlx track FILE` writes one that names your key")
+        }
+        E::LockedEdit => Failure::new(Exit::NoKey, &fact)
+            .hint("`hlx keys list` shows where keys were looked for")
+            .hint("take back your change with `git checkout -- FILE`"),
+        E::Conversion(_) => Failure::new(Exit::Policy, &fact)
+            .hint("add `-text -ident -working-tree-encoding` to its line in `.gitattributes`"),
+        E::Crypto(_) | E::Record { .. } => Failure::new(Exit::Failed, &fact),
+        E::Git(error) => git(error),
+    };
+    let hints = failure.hints().iter().map(|hint| hint.replace("FILE", path)).collect::<Vec<_>>();
+    let named = Failure::new(failure.exit(), format!("{path} is not encrypted and not added: {fact}"));
+    hints.into_iter().fold(named, Failure::hint)
+}
+
+/// A repository command failed.
+pub(super) fn repo(error: repo::Error) -> Failure {
+    use repo::Error as E;
+    let message = error.to_string();
+    let with = |failure: Failure| {
+        failure.hints().iter().cloned().fold(Failure::new(failure.exit(), &message), Failure::hint)
+    };
+    match error {
+        E::Git(error) => git(error),
+        E::Keys { source, .. } => with(keys(source)),
+        E::Sops { source, .. } => with(sops(source)),
+        E::Policy { source, .. } => with(policy(&source)),
+        E::Crypto(_) => Failure::new(Exit::Usage, message),
+        E::BadName(_) | E::Landing(_) => Failure::new(Exit::Usage, message),
+        E::Exists(name) => {
+            Failure::new(Exit::Failed, message).hint(format!("`git switch {name}` takes you there"))
+        }
+        E::NoRecipients => Failure::new(Exit::Policy, message).hint(
+            "name a key with `-r`, or a file of keys with `-R`; `hlx keys generate` makes one of your own",
+        ),
+        E::Uneditable(_) => {
+            Failure::new(Exit::Failed, message).hint("add the key to `age:` by hand, and commit")
+        }
+        E::BadPath { .. } => Failure::new(Exit::Usage, message),
+        E::Io { .. } => Failure::new(Exit::Failed, message),
+    }
+}

@@ -1,0 +1,169 @@
+//! The plumbing that git calls: filter, textconv, merge driver.
+
+use std::io::{self, BufReader, Read as _};
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::filter::clean::Cleaner;
+use crate::filter::merge::{Markers, Merged, Sides};
+use crate::filter::process::Handler;
+use crate::filter::smudge::Smudged;
+use crate::filter::{
+    Error, merge as merging, process as protocol, smudge as smudging, textconv as converting,
+};
+use crate::keys::{self, Keyring};
+use crate::secret::SecretBytes;
+
+use super::context::{Context, now, random};
+use super::{Exit, Failure, Ui, errors};
+
+/// One path.
+#[derive(Debug, Args)]
+pub(super) struct PathArgs {
+    path: PathBuf,
+}
+
+/// What git passes to a merge driver: `%O %A %B %L %P`.
+#[derive(Debug, Args)]
+pub(super) struct MergeArgs {
+    base: PathBuf,
+    ours: PathBuf,
+    theirs: PathBuf,
+    marker_size: usize,
+    path: String,
+}
+
+struct Filter<'a> {
+    cleaner: Cleaner<'a>,
+    keyring: &'a Keyring,
+    ui: Ui,
+    left_sealed: usize,
+}
+
+impl Handler for Filter<'_> {
+    fn clean(&mut self, path: &[u8], content: &[u8]) -> Result<Vec<u8>, Error> {
+        self.cleaner.clean(path, content)
+    }
+
+    fn smudge(&mut self, _path: &[u8], blob: &[u8]) -> Smudged {
+        smudging::smudge(self.keyring, blob)
+    }
+
+    fn refused(&mut self, path: &[u8], error: Error) {
+        let failure = errors::clean(&String::from_utf8_lossy(path), error);
+        self.ui.failure(&failure);
+    }
+
+    fn stays_sealed(&mut self, path: &[u8], error: &keys::Error) {
+        self.left_sealed += 1;
+        // A clone without a key would say the same of every file.
+        if self.left_sealed == 1 || !matches!(error, keys::Error::NoIdentity { .. }) {
+            self.ui.warning(format!("{} stays encrypted: {error}", String::from_utf8_lossy(path)));
+        }
+    }
+
+    fn finished(&mut self) {
+        if self.left_sealed > 1 {
+            self.ui.warning(format!("{} files stay encrypted", self.left_sealed));
+        }
+        if self.left_sealed > 0 {
+            self.ui.hint(
+                "`hlx keys list` shows where keys were looked for; `hlx unlock` opens them once there is one",
+            );
+        }
+    }
+}
+
+/// `hlx filter-process`
+pub(super) fn process(cx: &Context) -> Result<(), Failure> {
+    let (repository, keyring) = (cx.repository()?, cx.keyring());
+    let mut filter = Filter {
+        cleaner: Cleaner::new(&repository, &keyring, &now),
+        keyring: &keyring,
+        ui: cx.ui,
+        left_sealed: 0,
+    };
+    let mut from = BufReader::with_capacity(1 << 16, io::stdin().lock());
+    protocol::serve(&mut from, &mut io::stdout().lock(), &mut filter)
+        .map_err(|error| Failure::new(Exit::Failed, format!("the conversation with git broke off: {error}")))
+}
+
+/// `hlx clean -- PATH`
+pub(super) fn clean(args: &PathArgs, cx: &Context) -> Result<(), Failure> {
+    let (repository, keyring) = (cx.repository()?, cx.keyring());
+    let plaintext = stdin()?;
+    let path = args.path.to_string_lossy();
+    let sealed = Cleaner::new(&repository, &keyring, &now)
+        .clean(path.as_bytes(), plaintext.expose())
+        .map_err(|error| errors::clean(&path, error))?;
+    output(cx, &sealed)
+}
+
+/// `hlx smudge -- PATH`
+pub(super) fn smudge(args: &PathArgs, cx: &Context) -> Result<(), Failure> {
+    let blob = stdin()?;
+    match smudging::smudge(&cx.keyring(), blob.expose()) {
+        Smudged::Open(plaintext) => output(cx, plaintext.expose()),
+        Smudged::Clear => output(cx, blob.expose()),
+        Smudged::Sealed(error) => {
+            cx.ui.warning(format!("{} stays encrypted: {error}", args.path.display()));
+            output(cx, blob.expose())
+        }
+    }
+}
+
+/// `hlx textconv FILE`
+pub(super) fn textconv(args: &PathArgs, cx: &Context) -> Result<(), Failure> {
+    let content = cx.read(&args.path)?;
+    output(cx, converting::textconv(&cx.keyring(), content).expose())
+}
+
+/// `hlx merge BASE OURS THEIRS SIZE PATH`: the result takes the place of ours.
+pub(super) fn merge(args: &MergeArgs, cx: &Context) -> Result<(), Failure> {
+    let sides =
+        Sides { base: cx.read(&args.base)?, ours: cx.read(&args.ours)?, theirs: cx.read(&args.theirs)? };
+    let labels = ["base", "ours", "theirs"].map(str::to_owned);
+    let markers = Markers { size: args.marker_size, labels };
+    let merged = merging::merge(&cx.keyring(), &args.path, &sides, &markers, cx.stamp(&mut random));
+    let merged = merged.map_err(|error| merge_failure(&args.path, error))?;
+    let (sealed, result) = match merged {
+        Merged::Clean(sealed) => (sealed, Ok(())),
+        Merged::Conflicts(sealed) => {
+            let conflict =
+                Failure::new(Exit::Failed, format!("{}: both sides changed the same lines", args.path))
+                    .hint(format!("edit {0} between the markers, then `git add {0}`", args.path));
+            (sealed, Err(conflict))
+        }
+    };
+    std::fs::write(&args.ours, sealed).map_err(|error| errors::io(&args.ours, &error))?;
+    result
+}
+
+fn merge_failure(path: &str, error: merging::Error) -> Failure {
+    let message = format!("{path}: {error}");
+    let advised = match error {
+        merging::Error::Side { source, .. } => errors::keys(source),
+        merging::Error::Seal(error) => errors::sops(error),
+        merging::Error::Io(_) => Failure::new(Exit::Failed, ""),
+        merging::Error::ClearSide => Failure::new(Exit::Policy, "")
+            .hint("commit the file encrypted first: `git add --renormalize FILE`"),
+    };
+    let hints = advised.hints().iter().map(|hint| hint.replace("FILE", path));
+    hints.fold(Failure::new(advised.exit(), message), Failure::hint)
+}
+
+fn stdin() -> Result<SecretBytes, Failure> {
+    let mut content = SecretBytes::new(Vec::new());
+    io::stdin()
+        .lock()
+        .read_to_end(content.expose_mut())
+        .map_err(|error| Failure::new(Exit::Failed, format!("cannot read the file from git: {error}")))?;
+    Ok(content)
+}
+
+fn output(cx: &Context, bytes: &[u8]) -> Result<(), Failure> {
+    cx.ui
+        .raw(bytes)
+        .map_err(|error| Failure::new(Exit::Failed, format!("cannot write the file to git: {error}")))
+}

@@ -1,0 +1,99 @@
+//! `hlx keys`: making and listing private keys.
+
+use std::io;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use crate::crypto::envelope::Recipient;
+use crate::keys::generate;
+
+use super::context::{Context, default_key_file};
+use super::{Exit, Failure, errors};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum KeysCommand {
+    /// Make a private key, and print the public key that belongs to it.
+    Generate(GenerateArgs),
+    /// List the public keys of all private keys that are found, and where.
+    List(ListArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct GenerateArgs {
+    /// The file to make; by default the one that sops reads too: ~/.config/sops/age/keys.txt
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ListArgs {
+    /// Also show the places where no key was found, and why.
+    #[arg(long, short)]
+    verbose: bool,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs `hlx keys …`.
+pub(super) fn run(command: &KeysCommand, cx: &Context) -> Result<(), Failure> {
+    match command {
+        KeysCommand::Generate(args) => generate_key(args, cx),
+        KeysCommand::List(args) => list(args, cx),
+    }
+}
+
+fn generate_key(args: &GenerateArgs, cx: &Context) -> Result<(), Failure> {
+    let path = args.output.clone().or_else(default_key_file);
+    let path =
+        path.ok_or_else(|| Failure::new(Exit::Usage, "no HOME is set").hint("name a file with `--output`"))?;
+    cx.ui.result(make(&path, cx)?);
+    Ok(())
+}
+
+/// Makes a key and says where it is.
+pub(super) fn make(path: &PathBuf, cx: &Context) -> Result<Recipient, Failure> {
+    let recipient = generate::to_file(path, &cx.now()).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => {
+            Failure::new(Exit::Failed, format!("{} exists already", path.display()))
+                .hint("`hlx keys list` shows its public key; `--output FILE` makes another key elsewhere")
+        }
+        _ => errors::io(path, &error),
+    })?;
+    cx.ui.note(format!("made a private key in {}: keep a copy in a safe place", path.display()));
+    Ok(recipient)
+}
+
+fn list(args: &ListArgs, cx: &Context) -> Result<(), Failure> {
+    let keyring = cx.keyring();
+    if args.json {
+        let places: Vec<_> = keyring
+            .tried()
+            .iter()
+            .map(|tried| match &tried.outcome {
+                Ok(keys) => serde_json::json!({
+                    "place": tried.place,
+                    "recipients": keys.iter().map(Recipient::as_str).collect::<Vec<_>>(),
+                }),
+                Err(reason) => serde_json::json!({ "place": tried.place, "problem": reason }),
+            })
+            .collect();
+        cx.ui.result(serde_json::Value::from(places));
+        return Ok(());
+    }
+    for tried in keyring.tried() {
+        match &tried.outcome {
+            Ok(keys) => keys.iter().for_each(|key| cx.ui.result(format!("{key}  {}", tried.place))),
+            Err(reason) if args.verbose || reason != "not there" => {
+                cx.ui.note(format!("{}: {reason}", tried.place))
+            }
+            Err(_) => {}
+        }
+    }
+    if keyring.recipients().is_empty() {
+        cx.ui.note("no private key was found");
+        cx.ui.hint("`hlx keys generate` makes one; `hlx keys list -v` shows where it was looked for");
+    }
+    Ok(())
+}

@@ -1,0 +1,165 @@
+//! Clean: from the work tree into git. Plaintext is sealed; sealed files pass if they are good.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use crate::crypto::DataKey;
+use crate::crypto::envelope::{Envelope, Recipient};
+use crate::format::Format;
+use crate::git::Repository;
+use crate::keys::{self, Keyring};
+use crate::policy::creation::{Config, Terms};
+use crate::sops::{self, Basis, Opened, Sealed, Stamp, is_sealed};
+
+use super::{Clock, Error, keyless};
+
+/// The file with the creation rules.
+const CONFIG: &str = ".sops.yaml";
+
+/// What cleaning needs to know of the world.
+pub struct Cleaner<'a> {
+    repository: &'a Repository,
+    keyring: &'a Keyring,
+    clock: Clock<'a>,
+    /// Data keys that this process made, by the recipients they are wrapped for: the files of
+    /// one `git add` share a key. (A key that is found in the repository is not taken for a new
+    /// file: someone else may know it.)
+    fresh: RefCell<HashMap<Vec<Recipient>, (DataKey, Vec<Envelope>)>>,
+    config: RefCell<Option<Config>>,
+}
+
+impl std::fmt::Debug for Cleaner<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cleaner").field("repository", &self.repository).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Cleaner<'a> {
+    /// Cleans for a repository, with these identities.
+    pub fn new(repository: &'a Repository, keyring: &'a Keyring, clock: Clock<'a>) -> Self {
+        Self { repository, keyring, clock, fresh: RefCell::default(), config: RefCell::default() }
+    }
+
+    /// The bytes that git shall store for a file of the work tree.
+    ///
+    /// `path` is relative to the top of the work tree. Fails rather than letting plaintext through.
+    pub fn clean(&self, path: &[u8], content: &[u8]) -> Result<Vec<u8>, Error> {
+        if content.is_empty() {
+            return Ok(Vec::new());
+        }
+        let known = self.known(path)?;
+        if is_sealed(content) {
+            return self.pass(content, known.as_deref());
+        }
+        let attributes = self.repository.attributes(path)?;
+        if let Some(conversion) = attributes.conversion {
+            return Err(Error::Conversion(conversion));
+        }
+        let known = known.filter(|known| is_sealed(known));
+        let format =
+            if attributes.whole { Format::Binary } else { Format::of_path(&String::from_utf8_lossy(path)) };
+        match known {
+            Some(known) => self.seal_again(path, content, &known, format),
+            None => self.seal_new(path, content, format),
+        }
+    }
+
+    /// The version of a path that git has: the index's, else HEAD's.
+    fn known(&self, path: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        Ok(match self.repository.index_blob(path)? {
+            Some(blob) if !blob.is_empty() => Some(blob),
+            Some(_) | None => self.repository.head_blob(path)?,
+        })
+    }
+
+    /// A file that is sealed in the work tree too: the known version passes, any other must be authentic.
+    fn pass(&self, content: &[u8], known: Option<&[u8]>) -> Result<Vec<u8>, Error> {
+        if known != Some(content) {
+            self.keyring.open(content)?;
+        }
+        Ok(content.to_vec())
+    }
+
+    fn seal_again(
+        &self,
+        path: &[u8],
+        content: &[u8],
+        known: &[u8],
+        format: Format,
+    ) -> Result<Vec<u8>, Error> {
+        let old = match self.keyring.open(known) {
+            Ok(old) => old,
+            Err(keys::Error::NoIdentity { .. }) => {
+                let sealed_here = keyless::recall(self.repository, path, content)?;
+                return if sealed_here { Ok(known.to_vec()) } else { Err(Error::LockedEdit) };
+            }
+            Err(error) => return Err(error.into()),
+        };
+        // A file keeps its store, but the rule of a whole-file path is to have no inner structure.
+        let format = if format == Format::Binary { format } else { keep_store(&old, format) };
+        Ok(sops::seal(content, format, &Basis::Again(&old), self.stamp(&mut random))?)
+    }
+
+    fn seal_new(&self, path: &[u8], content: &[u8], format: Format) -> Result<Vec<u8>, Error> {
+        let terms = self.terms(path)?;
+        let (key, envelopes) = self.fresh_key(&terms.recipients)?;
+        self.keyring.remember(&envelopes, &key);
+        let basis = Basis::New { key, envelopes, rule: terms.rule, coverage: terms.coverage };
+        let sealed = sops::seal(content, format, &basis, self.stamp(&mut random))?;
+        let mine = self.keyring.recipients();
+        if !terms.recipients.iter().any(|recipient| mine.contains(recipient)) {
+            keyless::record(self.repository, path, content, &sealed)?;
+        }
+        Ok(sealed)
+    }
+
+    fn terms(&self, path: &[u8]) -> Result<Terms, Error> {
+        let mut config = self.config.borrow_mut();
+        if config.is_none() {
+            *config = Some(Config::parse(&self.config_text()?)?);
+        }
+        let config = config.as_ref().expect("it was just read");
+        Ok(config.terms(&String::from_utf8_lossy(path))?.clone())
+    }
+
+    /// `.sops.yaml` from the work tree, else the index, else HEAD.
+    fn config_text(&self) -> Result<String, Error> {
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        if let Ok(bytes) = std::fs::read(self.repository.work_tree()?.join(CONFIG)) {
+            return Ok(text(bytes));
+        }
+        if let Some(bytes) = self.repository.index_blob(CONFIG.as_bytes())? {
+            return Ok(text(bytes));
+        }
+        self.repository.head_blob(CONFIG.as_bytes())?.map(text).ok_or(Error::NoConfig)
+    }
+
+    fn fresh_key(&self, recipients: &[Recipient]) -> Result<(DataKey, Vec<Envelope>), Error> {
+        let mut fresh = self.fresh.borrow_mut();
+        if let Some((key, envelopes)) = fresh.get(recipients) {
+            return Ok((key.duplicate(), envelopes.clone()));
+        }
+        let key = DataKey::random(&mut random);
+        let envelopes =
+            recipients.iter().map(|recipient| recipient.wrap(&key)).collect::<Result<Vec<_>, _>>()?;
+        fresh.insert(recipients.to_vec(), (key.duplicate(), envelopes.clone()));
+        Ok((key, envelopes))
+    }
+
+    fn stamp<'s>(&self, entropy: &'s mut dyn FnMut(&mut [u8])) -> Stamp<'s> {
+        Stamp { now: (self.clock)(), entropy }
+    }
+}
+
+fn keep_store(old: &Opened, format: Format) -> Format {
+    match Sealed::format(old.sealed()) {
+        // Only a merge conflict makes a whole-file version of a path that has a store.
+        Format::Binary => format,
+        kept => kept,
+    }
+}
+
+/// The operating system's generator.
+fn random(buffer: &mut [u8]) {
+    getrandom::fill(buffer).expect("the operating system has randomness");
+}

@@ -1,0 +1,204 @@
+//! The long-running filter: one process for all files of a git command.
+//!
+//! git: gitattributes(5), "Long Running Filter Process", protocol version 2. The content of a
+//! file arrives completely before the answer may begin, and the answer leaves in one write.
+
+use std::io::{self, Read, Write};
+
+use zeroize::Zeroizing;
+
+use crate::git::pktline;
+
+use super::Error;
+use super::smudge::Smudged;
+
+/// What the session does with files, and whom it tells.
+pub trait Handler {
+    /// Seals a file of the work tree.
+    fn clean(&mut self, path: &[u8], content: &[u8]) -> Result<Vec<u8>, Error>;
+    /// Opens a blob.
+    fn smudge(&mut self, path: &[u8], blob: &[u8]) -> Smudged;
+    /// A file could not be cleaned.
+    fn refused(&mut self, path: &[u8], error: Error);
+    /// A file stays sealed.
+    fn stays_sealed(&mut self, path: &[u8], error: &crate::keys::Error);
+    /// git is done.
+    fn finished(&mut self);
+}
+
+/// A request of git's.
+struct Request {
+    command: Command,
+    path: Vec<u8>,
+}
+
+enum Command {
+    Clean,
+    Smudge,
+    Other,
+}
+
+/// Serves git until it closes the stream.
+///
+/// Fails if the stream breaks or does not speak the protocol.
+pub fn serve(from: &mut impl Read, to: &mut impl Write, handler: &mut impl Handler) -> io::Result<()> {
+    greet(from, to)?;
+    while let Some(lines) = pktline::read_lines(from)? {
+        let request = Request::parse(lines);
+        let Some(content) = pktline::read_content(from)? else { break };
+        let content = Zeroizing::new(content);
+        let answer = respond(handler, &request, &content);
+        pktline::send(to, &answer)?;
+    }
+    handler.finished();
+    Ok(())
+}
+
+fn greet(from: &mut impl Read, to: &mut impl Write) -> io::Result<()> {
+    let wrong = |what: &str| io::Error::new(io::ErrorKind::InvalidData, format!("git {what}"));
+    let hello = pktline::read_lines(from)?.ok_or_else(|| wrong("said nothing"))?;
+    if hello.first().map(Vec::as_slice) != Some(b"git-filter-client")
+        || !hello.contains(&b"version=2".to_vec())
+    {
+        return Err(wrong("does not speak version 2 of the filter protocol"));
+    }
+    let mut out = Vec::new();
+    pktline::line(&mut out, "git-filter-server");
+    pktline::line(&mut out, "version=2");
+    pktline::flush(&mut out);
+    pktline::send(to, &out)?;
+    pktline::read_lines(from)?.ok_or_else(|| wrong("named no capabilities"))?;
+    let mut out = Vec::new();
+    pktline::line(&mut out, "capability=clean");
+    pktline::line(&mut out, "capability=smudge");
+    pktline::flush(&mut out);
+    pktline::send(to, &out)
+}
+
+impl Request {
+    fn parse(lines: Vec<Vec<u8>>) -> Self {
+        let mut request = Self { command: Command::Other, path: Vec::new() };
+        for line in lines {
+            if let Some(path) = line.strip_prefix(b"pathname=") {
+                request.path = path.to_vec();
+            } else if line == b"command=clean" {
+                request.command = Command::Clean;
+            } else if line == b"command=smudge" {
+                request.command = Command::Smudge;
+            }
+        }
+        request
+    }
+}
+
+/// The whole answer to one request.
+fn respond(handler: &mut impl Handler, request: &Request, content: &[u8]) -> Zeroizing<Vec<u8>> {
+    match request.command {
+        Command::Clean => match handler.clean(&request.path, content) {
+            Ok(sealed) => success(&sealed),
+            Err(error) => {
+                handler.refused(&request.path, error);
+                status_error()
+            }
+        },
+        Command::Smudge => match handler.smudge(&request.path, content) {
+            Smudged::Open(plaintext) => success(plaintext.expose()),
+            Smudged::Clear => success(content),
+            Smudged::Sealed(error) => {
+                handler.stays_sealed(&request.path, &error);
+                success(content)
+            }
+        },
+        Command::Other => status_error(),
+    }
+}
+
+fn success(content: &[u8]) -> Zeroizing<Vec<u8>> {
+    let packets = content.len() / pktline::MAX_CONTENT + 1;
+    let mut out = Zeroizing::new(Vec::with_capacity(content.len() + packets * 4 + 64));
+    pktline::line(&mut out, "status=success");
+    pktline::flush(&mut out);
+    pktline::content(&mut out, content);
+    pktline::flush(&mut out);
+    // An empty list: the status stays as it was.
+    pktline::flush(&mut out);
+    out
+}
+
+fn status_error() -> Zeroizing<Vec<u8>> {
+    let mut out = Zeroizing::new(Vec::new());
+    pktline::line(&mut out, "status=error");
+    pktline::flush(&mut out);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secret::SecretBytes;
+
+    /// Reverses on clean, and on smudge too; refuses the path `bad`.
+    #[derive(Default)]
+    struct Reverse {
+        told: Vec<String>,
+    }
+
+    impl Handler for Reverse {
+        fn clean(&mut self, path: &[u8], content: &[u8]) -> Result<Vec<u8>, Error> {
+            if path == b"bad" { Err(Error::NoConfig) } else { Ok(content.iter().rev().copied().collect()) }
+        }
+        fn smudge(&mut self, path: &[u8], blob: &[u8]) -> Smudged {
+            match path {
+                b"locked" => Smudged::Sealed(crate::keys::Error::NoIdentity { recipients: Vec::new() }),
+                _ => Smudged::Open(SecretBytes::new(blob.iter().rev().copied().collect())),
+            }
+        }
+        fn refused(&mut self, path: &[u8], _: Error) {
+            self.told.push(format!("refused {}", String::from_utf8_lossy(path)));
+        }
+        fn stays_sealed(&mut self, path: &[u8], _: &crate::keys::Error) {
+            self.told.push(format!("sealed {}", String::from_utf8_lossy(path)));
+        }
+        fn finished(&mut self) {
+            self.told.push("finished".to_owned());
+        }
+    }
+
+    fn lines(out: &mut Vec<u8>, lines: &[&str]) {
+        lines.iter().for_each(|text| pktline::line(out, text));
+        pktline::flush(out);
+    }
+
+    fn request(out: &mut Vec<u8>, command: &str, path: &str, content: &[u8]) {
+        lines(out, &[&format!("command={command}"), &format!("pathname={path}"), "blob=00"]);
+        pktline::content(out, content);
+        pktline::flush(out);
+    }
+
+    #[test]
+    fn a_session_answers_file_by_file() {
+        let mut git = Vec::new();
+        lines(&mut git, &["git-filter-client", "version=2"]);
+        lines(&mut git, &["capability=clean", "capability=smudge", "capability=delay"]);
+        request(&mut git, "clean", "a\nb ", b"abc");
+        request(&mut git, "clean", "bad", b"abc");
+        request(&mut git, "smudge", "locked", b"xyz");
+        let (mut out, mut handler) = (Vec::new(), Reverse::default());
+        serve(&mut git.as_slice(), &mut out, &mut handler).unwrap();
+        assert_eq!(handler.told, ["refused bad", "sealed locked", "finished"]);
+        let mut expected = Vec::new();
+        lines(&mut expected, &["git-filter-server", "version=2"]);
+        lines(&mut expected, &["capability=clean", "capability=smudge"]);
+        expected.extend(success(b"cba").iter());
+        expected.extend(status_error().iter());
+        expected.extend(success(b"xyz").iter());
+        assert_eq!(out, expected);
+    }
+
+    #[test]
+    fn another_protocol_is_refused() {
+        let mut git = Vec::new();
+        lines(&mut git, &["git-filter-client", "version=1"]);
+        assert!(serve(&mut git.as_slice(), &mut Vec::new(), &mut Reverse::default()).is_err());
+    }
+}

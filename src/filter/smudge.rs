@@ -1,0 +1,27 @@
+//! Smudge: from git into the work tree. It never fails: what it cannot open stays sealed.
+
+use crate::keys::{self, Keyring};
+use crate::secret::SecretBytes;
+use crate::sops::is_sealed;
+
+/// What goes into the work tree.
+#[derive(Debug)]
+pub enum Smudged {
+    /// The plaintext.
+    Open(SecretBytes),
+    /// The blob just as it is: it is not sealed.
+    Clear,
+    /// The blob just as it is, because it could not be opened.
+    Sealed(keys::Error),
+}
+
+/// Opens a blob for the work tree.
+pub fn smudge(keyring: &Keyring, blob: &[u8]) -> Smudged {
+    if !is_sealed(blob) {
+        return Smudged::Clear;
+    }
+    match keyring.open(blob) {
+        Ok(opened) => Smudged::Open(opened.into_plaintext()),
+        Err(error) => Smudged::Sealed(error),
+    }
+}

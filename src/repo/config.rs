@@ -1,0 +1,205 @@
+//! Writing `.sops.yaml`: a new one, one more rule, one more recipient. What is there stays as it is.
+
+use std::collections::BTreeMap;
+
+use crate::crypto::envelope::Recipient;
+use crate::format::{PathId, Style, yaml};
+use crate::keys::recipients::Named;
+use crate::policy::creation::Config;
+
+use super::Error;
+
+/// The file's name.
+pub const NAME: &str = ".sops.yaml";
+
+/// What a new rule selects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Selection {
+    /// All values.
+    All,
+    /// The values below keys that match, and a MAC over those only, so that a bot that bumps
+    /// an image tag does not break it.
+    Keys(String),
+}
+
+/// A `.sops.yaml` with one rule for all files of a branch.
+pub fn new(recipients: &[Named]) -> String {
+    let mut text = String::from(
+        "# Who can read the secrets of this branch, and what is encrypted (the format of sops).\n\
+         # Add a reader with `hlx recipients add`: it also lets them read what is encrypted already.\n\
+         creation_rules:\n  - age:\n",
+    );
+    recipients.iter().for_each(|named| text.push_str(&item(named, 6)));
+    text
+}
+
+fn item(named: &Named, indent: usize) -> String {
+    let name = named.name.as_ref().map(|name| format!(" # {name}")).unwrap_or_default();
+    format!("{:indent$}- {}{name}\n", "", named.recipient)
+}
+
+/// Puts a rule for one path before all others, for the recipients of the rule that counted so far.
+pub fn with_rule(text: &str, path: &str, selection: &Selection) -> Result<String, Error> {
+    let config = parse(text)?;
+    let terms = config.terms(path).map_err(policy)?;
+    let mut rule =
+        format!("  - path_regex: {}\n", yaml::spell::double(&format!("^{}$", regex::escape(path))));
+    if let Selection::Keys(keys) = selection {
+        rule +=
+            &format!("    encrypted_regex: {}\n    mac_only_encrypted: true\n", yaml::spell::double(keys));
+    }
+    rule += "    age:\n";
+    let names = names(text);
+    for recipient in &terms.recipients {
+        let name = names.get(recipient).cloned();
+        rule += &item(&Named { recipient: recipient.clone(), name }, 6);
+    }
+    let head = "creation_rules:\n";
+    let at = text.find(head).ok_or_else(|| Error::Uneditable(NAME.to_owned()))? + head.len();
+    // A list without indentation of its own keeps it so.
+    let flush = text[at..]
+        .lines()
+        .find(|line| line.trim_start().starts_with('-'))
+        .is_some_and(|l| l.starts_with('-'));
+    let rule = if flush { rule.lines().map(|line| format!("{}\n", &line[2..])).collect() } else { rule };
+    let new = format!("{}{rule}{}", &text[..at], &text[at..]);
+    parse(&new)?;
+    Ok(new)
+}
+
+/// Adds recipients to every rule that does not have them. `None` if all rules have them.
+pub fn with_recipients(text: &str, added: &[Named]) -> Result<Option<String>, Error> {
+    parse(text)?;
+    let document = yaml::parse(text).map_err(|_| Error::Uneditable(NAME.to_owned()))?;
+    let mut lists: BTreeMap<PathId, Vec<&crate::format::Leaf>> = BTreeMap::new();
+    let is_age = |path: PathId| {
+        matches!(
+            document.paths.names(path)[..],
+            ["creation_rules", "age"] | ["creation_rules", "key_groups", "age"]
+        )
+    };
+    let values = document.leaves.iter().filter(|leaf| leaf.style != Style::Hash && is_age(leaf.path));
+    values.for_each(|leaf| lists.entry(leaf.path).or_default().push(leaf));
+    let mut new = text.to_owned();
+    for list in lists.values().rev() {
+        let present: String =
+            list.iter().map(|leaf| leaf.content.text().unwrap_or_default()).collect::<Vec<_>>().join(",");
+        let missing: Vec<&Named> =
+            added.iter().filter(|named| !present.contains(named.recipient.as_str())).collect();
+        if let (Some(last), false) = (list.last(), missing.is_empty()) {
+            insert(&mut new, last, &missing)?;
+        }
+    }
+    let config = parse(&new)?;
+    let complete = added.iter().all(|named| config.recipients().contains(&named.recipient));
+    if !complete {
+        return Err(Error::Uneditable(NAME.to_owned()));
+    }
+    Ok((new != text).then_some(new))
+}
+
+fn insert(text: &mut String, last: &crate::format::Leaf, missing: &[&Named]) -> Result<(), Error> {
+    let line_start = text[..last.span.start].rfind('\n').map_or(0, |end| end + 1);
+    let before = &text[line_start..last.span.start];
+    let keys = || missing.iter().map(|named| named.recipient.as_str()).collect::<Vec<_>>().join(",");
+    match last.style {
+        Style::Plain(_) if before.trim() == "-" => {
+            let indent = before.len() - before.trim_start().len();
+            let end = text[last.span.end..].find('\n').map(|end| last.span.end + end + 1);
+            let items: String = missing.iter().map(|named| item(named, indent)).collect();
+            match end {
+                Some(end) => text.insert_str(end, &items),
+                None => *text += &format!("\n{items}"),
+            }
+        }
+        Style::Plain(crate::format::Context::Block) => {
+            text.insert_str(last.span.end, &format!(",{}", keys()))
+        }
+        Style::Single(_) | Style::Double(_) => text.insert_str(last.span.end - 1, &format!(",{}", keys())),
+        Style::Block(style) => {
+            let line = format!("{:indent$}{}\n", "", keys(), indent = style.indent);
+            let end = text[..last.span.end].trim_end().len();
+            let comma = if text[..end].ends_with(',') { "" } else { "," };
+            text.insert_str(last.span.end, &line);
+            text.insert_str(end, comma);
+        }
+        _ => return Err(Error::Uneditable(NAME.to_owned())),
+    }
+    Ok(())
+}
+
+/// The names that stand as comments behind or above the keys of a `.sops.yaml`.
+pub fn names(text: &str) -> BTreeMap<Recipient, String> {
+    let mut names = BTreeMap::new();
+    let mut above: Option<&str> = None;
+    for line in text.lines().map(str::trim) {
+        let item = line.trim_start_matches("- ");
+        let (key, behind) = item.split_once(" #").unwrap_or((item, ""));
+        match key.trim().trim_matches(['"', '\'', ',']).parse::<Recipient>() {
+            Ok(recipient) => {
+                let name =
+                    [behind.trim(), above.unwrap_or_default()].into_iter().find(|name| !name.is_empty());
+                names.extend(name.map(|name| (recipient, name.to_owned())));
+                above = None;
+            }
+            Err(_) => above = line.strip_prefix('#').map(str::trim),
+        }
+    }
+    names
+}
+
+fn parse(text: &str) -> Result<Config, Error> {
+    Config::parse(text).map_err(policy)
+}
+
+fn policy(source: crate::policy::Error) -> Error {
+    Error::Policy { place: NAME.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: &str = "age1xk7yh7phvy5fcapfuzwvhrr8hehh35p0zyrk4hur70yge458ayxq6dm0nj";
+    const SSH: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHsKLqeplhpW+uObz5dvMgjz1OxfM/XXUB+VHtZ6isGN";
+
+    fn named(key: &str, name: Option<&str>) -> Named {
+        Named { recipient: key.parse().unwrap(), name: name.map(str::to_owned) }
+    }
+
+    #[test]
+    fn a_recipient_is_added_in_every_form_of_the_list() {
+        let nas = [named(SSH, Some("nas"))];
+        for (text, expected) in [
+            (
+                format!("# top\ncreation_rules:\n  - age:\n      - {A} # me\n    # end\n"),
+                format!(
+                    "# top\ncreation_rules:\n  - age:\n      - {A} # me\n      - {SSH} # nas\n    # end\n"
+                ),
+            ),
+            (format!("creation_rules:\n- age: {A}\n"), format!("creation_rules:\n- age: {A},{SSH}\n")),
+            (
+                format!("creation_rules:\n- age: \"{A}\"\n"),
+                format!("creation_rules:\n- age: \"{A},{SSH}\"\n"),
+            ),
+            (
+                format!("creation_rules:\n  - age: >-\n      {A}\n"),
+                format!("creation_rules:\n  - age: >-\n      {A},\n      {SSH}\n"),
+            ),
+        ] {
+            assert_eq!(with_recipients(&text, &nas).unwrap().as_deref(), Some(expected.as_str()));
+            assert_eq!(with_recipients(&expected, &nas).unwrap(), None);
+        }
+    }
+
+    #[test]
+    fn a_rule_for_one_path_goes_first_and_keeps_the_names() {
+        let text = new(&[named(A, Some("laptop"))]);
+        let ruled = with_rule(&text, "compose.yml", &Selection::Keys("^environment$".to_owned())).unwrap();
+        let config = Config::parse(&ruled).unwrap();
+        assert_eq!(config.terms("compose.yml").unwrap().rule.field(), ("encrypted_regex", "^environment$"));
+        assert_eq!(config.terms(".env").unwrap().rule.field().0, "unencrypted_suffix");
+        assert_eq!(names(&ruled).into_values().collect::<Vec<_>>(), ["laptop"]);
+        assert_eq!(ruled.matches("# laptop").count(), 2);
+    }
+}

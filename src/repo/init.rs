@@ -1,0 +1,84 @@
+//! Setting a clone up: git's configuration for the filter, diff and merge, and the pre-commit hook.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use crate::git::{Git, Repository};
+
+use super::Error;
+
+/// The hook that `init` installs; `hooks/pre-commit` of the project is the same.
+pub const PRE_COMMIT: &str = include_str!("../../hooks/pre-commit");
+
+/// What `init` did about the pre-commit hook.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Hook {
+    /// Installed, or there already.
+    Installed,
+    /// Another hook is there; it was left alone.
+    Foreign,
+}
+
+/// Writes the configuration that makes git call `program` for protected files.
+pub fn configure(git: &Git, program: &str) -> Result<(), Error> {
+    let program = shell_word(program);
+    let entries = [
+        ("filter.hlx.process", format!("{program} filter-process")),
+        ("filter.hlx.clean", format!("{program} clean -- %f")),
+        ("filter.hlx.smudge", format!("{program} smudge -- %f")),
+        ("filter.hlx.required", "true".to_owned()),
+        ("diff.hlx.textconv", format!("{program} textconv")),
+        // git would keep plaintext in a ref.
+        ("diff.hlx.cachetextconv", "false".to_owned()),
+        ("merge.hlx.name", "hlx: merge the plaintexts, encrypt the result".to_owned()),
+        ("merge.hlx.driver", format!("{program} merge %O %A %B %L %P")),
+    ];
+    for (name, value) in &entries {
+        git.run(&["config", "--local", "--replace-all", name, value])?;
+    }
+    Ok(())
+}
+
+/// A word that the shell, through which git runs these commands, takes as it is.
+fn shell_word(word: &str) -> String {
+    let safe = |character: char| character.is_ascii_alphanumeric() || "/._-+".contains(character);
+    if word.chars().all(safe) { word.to_owned() } else { format!("'{}'", word.replace('\'', "'\\''")) }
+}
+
+/// Installs the pre-commit hook unless there is another.
+pub fn install_hook(repository: &Repository, git: &Git) -> Result<Hook, Error> {
+    if git.test(&["config", "core.hooksPath"])? {
+        return Ok(Hook::Foreign);
+    }
+    let path = repository.common_dir().join("hooks").join("pre-commit");
+    match fs::read_to_string(&path) {
+        Ok(text) if text == PRE_COMMIT => Ok(Hook::Installed),
+        Ok(_) => Ok(Hook::Foreign),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            write_executable(&path).map_err(Error::io(&path))?;
+            Ok(Hook::Installed)
+        }
+        Err(error) => Err(Error::io(&path)(error)),
+    }
+}
+
+fn write_executable(path: &Path) -> io::Result<()> {
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory)?;
+    }
+    fs::write(path, PRE_COMMIT)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn odd_places_are_quoted_for_the_shell() {
+        assert_eq!(shell_word("/usr/bin/hlx"), "/usr/bin/hlx");
+        assert_eq!(shell_word("/home/o'k me/hlx"), "'/home/o'\\''k me/hlx'");
+    }
+}

@@ -1,0 +1,156 @@
+//! A new service: an orphan branch with its first files, made without checking it out.
+
+use std::fs;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::PathBuf;
+
+use crate::git::branch::{self, Commit, File, Parent};
+use crate::git::{Git, Repository};
+use crate::keys::recipients::Named;
+use crate::policy::creation::Config;
+use crate::sops::{self, Basis, Stamp};
+use crate::{crypto::DataKey, format::Format};
+
+use super::{Error, config, index};
+
+/// What `hlx new` shall make.
+#[derive(Debug)]
+pub struct Service<'a> {
+    /// The name of service and branch.
+    pub name: &'a str,
+    /// Who shall read its secrets.
+    pub recipients: &'a [Named],
+    /// Whether it gets a `setup.sh`.
+    pub setup: Setup,
+}
+
+/// Whether a service has a `setup.sh`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Setup {
+    /// With an example of one.
+    With,
+    /// Without.
+    Without,
+}
+
+/// The attributes that protect `.env` files; conversions that would corrupt ciphertext are off.
+pub const ATTRIBUTES: &str = "\
+# These files are encrypted in git and readable in the work tree (https://git-scm.com/docs/gitattributes).
+.env filter=hlx diff=hlx merge=hlx -text -ident -working-tree-encoding
+*.env filter=hlx diff=hlx merge=hlx -text -ident -working-tree-encoding
+.env.* filter=hlx diff=hlx merge=hlx -text -ident -working-tree-encoding
+.env.example -filter -diff -merge
+.env.sample -filter -diff -merge
+.env.template -filter -diff -merge
+.env.dist -filter -diff -merge
+";
+
+/// True for names that a service's branch may have: `[A-Za-z0-9][A-Za-z0-9_-]*`.
+pub fn is_service_name(name: &str) -> bool {
+    name.starts_with(|first: char| first.is_ascii_alphanumeric())
+        && name.chars().all(|character| character.is_ascii_alphanumeric() || "_-".contains(character))
+}
+
+/// A directory of hlx's own below the git directory.
+pub fn scratch(repository: &Repository) -> Result<PathBuf, Error> {
+    let path = repository.common_dir().join("hlx");
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(Error::io(&path))?;
+    Ok(path)
+}
+
+/// Makes the orphan branch. The work tree, and the branch that is checked out, stay as they are.
+///
+/// Returns the commit. Fails before anything is made if the name is taken or no reader is named.
+pub fn create(
+    repository: &Repository,
+    git: &Git,
+    service: &Service<'_>,
+    stamp: Stamp<'_>,
+) -> Result<String, Error> {
+    let name = service.name;
+    if !is_service_name(name) {
+        return Err(Error::BadName(name.to_owned()));
+    }
+    if matches!(name, "main" | "master") || name == index::landing(git)? {
+        return Err(Error::Landing(name.to_owned()));
+    }
+    if branch::tip(git, name)?.is_some() {
+        return Err(Error::Exists(name.to_owned()));
+    }
+    if service.recipients.is_empty() {
+        return Err(Error::NoRecipients);
+    }
+    let files = files(service, stamp)?;
+    let message = format!("{name}: new service");
+    let commit = Commit { branch: name, parent: Parent::Orphan, files: &files, message: &message };
+    Ok(branch::commit(git, &scratch(repository)?, &commit)?)
+}
+
+fn files(service: &Service<'_>, stamp: Stamp<'_>) -> Result<Vec<File>, Error> {
+    let config = config::new(service.recipients);
+    let env = seal_env(service, &config, stamp)?;
+    let text = |path: &str, content: String| File {
+        path: path.to_owned(),
+        mode: "100644",
+        content: content.into_bytes(),
+    };
+    let mut files = vec![
+        text(".gitattributes", ATTRIBUTES.to_owned()),
+        text(config::NAME, config),
+        text("README.md", readme(service.name)),
+        text("compose.yml", compose(service.name)),
+        File { path: ".env".to_owned(), mode: "100644", content: env },
+    ];
+    if service.setup == Setup::With {
+        let content = "#!/bin/sh\n# Runs on the server before the first start, and whenever this file changed.\nset -eu\n";
+        files.push(File { path: "setup.sh".to_owned(), mode: "100755", content: content.into() });
+    }
+    Ok(files)
+}
+
+fn seal_env(service: &Service<'_>, config: &str, stamp: Stamp<'_>) -> Result<Vec<u8>, Error> {
+    let policy = |source| Error::Policy { place: config::NAME.to_owned(), source };
+    let terms = Config::parse(config).map_err(policy)?.terms(".env").map_err(policy)?.clone();
+    let key = DataKey::random(stamp.entropy);
+    let envelopes =
+        terms.recipients.iter().map(|recipient| recipient.wrap(&key)).collect::<Result<_, _>>()?;
+    let basis = Basis::New { key, envelopes, rule: terms.rule, coverage: terms.coverage };
+    let plain = format!(
+        "# Settings and secrets of {}: encrypted in git, readable in your work tree.\n",
+        service.name
+    );
+    sops::seal(plain.as_bytes(), Format::Dotenv, &basis, stamp)
+        .map_err(|source| Error::Sops { path: ".env".to_owned(), source })
+}
+
+fn readme(name: &str) -> String {
+    format!(
+        "# {name}\n\nDeployed by `hlx decrypt-deploy {name}`.\n\n\
+         | file | what |\n|---|---|\n\
+         | `compose.yml` | the containers |\n\
+         | `.env` | settings and secrets, encrypted in git |\n\
+         | `.sops.yaml` | who can read the secrets |\n"
+    )
+}
+
+fn compose(name: &str) -> String {
+    let image = name.to_ascii_lowercase();
+    format!(
+        "services:\n  {name}:\n    image: {image}:latest # put the real image here\n    restart: unless-stopped\n    \
+         env_file: .env\n    volumes:\n      - ./data:/data\n"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn service_names_are_those_of_branches_that_are_deployed() {
+        for (name, fits) in
+            [("jellyfin", true), ("My_app-2", true), ("-x", false), ("a/b", false), ("", false)]
+        {
+            assert_eq!(is_service_name(name), fits, "{name}");
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Protecting a path: its attributes, and a rule for what is encrypted in it.
+
+use std::fs;
+use std::path::Path;
+
+use crate::format::Format;
+use crate::git::{Git, Repository};
+use crate::keys::recipients::Named;
+use crate::policy::Pattern;
+
+use super::Error;
+use super::config::{self, Selection};
+
+/// How a path is to be protected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mode {
+    /// As its format suggests: all of a dotenv file, `environment` of a compose file, all else whole.
+    Default,
+    /// Only the values below keys that match.
+    Keys(String),
+    /// The whole file as one value.
+    Whole,
+}
+
+/// What tracking a path changed.
+#[derive(Debug, Default)]
+pub struct Tracked {
+    /// A line was added to `.gitattributes`.
+    pub attributes: bool,
+    /// A rule was added to `.sops.yaml`.
+    pub rule: bool,
+    /// A `.gitignore` keeps the path out of git.
+    pub ignored: bool,
+    /// git has the path in clear, and its history will keep that.
+    pub was_plaintext: bool,
+}
+
+/// Protects one path of the work tree, given from its top. Where there is no `.sops.yaml` yet, one
+/// is written for `own`.
+pub fn track(
+    repository: &Repository,
+    git: &Git,
+    path: &str,
+    mode: &Mode,
+    own: &[Named],
+) -> Result<Tracked, Error> {
+    check_path(path)?;
+    let tree = repository.work_tree()?;
+    let mut done = Tracked {
+        ignored: git.test(&["check-ignore", "-q", "--no-index", "--", path])?,
+        was_plaintext: repository
+            .index_blob(path.as_bytes())?
+            .is_some_and(|blob| !blob.is_empty() && !crate::sops::is_sealed(&blob)),
+        ..Tracked::default()
+    };
+    let whole = *mode == Mode::Whole || (*mode == Mode::Default && Format::of_path(path) == Format::Binary);
+    let selection = match mode {
+        Mode::Keys(keys) => {
+            let policy = |source| Error::Policy { place: "--keys".to_owned(), source };
+            Pattern::new("encrypted_regex", keys).map_err(policy)?;
+            Selection::Keys(keys.clone())
+        }
+        Mode::Default if is_compose(path) => Selection::Keys("^environment$".to_owned()),
+        Mode::Default | Mode::Whole => Selection::All,
+    };
+    done.rule = ensure_config(&tree.join(config::NAME), own)?;
+    if selection != Selection::All {
+        done.rule |= add_rule(&tree.join(config::NAME), path, &selection)?;
+    }
+    done.attributes = add_attributes(repository, &tree.join(".gitattributes"), path, whole)?;
+    Ok(done)
+}
+
+fn check_path(path: &str) -> Result<(), Error> {
+    let bad = |reason: &str| Err(Error::BadPath { path: path.to_owned(), reason: reason.to_owned() });
+    match path {
+        ".gitattributes" | ".sops.yaml" => bad("git and hlx must be able to read it without a key"),
+        "" => bad("name a file"),
+        _ if path.contains(['\n', '"', '\\']) => bad("such a name has no place in `.gitattributes`"),
+        _ => Ok(()),
+    }
+}
+
+fn is_compose(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let stem = name.strip_suffix(".yml").or_else(|| name.strip_suffix(".yaml"));
+    stem.is_some_and(|stem| {
+        ["compose", "docker-compose"]
+            .iter()
+            .any(|known| stem == *known || stem.starts_with(&format!("{known}.")))
+    })
+}
+
+fn ensure_config(file: &Path, own: &[Named]) -> Result<bool, Error> {
+    if file.exists() {
+        return Ok(false);
+    }
+    if own.is_empty() {
+        return Err(Error::NoRecipients);
+    }
+    fs::write(file, config::new(own)).map_err(Error::io(file))?;
+    Ok(true)
+}
+
+fn add_rule(file: &Path, path: &str, selection: &Selection) -> Result<bool, Error> {
+    let text = fs::read_to_string(file).map_err(Error::io(file))?;
+    if text.contains(&format!("^{}$", regex::escape(path)).replace('\\', "\\\\")) {
+        return Ok(false);
+    }
+    fs::write(file, config::with_rule(&text, path, selection)?).map_err(Error::io(file))?;
+    Ok(true)
+}
+
+fn add_attributes(repository: &Repository, file: &Path, path: &str, whole: bool) -> Result<bool, Error> {
+    let now = repository.attributes(path.as_bytes())?;
+    if now.filtered && now.whole == whole && now.conversion.is_none() {
+        return Ok(false);
+    }
+    let mut text = fs::read_to_string(file).unwrap_or_default();
+    if !text.is_empty() && !text.ends_with('\n') {
+        text.push('\n');
+    }
+    let pattern = if path.contains(' ') { format!("\"/{path}\"") } else { format!("/{path}") };
+    let store = if whole { " hlx=binary" } else { "" };
+    text += &format!("{pattern} filter=hlx diff=hlx merge=hlx -text -ident -working-tree-encoding{store}\n");
+    fs::write(file, text).map_err(Error::io(file))?;
+    Ok(true)
+}

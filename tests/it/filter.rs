@@ -1,0 +1,199 @@
+//! The filter under real git: what owners and keyless clones see, and what git stores.
+
+use crate::sandbox::{CANARY, Sandbox};
+
+#[test]
+fn ciphertext_is_stable_and_no_object_holds_plaintext() {
+    let sandbox = Sandbox::new();
+    sandbox.lab();
+    sandbox.write("lab/.env", format!("A={CANARY}\n#{CANARY}\n\nB=x # {CANARY}\n"));
+    sandbox.sh("lab", "git add .env; git commit -qm one; git ls-files -s >../one");
+    sandbox.sh("lab", "sleep 1; touch .env; git status --porcelain >../status; git add .env; git ls-files -s | cmp - ../one");
+    assert_eq!(sandbox.read("status"), "");
+    sandbox.sh("lab", "git switch -q main; git switch -q app");
+    assert_eq!(sandbox.ok("lab", &["git", "status", "--porcelain"]), "");
+    assert!(sandbox.read("lab/.env").contains(CANARY));
+    let shown = sandbox.ok("lab", &["git", "log", "-p", "-1"]);
+    assert!(shown.contains(&format!("+A={CANARY}")), "{shown}");
+    sandbox.no_canary_in_objects("lab");
+    // A fresh clone of the same owner: init opens it.
+    sandbox.ok(".", &["git", "clone", "-q", "-b", "app", "lab", "again"]);
+    assert!(!sandbox.read("again/.env").contains(CANARY));
+    sandbox.ok("again", &["hlx", "init"]);
+    assert!(sandbox.read("again/.env").contains(CANARY));
+    assert_eq!(sandbox.ok("again", &["git", "status", "--porcelain"]), "");
+    sandbox.ok("again", &["hlx", "init"]);
+}
+
+#[test]
+fn without_a_key_clones_work_and_new_secrets_are_sealed() {
+    let sandbox = Sandbox::new();
+    sandbox.lab();
+    sandbox.write("lab/.env", format!("A={CANARY}\n"));
+    sandbox.sh("lab", "git add .env; git commit -qm one; mv ../home/.config ../home/away");
+    let clone = sandbox.run(".", &["git", "clone", "-q", "-b", "app", "lab", "guest"]);
+    assert_eq!(clone.code, Some(0), "{}", clone.err);
+    sandbox.ok("guest", &["hlx", "init", "--no-key"]);
+    sandbox.sh("guest", "rm .env");
+    let checkout = sandbox.run("guest", &["git", "checkout", "--", ".env"]);
+    assert_eq!(checkout.code, Some(0), "{}", checkout.err);
+    assert!(checkout.err.contains("stays encrypted: no key of yours opens it"), "{}", checkout.err);
+    assert_eq!(sandbox.ok("guest", &["git", "status", "--porcelain"]), "");
+    // A new secret is sealed for the public recipients, and stays clean when touched.
+    sandbox.write("guest/new.env", format!("NEW={CANARY}\n"));
+    sandbox.sh("guest", "git add new.env; git commit -qm new; sleep 1; touch new.env");
+    assert_eq!(sandbox.ok("guest", &["git", "status", "--porcelain"]), "");
+    sandbox.no_canary_in_objects("guest");
+    // A change to a sealed file is refused.
+    sandbox.write("guest/.env", "A=other\n");
+    let refused = sandbox.run("guest", &["git", "add", ".env"]);
+    assert_eq!(refused.code, Some(128));
+    assert!(refused.err.contains("no key of yours opens the version that git has"), "{}", refused.err);
+    // With the key again, the owner reads the new secret.
+    sandbox.sh(".", "mv home/away home/.config");
+    sandbox.sh("guest", "git checkout -q -f -- .env; hlx unlock; rm new.env; git checkout -- new.env");
+    assert!(sandbox.read("guest/.env").contains(CANARY) && sandbox.read("guest/new.env").contains(CANARY));
+}
+
+#[test]
+fn git_add_never_lets_plaintext_through() {
+    let bad_config = |text: &'static str| move |sandbox: &Sandbox| sandbox.write("lab/.sops.yaml", text);
+    let yaml = |text: &'static str| {
+        move |sandbox: &Sandbox| {
+            sandbox.sh("lab", "echo '*.yml filter=hlx -text' >>.gitattributes");
+            sandbox.write("lab/new.yml", text);
+        }
+    };
+    type Break = Box<dyn Fn(&Sandbox)>;
+    let rule = "creation_rules:\n  - encrypted_regex: ^nowhere$\n    age: age1xk7yh7phvy5fcapfuzwvhrr8hehh35p0zyrk4hur70yge458ayxq6dm0nj\n";
+    let cases: Vec<(Break, &str, &str)> = vec![
+        (Box::new(bad_config("creation_rules: [")), "new.env", "`.sops.yaml`: line 2: not valid"),
+        (
+            Box::new(bad_config(
+                "creation_rules:\n  - path_regex: nothing$\n    age: age1xk7yh7phvy5fcapfuzwvhrr8hehh35p0zyrk4hur70yge458ayxq6dm0nj\n",
+            )),
+            "new.env",
+            "no creation rule matches `new.env`",
+        ),
+        (
+            Box::new(bad_config("creation_rules:\n  - encrypted_regex: (\n    age: x\n")),
+            "new.env",
+            "no recipient",
+        ),
+        (
+            Box::new(bad_config(
+                "creation_rules:\n  - encrypted_regex: (\n    age: age1xk7yh7phvy5fcapfuzwvhrr8hehh35p0zyrk4hur70yge458ayxq6dm0nj\n",
+            )),
+            "new.env",
+            "no valid regular expression",
+        ),
+        (
+            Box::new(bad_config("creation_rules:\n  - path_regex: env$\n")),
+            "new.env",
+            "names no age recipient",
+        ),
+        (Box::new(bad_config(rule)), "new.env", "matches no key, so that nothing would be encrypted"),
+        (
+            Box::new(|sandbox: &Sandbox| {
+                sandbox.sh("lab", "git rm -q --cached .sops.yaml; rm .sops.yaml; git commit -qm gone");
+            }),
+            "new.env",
+            "there is no `.sops.yaml`",
+        ),
+        (
+            Box::new(|sandbox: &Sandbox| {
+                sandbox.sh("lab", "echo 'new.env filter=hlx text' >>.gitattributes");
+            }),
+            "new.env",
+            "the attribute `text` would corrupt",
+        ),
+        (Box::new(yaml("a: 1\n b: [x\n")), "new.yml", "line 2, column"),
+        (
+            Box::new(yaml("a: canary-swordfish-7f3a9c\n1: x\n")),
+            "new.yml",
+            "line 2, column 1: this key is no string",
+        ),
+        (Box::new(yaml("- canary-swordfish-7f3a9c\n")), "new.yml", "top level of the file must be a mapping"),
+        (
+            Box::new(yaml("x: &x {k: canary-swordfish-7f3a9c}\ny: *x\n")),
+            "new.yml",
+            "line 2: the alias puts `y.k`",
+        ),
+    ];
+    for (breaks, file, message) in cases {
+        let sandbox = Sandbox::new();
+        sandbox.lab();
+        sandbox.write("lab/new.env", format!("A={CANARY}\n"));
+        breaks(&sandbox);
+        let refused = sandbox.run("lab", &["git", "add", file]);
+        assert_eq!(refused.code, Some(128), "{message}: {}", refused.err);
+        assert!(refused.err.contains(message) && refused.err.contains(file), "{message}: {}", refused.err);
+        assert!(refused.err.contains("hlx: hint: "), "{message}: {}", refused.err);
+        assert!(!refused.err.contains("canary"), "a value in the message: {}", refused.err);
+        sandbox.no_canary_in_objects("lab");
+        assert_eq!(sandbox.ok("lab", &["git", "ls-files", "--", file]), "", "{message}");
+    }
+}
+
+#[test]
+fn a_file_that_was_tampered_with_stays_sealed_and_cannot_be_committed() {
+    let sandbox = Sandbox::new();
+    sandbox.lab();
+    sandbox.write("lab/.env", format!("A={CANARY}\nB=x\n"));
+    sandbox.sh("lab", "git add .env; git commit -qm one; git show HEAD:.env | sed '/^B=/d' >../tampered");
+    // Someone pushes it: checkout works, the file stays sealed, and it is said why.
+    sandbox.sh(".", "git clone -q -b app lab evil; cp tampered evil/.env; git -C evil commit -qam evil");
+    sandbox.sh("lab", "git pull -q ../evil app; rm .env");
+    let checkout = sandbox.run("lab", &["git", "checkout", "--", ".env"]);
+    assert_eq!(checkout.code, Some(0));
+    assert!(checkout.err.contains("the MAC does not fit"), "{}", checkout.err);
+    assert!(sandbox.read("lab/.env").contains("sops_mac="));
+    assert_eq!(sandbox.ok("lab", &["git", "status", "--porcelain"]), "");
+    // One's own tampered ciphertext is not taken.
+    sandbox.sh("lab", "git reset -q --hard HEAD~1; cp ../tampered .env");
+    let refused = sandbox.run("lab", &["git", "add", ".env"]);
+    assert_eq!(refused.code, Some(128), "{}", refused.err);
+    assert!(refused.err.contains("the MAC does not fit"), "{}", refused.err);
+}
+
+#[test]
+fn one_shot_filters_behave_like_the_process() {
+    let sandbox = Sandbox::new();
+    sandbox.lab();
+    sandbox.write("lab/.env", format!("A={CANARY}\n"));
+    sandbox.sh("lab", "git add .env; git config --unset filter.hlx.process; touch .env; git add .env; git commit -qm x; rm .env; git checkout -- .env");
+    assert_eq!(sandbox.read("lab/.env"), format!("A={CANARY}\n"));
+    assert_eq!(sandbox.ok("lab", &["git", "status", "--porcelain"]), "");
+}
+
+#[test]
+fn merges_of_different_values_are_silent_and_conflicts_are_readable() {
+    let sandbox = Sandbox::new();
+    sandbox.lab();
+    sandbox.write("lab/.env", "A=1\nB=2\nC=3\nD=4\nE=5\n");
+    sandbox.sh("lab", "git add .env; git commit -qm base; git branch side; sed -i s/A=1/A=10/ .env; git commit -qam ours; git switch -q side; sed -i s/E=5/E=50/ .env; git commit -qam theirs; git switch -q app; git merge -q -m merge side");
+    assert_eq!(sandbox.read("lab/.env"), "A=10\nB=2\nC=3\nD=4\nE=50\n");
+    assert_eq!(sandbox.ok("lab", &["git", "status", "--porcelain"]), "");
+    sandbox.sh("lab", "git switch -q side; sed -i s/A=1/A=canary-swordfish-7f3a9c/ .env; git commit -qam theirs2; git switch -q app");
+    let merge = sandbox.run("lab", &["git", "merge", "-q", "side"]);
+    assert_eq!(merge.code, Some(1), "{}", merge.err);
+    let conflict = sandbox.read("lab/.env");
+    assert!(conflict.contains("<<<<<<<") && conflict.contains(&format!("A={CANARY}")), "{conflict}");
+    sandbox.no_canary_in_objects("lab");
+    // Markers cannot be committed by mistake; resolved, all is well.
+    sandbox
+        .sh("lab", "printf 'A=11\\nB=2\\nC=3\\nD=4\\nE=50\\n' >.env; git add .env; git commit -qm resolved");
+    assert!(sandbox.ok("lab", &["git", "show", "--no-textconv", "HEAD:.env"]).contains("sops_mac="));
+    assert_eq!(sandbox.ok("lab", &["git", "status", "--porcelain"]), "");
+}
+
+#[test]
+fn an_empty_file_stays_empty_and_a_filled_one_is_sealed() {
+    let sandbox = Sandbox::new();
+    sandbox.lab();
+    sandbox.sh("lab", ": >.env; git add .env; git commit -qm empty");
+    assert_eq!(sandbox.ok("lab", &["git", "cat-file", "-s", ":.env"]).trim(), "0");
+    sandbox.write("lab/.env", format!("A={CANARY}\n"));
+    sandbox.sh("lab", "git add .env; git commit -qm full");
+    sandbox.no_canary_in_objects("lab");
+}

@@ -1,0 +1,116 @@
+//! hlx and stock sops on the same files, in both directions.
+
+use crate::sandbox::{CANARY, Sandbox};
+
+const COMPOSE: &str = "# the stack\nservices:\n  web:\n    image: nginx:1 # tag\n    environment:\n      # why\n      A: 0755\n      TOKEN: \"canary-swordfish-7f3a9c\" # inline\n      B: >\n        folded\n        text\n      F: 1.50\n    ports: [\"80:80\"]\n  db:\n    environment:\n    - PASSWORD=canary-swordfish-7f3a9c\n    # - OLD=canary-swordfish-7f3a9c\n    - 'X=y'\n";
+
+fn parsed(text: &str) -> serde_json::Value {
+    serde_yaml::from_str(text).unwrap()
+}
+
+#[test]
+fn sops_opens_what_hlx_sealed() {
+    let sandbox = Sandbox::new();
+    sandbox.lab();
+    sandbox.write("lab/compose.yml", COMPOSE);
+    sandbox.ok("lab", &["hlx", "track", "compose.yml"]);
+    let env = format!("A={CANARY}\n# comment {CANARY}\n\nB=\"two words\"\nC=a\\nb\nEMPTY=\n");
+    sandbox.write("lab/.env", &env);
+    sandbox.write("lab/cert.pem", format!("-----BEGIN\n{CANARY}\n\u{0}\n"));
+    sandbox.ok("lab", &["hlx", "track", "cert.pem"]);
+    sandbox.sh("lab", "git add -A; git commit -qm secrets; git show HEAD:.env >../sealed.env; git show HEAD:compose.yml >../sealed.yml; git show HEAD:cert.pem >../sealed.bin");
+    for file in ["sealed.env", "sealed.yml", "sealed.bin"] {
+        assert!(!sandbox.read(file).contains("canary"), "{file}");
+    }
+    let done = sandbox.sops(".", &["-d", "sealed.env"]);
+    assert_eq!(done.out, env.replace("\n\n", "\n"), "{}", done.err);
+    let done = sandbox.sops(".", &["-d", "sealed.bin"]);
+    assert_eq!(done.out, sandbox.read("lab/cert.pem"), "{}", done.err);
+    let done = sandbox.sops(".", &["-d", "sealed.yml"]);
+    assert_eq!(done.code, Some(0), "{}", done.err);
+    assert!(done.out.contains("# why") && done.out.contains(&format!("# - OLD={CANARY}")), "{}", done.out);
+    assert!(
+        !done.out.contains("ENC[") && !done.err.contains("unencrypted comment"),
+        "{} {}",
+        done.out,
+        done.err
+    );
+    let (ours, theirs) = (parsed(&COMPOSE.replace("0755", "493")), parsed(&done.out));
+    assert_eq!(theirs, ours);
+}
+
+#[test]
+fn hlx_opens_what_sops_sealed_and_status_stays_clean() {
+    let sandbox = Sandbox::new();
+    sandbox.lab();
+    sandbox.write("lab/.env", format!("A={CANARY}\n# c\nB=x\n"));
+    sandbox.write(
+        "lab/values.yaml",
+        format!("db:\n  password: {CANARY}\n  # note\n  port: 5432\nlong: |\n  one\n  two\n"),
+    );
+    for file in [".env", "values.yaml"] {
+        let done = sandbox.sops("lab", &["-e", "-i", file]);
+        assert_eq!(done.code, Some(0), "{}", done.err);
+    }
+    sandbox.ok("lab", &["hlx", "track", "values.yaml", "--keys", "password"]);
+    sandbox.sh(
+        "lab",
+        "git add -A; git commit -qm 'sealed by sops'; git ls-files -s .env values.yaml >../before",
+    );
+    // A fresh checkout opens them; touching or adding them again changes nothing.
+    sandbox.sh("lab", "rm .env values.yaml; git checkout -- .env values.yaml; touch .env values.yaml");
+    assert!(sandbox.read("lab/.env").contains(CANARY) && sandbox.read("lab/values.yaml").contains(CANARY));
+    assert_eq!(sandbox.ok("lab", &["git", "status", "--porcelain"]), "");
+    sandbox.sh("lab", "git add --renormalize .; git ls-files -s .env values.yaml | cmp - ../before");
+    // One value changed: that line, the time and the MAC.
+    let edited = sandbox.read("lab/values.yaml").replace("5432", "5433");
+    sandbox.write("lab/values.yaml", &edited);
+    sandbox.sh("lab", "git add values.yaml; git commit -qm port");
+    let changed = sandbox.ok("lab", &["git", "diff", "--no-textconv", "--numstat", "HEAD~1", "HEAD"]);
+    // Within one second the time stays the same.
+    assert!(changed.starts_with("3\t3\t") || changed.starts_with("2\t2\t"), "{changed}");
+    sandbox.sh("lab", "git show HEAD:values.yaml >../again.yaml");
+    let done = sandbox.sops(".", &["-d", "again.yaml"]);
+    assert!(done.out.contains("5433") && done.out.contains(CANARY), "{done:?}");
+    sandbox.no_canary_in_objects("lab");
+}
+
+#[test]
+fn all_four_rules_agree_with_sops() {
+    for (rule, clear) in [
+        ("encrypted_regex: ^(pass|tok)", "other"),
+        ("unencrypted_regex: ^other$", "other"),
+        ("encrypted_suffix: word", "other"),
+        ("unencrypted_suffix: er", "other"),
+    ] {
+        let sandbox = Sandbox::new();
+        sandbox.lab();
+        let config = sandbox.read("lab/.sops.yaml");
+        sandbox.write(
+            "lab/.sops.yaml",
+            config.replace("  - age:", &format!("  - {rule}\n    mac_only_encrypted: true\n    age:")),
+        );
+        sandbox.sh("lab", "echo 'secret.yaml filter=hlx -text' >>.gitattributes");
+        sandbox.write(
+            "lab/secret.yaml",
+            format!("password: {CANARY}\nother: visible\ntokword: {{deep: [1, 2.5, true]}}\n"),
+        );
+        sandbox.sh("lab", "git add -A; git show :secret.yaml >../sealed.yaml");
+        let sealed = sandbox.read("sealed.yaml");
+        assert!(
+            sealed.contains(&format!("{clear}: visible"))
+                && !sealed.contains(CANARY)
+                && !sealed.contains("2.5"),
+            "{rule}: {sealed}"
+        );
+        let done = sandbox.sops(".", &["-d", "--output-type", "json", "sealed.yaml"]);
+        let expected =
+            serde_json::json!({"password": CANARY, "other": "visible", "tokword": {"deep": [1, 2.5, true]}});
+        assert_eq!(
+            serde_json::from_str::<serde_json::Value>(&done.out).unwrap(),
+            expected,
+            "{rule}: {}",
+            done.err
+        );
+    }
+}

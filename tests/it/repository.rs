@@ -1,0 +1,132 @@
+//! The repository commands as their user meets them.
+
+use crate::sandbox::{CANARY, Sandbox};
+
+#[test]
+fn a_new_service_leaves_the_owners_place_alone() {
+    let sandbox = Sandbox::new();
+    sandbox.lab();
+    sandbox.write("lab/untracked", "mine");
+    sandbox.write("lab/.env", "HALF=done\n");
+    sandbox.ok("lab", &["hlx", "new", "nginx", "--setup"]);
+    assert_eq!(sandbox.ok("lab", &["git", "branch", "--show-current"]).trim(), "app");
+    assert_eq!(sandbox.ok("lab", &["git", "status", "--porcelain"]), " M .env\n?? untracked\n");
+    assert_eq!(sandbox.ok("lab", &["git", "rev-list", "--count", "nginx"]).trim(), "1");
+    let files = sandbox.ok("lab", &["git", "ls-tree", "--name-only", "nginx"]);
+    assert_eq!(files, ".env\n.gitattributes\n.sops.yaml\nREADME.md\ncompose.yml\nsetup.sh\n");
+    let page = sandbox.ok("lab", &["git", "show", "main:README.md"]);
+    assert!(page.contains("`app`") && page.contains("`nginx`") && page.starts_with("# Lab"), "{page}");
+    for (name, code, message) in
+        [("nginx", 1, "exists already"), ("main", 2, "landing page"), ("a/b", 2, "no name for a service")]
+    {
+        let refused = sandbox.run("lab", &["hlx", "new", name]);
+        assert!(refused.code == Some(code) && refused.err.contains(message), "{refused:?}");
+    }
+}
+
+#[test]
+fn standing_on_main_its_readme_follows() {
+    let sandbox = Sandbox::new();
+    sandbox.lab();
+    sandbox.sh("lab", "git switch -q main; hlx new other");
+    assert!(sandbox.read("lab/README.md").contains("`other`"));
+    assert_eq!(sandbox.ok("lab", &["git", "status", "--porcelain"]), "");
+    // With changes of one's own in it, the page is left as it is.
+    sandbox.sh("lab", "echo mine >>README.md");
+    let done = sandbox.run("lab", &["hlx", "new", "third"]);
+    assert_eq!(done.code, Some(0), "{}", done.err);
+    assert!(done.err.contains("was left as it is") && sandbox.read("lab/README.md").ends_with("mine\n"));
+}
+
+#[test]
+fn an_empty_repository_is_a_good_start() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(".", &["git", "init", "-q", "lab"]);
+    sandbox.ok("lab", &["hlx", "init"]);
+    sandbox.ok("lab", &["hlx", "new", "app"]);
+    assert!(sandbox.ok("lab", &["git", "show", "main:README.md"]).contains("`app`"));
+    assert_eq!(sandbox.ok("lab", &["git", "status", "--porcelain"]), "");
+}
+
+#[test]
+fn a_recipient_that_was_added_can_read() {
+    let sandbox = Sandbox::new();
+    sandbox.lab();
+    sandbox.write("lab/.env", format!("A={CANARY}\n"));
+    sandbox.sh("lab", "git add .env; git commit -qm one; hlx keys generate -o ../server.key >../server.pub");
+    let key = sandbox.read("server.pub");
+    sandbox.write("keys", format!("# nas\n{key}"));
+    sandbox.sh("lab", "git switch -q main; hlx recipients add -R ../keys --branch app; git switch -q app");
+    let listed = sandbox.ok("lab", &["hlx", "recipients", "list"]);
+    assert!(listed.contains(" nas") && listed.contains(" me"), "{listed}");
+    sandbox.sh(".", "mv home/.config home/away; git clone -q -b app lab server");
+    let smudged = sandbox.ok("server", &["hlx", "--identity", "../server.key", "textconv", ".env"]);
+    assert_eq!(smudged, format!("A={CANARY}\n"));
+    sandbox.sh(".", "mv home/away home/.config");
+    sandbox.sh("lab", "git show app:.env >../sealed.env");
+    assert!(sandbox.sops(".", &["-d", "sealed.env"]).out.contains(CANARY));
+    // Where the branch is checked out, its files follow, unless they have changes.
+    sandbox.write("lab/.env", "A=changed\n");
+    let other = sandbox.ok("lab", &["hlx", "keys", "generate", "-o", "../third.key"]);
+    let refused = sandbox.run("lab", &["hlx", "recipients", "add", other.trim()]);
+    assert!(refused.code == Some(1) && refused.err.contains("not committed"), "{refused:?}");
+    sandbox.sh("lab", "git commit -qam changed");
+    sandbox.ok("lab", &["hlx", "recipients", "add", other.trim(), "--name", "third"]);
+    assert_eq!(sandbox.ok("lab", &["git", "status", "--porcelain"]), "");
+    assert_eq!(sandbox.read("lab/.env"), "A=changed\n");
+    assert!(sandbox.read("lab/.sops.yaml").contains("# third"));
+}
+
+#[test]
+fn the_pre_commit_hook_refuses_plaintext() {
+    let sandbox = Sandbox::new();
+    sandbox.lab();
+    sandbox.sh(
+        "lab",
+        "echo A=canary >plain.txt; git add plain.txt; git commit -qm plain; git mv plain.txt plain.env",
+    );
+    let refused = sandbox.run("lab", &["git", "commit", "-qm", "oops"]);
+    assert_eq!(refused.code, Some(1), "{}", refused.err);
+    assert!(
+        refused.err.contains("plain.env: plaintext in git") && refused.err.contains("--renormalize"),
+        "{}",
+        refused.err
+    );
+    sandbox.sh("lab", "git add --renormalize plain.env; git commit -qm sealed");
+}
+
+#[test]
+fn status_and_track_say_what_is_what() {
+    let sandbox = Sandbox::new();
+    sandbox.lab();
+    sandbox.sh("lab", "printf '*.pem\\n' >.gitignore; echo key >tls.pem; echo x >old.conf; git add old.conf; git commit -qm old");
+    let tracked = sandbox.run("lab", &["hlx", "track", "tls.pem", "old.conf"]);
+    assert_eq!(tracked.code, Some(0), "{}", tracked.err);
+    assert!(
+        tracked.err.contains("tls.pem is ignored") && tracked.err.contains("old.conf is in git in clear")
+    );
+    let status = sandbox.ok("lab", &["hlx", "status"]);
+    assert!(status.contains("PLAINTEXT IN GIT") && status.contains("1 reader, yours"), "{status}");
+    sandbox.sh("lab", "git add --renormalize old.conf");
+    assert!(!sandbox.ok("lab", &["hlx", "status"]).contains("PLAINTEXT"));
+    let json: serde_json::Value =
+        serde_json::from_str(&sandbox.ok("lab", &["hlx", "status", "--json"])).unwrap();
+    assert_eq!(json[0]["branch"], "app");
+    let refused = sandbox.run("lab", &["hlx", "track", ".sops.yaml"]);
+    assert_eq!(refused.code, Some(2), "{}", refused.err);
+}
+
+#[test]
+fn keys_are_private_and_never_overwritten() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let sandbox = Sandbox::new();
+    let made = sandbox.ok(".", &["hlx", "keys", "generate"]);
+    assert!(made.starts_with("age1"));
+    let path = sandbox.path("home/.config/sops/age/keys.txt");
+    assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    let again = sandbox.run(".", &["hlx", "keys", "generate"]);
+    assert!(again.code == Some(1) && again.err.contains("exists already"), "{again:?}");
+    sandbox.sh(".", "chmod 644 home/.config/sops/age/keys.txt");
+    let listed = sandbox.run(".", &["hlx", "keys", "list"]);
+    assert!(listed.err.contains("chmod 600"), "{listed:?}");
+}

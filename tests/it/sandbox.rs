@@ -1,0 +1,124 @@
+//! A place of its own for each test: home, environment, repositories, and the programs run there.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use tempfile::TempDir;
+
+/// The values that must never be seen in clear outside a work tree.
+pub(crate) const CANARY: &str = "canary-swordfish-7f3a9c";
+
+/// A directory with a home and nothing of the machine's own settings.
+pub(crate) struct Sandbox {
+    root: TempDir,
+}
+
+/// What a program did.
+#[derive(Debug)]
+pub(crate) struct Done {
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl Sandbox {
+    pub(crate) fn new() -> Self {
+        let root = tempfile::Builder::new().prefix("hlx-it-").tempdir().unwrap();
+        let sandbox = Self { root };
+        fs::create_dir(sandbox.path("home")).unwrap();
+        let config = "[user]\n\tname = Test\n\temail = test@example.org\n[init]\n\tdefaultBranch = main\n[protocol \"file\"]\n\tallow = always\n";
+        fs::write(sandbox.path("home/.gitconfig"), config).unwrap();
+        sandbox
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.root.path().join(name)
+    }
+
+    /// A program with a cleared environment; the first word names it.
+    pub(crate) fn command(&self, directory: &str, words: &[&str]) -> Command {
+        let program = if words[0] == "hlx" { env!("CARGO_BIN_EXE_hlx") } else { words[0] };
+        let hlx = Path::new(env!("CARGO_BIN_EXE_hlx")).parent().unwrap();
+        let mut command = Command::new(program);
+        command
+            .args(&words[1..])
+            .current_dir(self.path(directory))
+            .env_clear()
+            .env("HOME", self.path("home"))
+            .env("PATH", format!("{}:/usr/local/bin:/usr/bin:/bin", hlx.display()))
+            .env("GIT_CONFIG_NOSYSTEM", "1")
+            .env("LC_ALL", "C.UTF-8")
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a program to its end.
+    pub(crate) fn run(&self, directory: &str, words: &[&str]) -> Done {
+        Done::of(self.command(directory, words).output().unwrap_or_else(|error| panic!("{words:?}: {error}")))
+    }
+
+    /// Runs a program that must succeed, and gives its stdout.
+    #[track_caller]
+    pub(crate) fn ok(&self, directory: &str, words: &[&str]) -> String {
+        let done = self.run(directory, words);
+        assert!(done.code == Some(0), "{words:?}: {done:?}");
+        done.out
+    }
+
+    /// Runs a shell line that must succeed, and gives its stdout.
+    #[track_caller]
+    pub(crate) fn sh(&self, directory: &str, line: &str) -> String {
+        self.ok(directory, &["sh", "-euc", line])
+    }
+
+    pub(crate) fn write(&self, path: &str, content: impl AsRef<[u8]>) {
+        let path = self.path(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+
+    pub(crate) fn read(&self, path: &str) -> String {
+        String::from_utf8_lossy(&fs::read(self.path(path)).unwrap_or_else(|error| panic!("{path}: {error}")))
+            .into_owned()
+    }
+
+    /// An initialized repository `lab` with hlx set up, one service and its branch checked out.
+    pub(crate) fn lab(&self) {
+        self.ok(".", &["git", "init", "-q", "lab"]);
+        self.sh("lab", "echo '# Lab' >README.md; git add .; git commit -qm begin");
+        self.ok("lab", &["hlx", "init"]);
+        self.ok("lab", &["hlx", "new", "app"]);
+        self.ok("lab", &["git", "switch", "-q", "app"]);
+    }
+
+    /// Asserts that no object of a repository holds the canary.
+    #[track_caller]
+    pub(crate) fn no_canary_in_objects(&self, repository: &str) {
+        let all = self.sh(
+            repository,
+            "git cat-file --batch-all-objects --batch --unordered | grep -ac canary-swordfish || true",
+        );
+        assert_eq!(all.trim(), "0", "plaintext in the objects of {repository}");
+    }
+
+    /// Stock sops, wherever the test script put it.
+    pub(crate) fn sops(&self, directory: &str, words: &[&str]) -> Done {
+        let program = std::env::var("HLX_TEST_SOPS").unwrap_or_else(|_| "sops".to_owned());
+        let all: Vec<&str> = std::iter::once(program.as_str()).chain(words.iter().copied()).collect();
+        let done = self
+            .command(directory, &all)
+            .env("SOPS_AGE_KEY_FILE", self.path("home/.config/sops/age/keys.txt"))
+            .output();
+        Done::of(done.unwrap_or_else(|error| {
+            panic!("stock sops is needed ({error}): run scripts/test, or set HLX_TEST_SOPS")
+        }))
+    }
+}
+
+impl Done {
+    fn of(output: Output) -> Self {
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        Self { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+    }
+}
