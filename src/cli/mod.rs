@@ -1,13 +1,17 @@
 //! The door: the only floor that knows flags, colours, prompts and exit codes.
 
 mod context;
+pub mod deploy;
+pub mod down;
 mod errors;
 pub mod failure;
 mod filter;
 mod keys;
 mod recipients;
 mod repo;
+mod server;
 pub mod ui;
+pub mod vault;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -51,6 +55,9 @@ enum Command {
     /// Add and list those who can read a branch.
     #[command(subcommand)]
     Recipients(recipients::RecipientsCommand),
+    #[command(alias = "deploy")]
+    DecryptDeploy(deploy::DeployArgs),
+    Down(down::DownArgs),
 
     /// git's long-running filter.
     #[command(hide = true)]
@@ -70,6 +77,8 @@ enum Command {
     /// What the git hooks call.
     #[command(hide = true)]
     Hook(repo::HookArgs),
+    #[command(hide = true)]
+    VaultInit(vault::VaultArgs),
 }
 
 /// Runs the program: reads the command line, does what it says, prints, and gives the exit code.
@@ -100,6 +109,9 @@ fn run(command: &Command, cx: &Context) -> Result<(), Failure> {
         Command::Textconv(args) => filter::textconv(args, cx),
         Command::Merge(args) => filter::merge(args, cx),
         Command::Hook(args) => repo::hook(args, cx),
+        Command::DecryptDeploy(args) => deploy::run(args, cx),
+        Command::Down(args) => down::run(args, cx),
+        Command::VaultInit(args) => vault::run(args),
     }
 }
 

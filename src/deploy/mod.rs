@@ -1,1 +1,135 @@
-//! To be written.
+//! Deploying a stack: from a commit to containers that are well, with no plaintext left behind.
+//!
+//! The files are named after the steps: [`mirror`] fetches, [`tree`] checks, `sealed` opens in
+//! memory, `project` lays ciphertext, [`vault`] shows plaintext to the deploy's own programs,
+//! `stage` runs those, [`resident`] keeps file secrets in RAM, [`health`] judges, [`state`]
+//! remembers.
+
+pub mod docker;
+pub mod error;
+pub mod guard;
+pub mod health;
+pub mod mask;
+pub mod mirror;
+pub mod model;
+pub mod outlet;
+pub mod resident;
+pub mod sealed;
+pub mod service;
+pub mod settings;
+pub mod state;
+pub mod timings;
+pub mod tree;
+pub mod vault;
+
+mod down;
+mod gate;
+mod project;
+mod run;
+
+mod stage;
+mod wire;
+
+use std::path::{Path, PathBuf};
+
+pub use down::down;
+pub use error::{Broken, Error};
+pub use outlet::{Event, Report};
+pub use run::deploy;
+pub use service::Service;
+pub use settings::Settings;
+
+use crate::keys;
+use crate::sops::Opened;
+use crate::sys::process::Env;
+use timings::Account;
+
+/// Opens a sealed file, or says why it cannot.
+pub type Opener<'o> = &'o dyn Fn(&[u8]) -> Result<Opened, keys::Error>;
+
+/// Where things are on this host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Places {
+    /// State that outlives a reboot.
+    pub state: PathBuf,
+    /// Project directories.
+    pub projects: PathBuf,
+    /// What is gone after a reboot.
+    pub run: PathBuf,
+}
+
+impl Places {
+    /// Where the vault of a stack is mounted. No stack's name begins with a dot.
+    pub fn vault(&self, service: &Service) -> PathBuf {
+        self.run.join(".vault").join(service.as_str())
+    }
+
+    /// Where the resident files of a stack are.
+    pub fn resident(&self, service: &Service) -> PathBuf {
+        self.run.join(service.as_str())
+    }
+
+    /// The project directory of a stack.
+    pub fn project(&self, service: &Service) -> PathBuf {
+        self.projects.join(service.as_str())
+    }
+}
+
+/// The world a deploy happens in.
+#[derive(Clone, Copy)]
+pub struct World<'w> {
+    /// Where things are.
+    pub places: &'w Places,
+    /// What root decided.
+    pub settings: &'w Settings,
+    /// The environment that programs are given.
+    pub env: &'w Env,
+    /// Where the user stands.
+    pub cwd: &'w Path,
+    /// Opens sealed files.
+    pub open: Opener<'w>,
+    /// Hears what happens.
+    pub report: Report<'w>,
+}
+
+/// Whether what hlx did not make may be taken over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Adopt {
+    /// Refuse it.
+    No,
+    /// Another repository, a directory with files, running containers: take them over.
+    Yes,
+}
+
+/// Whether a branch may leave out what was deployed from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rewrite {
+    /// Refuse it.
+    Refuse,
+    /// Deploy it.
+    Accept,
+}
+
+/// What the user wants deployed.
+#[derive(Debug, Clone)]
+pub struct Wish {
+    /// The service.
+    pub service: Service,
+    /// From here, whatever the configuration says.
+    pub repo: Option<String>,
+    /// Whether to take over what hlx did not make.
+    pub adopt: Adopt,
+    /// Whether to accept rewritten history.
+    pub rewrite: Rewrite,
+}
+
+/// A deploy that ended well.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// The commit that runs now.
+    pub commit: String,
+    /// The containers and their condition.
+    pub containers: Vec<String>,
+    /// Where the time went.
+    pub account: Account,
+}

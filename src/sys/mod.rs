@@ -1,1 +1,6 @@
-//! To be written.
+//! The operating system: files that nobody can redirect, RAM file systems, programs, namespaces.
+
+pub mod disk;
+pub mod namespace;
+pub mod process;
+pub mod ram;

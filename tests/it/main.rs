@@ -1,5 +1,6 @@
 //! Everything that needs the outside: real git, sops, Docker; and the laws of the code's own shape.
 
+mod deploy;
 mod filter;
 mod floors;
 mod interop;

@@ -1,0 +1,55 @@
+//! `hlx decrypt-deploy`: bring a service's newest commit to life on this host.
+
+use clap::Args;
+
+use super::server::{self, Server, failure};
+use super::{Context, Failure};
+use crate::deploy::{self, Adopt, Rewrite, Wish};
+
+/// Deploy a service: decrypt in RAM, start its containers, wait until they are well, leave no plaintext behind.
+#[derive(Debug, Args)]
+pub struct DeployArgs {
+    /// The service, which is the name of its branch.
+    service: String,
+    /// Take the branch from this repository [default: that of the server configuration, else the clone around the current directory].
+    #[arg(long, value_name = "URL|PATH")]
+    repo: Option<String>,
+    /// Take over what hlx did not make: another repository's stack, a directory with files, running containers.
+    #[arg(long)]
+    adopt: bool,
+    /// Deploy although the branch no longer contains the commit that is deployed.
+    #[arg(long)]
+    accept_rewrite: bool,
+    /// Show where the time went.
+    #[arg(long)]
+    timings: bool,
+}
+
+/// Deploys.
+pub(super) fn run(args: &DeployArgs, cx: &Context) -> Result<(), Failure> {
+    let server = Server::from_environment()?;
+    let wish = wish(args)?;
+    let keyring = cx.keyring();
+    let open = |sealed: &[u8]| keyring.open(sealed);
+    let report = server::report(cx.ui);
+    let outcome = deploy::deploy(&wish, &server.world(&open, &report));
+    let outcome = outcome.map_err(|error| server::unused_keys(failure(error), &keyring))?;
+    outcome.containers.iter().for_each(|container| cx.ui.note(container));
+    if args.timings {
+        cx.ui.note(&outcome.account);
+    }
+    cx.ui.result(format!(
+        "{} {} deployed in {:.1} s",
+        wish.service,
+        &outcome.commit[..10],
+        outcome.account.total.as_secs_f64()
+    ));
+    Ok(())
+}
+
+fn wish(args: &DeployArgs) -> Result<Wish, Failure> {
+    let service = args.service.parse().map_err(|error| failure(deploy::Error::Name(error)))?;
+    let adopt = if args.adopt { Adopt::Yes } else { Adopt::No };
+    let rewrite = if args.accept_rewrite { Rewrite::Accept } else { Rewrite::Refuse };
+    Ok(Wish { service, repo: args.repo.clone(), adopt, rewrite })
+}

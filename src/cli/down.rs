@@ -1,0 +1,28 @@
+//! `hlx down`: stop a service; its data stays.
+
+use clap::Args;
+
+use super::server::{Server, failure};
+use super::{Context, Failure};
+use crate::deploy;
+use crate::keys::{self, Keyring};
+
+/// Stop a service and remove its containers and the secrets kept in RAM for them. Volumes and the project directory stay.
+#[derive(Debug, Args)]
+pub struct DownArgs {
+    /// The service, which is the name of its branch.
+    service: String,
+}
+
+/// Takes a service down.
+pub(super) fn run(args: &DownArgs, cx: &Context) -> Result<(), Failure> {
+    let server = Server::from_environment()?;
+    let service = args.service.parse().map_err(|error| failure(deploy::Error::Name(error)))?;
+    // Nothing is opened to take a stack down.
+    let keyring = Keyring::load(&keys::Places::default());
+    let open = |sealed: &[u8]| keyring.open(sealed);
+    let report = super::server::report(cx.ui);
+    deploy::down(&service, &server.world(&open, &report)).map_err(failure)?;
+    cx.ui.result(format!("{service} is down; its volumes and project directory stay"));
+    Ok(())
+}

@@ -1,0 +1,294 @@
+//! What the commands of a server share: its places, its environment, its errors' advice.
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+
+use super::{Exit, Failure, Ui, errors};
+use crate::deploy::{
+    self, Error, Event, Opener, Places, Report, Settings, World, docker, mirror, model, resident, settings,
+};
+use crate::keys::{self, Keyring};
+use crate::sys::process::Env;
+
+/// Variables that programs are given; names that end in `*` stand for all that begin so. A
+/// deploy follows from its commit, not from the shell it was typed in: compose would let any
+/// variable of the shell win over `.env`.
+const PASSED: [&str; 24] = [
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "LANG",
+    "LC_*",
+    "TZ",
+    "XDG_RUNTIME_DIR",
+    "XDG_CONFIG_HOME",
+    "SSH_AUTH_SOCK",
+    "GIT_SSH",
+    "GIT_SSH_COMMAND",
+    "DOCKER_*",
+    "BUILDKIT_*",
+    "BUILDX_*",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "ALL_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "all_proxy",
+    "SSL_CERT_*",
+];
+
+/// A server as its environment and configuration describe it.
+#[derive(Debug)]
+pub(super) struct Server {
+    places: Places,
+    settings: Settings,
+    env: Env,
+    cwd: PathBuf,
+}
+
+impl Server {
+    /// Reads the environment and the configuration.
+    pub(super) fn from_environment() -> Result<Self, Failure> {
+        let place = |name: &str, default: &str| std::env::var_os(name).map_or(default.into(), PathBuf::from);
+        let config = place("HLX_CONFIG", "/etc/hlx/config.yaml");
+        if std::env::var_os("HLX_CONFIG").is_some() && !config.exists() {
+            return Err(Failure::new(Exit::Usage, format!("there is no {}", config.display()))
+                .hint("HLX_CONFIG names it"));
+        }
+        let settings = Settings::read(&config).map_err(|error| failure(error.into()))?;
+        let projects = settings.projects.clone().unwrap_or_else(|| "/srv/hlx".into());
+        let places = Places {
+            state: absolute(place("HLX_STATE_DIR", "/var/lib/hlx"))?,
+            projects: absolute(std::env::var_os("HLX_PROJECTS").map_or(projects, PathBuf::from))?,
+            run: absolute(place("HLX_RUN_DIR", "/run/hlx"))?,
+        };
+        let cwd = std::env::current_dir().unwrap_or_else(|_| "/".into());
+        Ok(Self { places, settings, env: environment(std::env::vars_os()), cwd })
+    }
+
+    /// The world that a deploy happens in.
+    pub(super) fn world<'w>(&'w self, open: Opener<'w>, report: Report<'w>) -> World<'w> {
+        let Self { places, settings, env, cwd } = self;
+        World { places, settings, env, cwd, open, report }
+    }
+}
+
+fn absolute(path: PathBuf) -> Result<PathBuf, Failure> {
+    match path.is_absolute() {
+        true => Ok(deploy::tree::flat(&path)),
+        false => Err(Failure::new(Exit::Usage, format!("{} is not an absolute path", path.display()))),
+    }
+}
+
+fn environment(vars: impl Iterator<Item = (OsString, OsString)>) -> Env {
+    let mut env: Env = vars.filter(|(name, _)| is_passed(name)).collect();
+    if !env.iter().any(|(name, _)| name == "PATH") {
+        env.push(("PATH".into(), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into()));
+    }
+    env
+}
+
+fn is_passed(name: &OsStr) -> bool {
+    let Some(name) = name.to_str() else { return false };
+    PASSED.iter().any(|passed| match passed.strip_suffix('*') {
+        Some(head) => name.starts_with(head),
+        None => name == *passed,
+    })
+}
+
+/// Shows what happens as notes on stderr.
+pub(super) fn report(ui: Ui) -> impl Fn(Event<'_>) {
+    move |event| match event {
+        Event::Step(text) => ui.note(text),
+        Event::Line { from, text } => ui.note(format!("{from} | {text}")),
+        Event::Warning(text) => ui.warning(text),
+        Event::Service { name, condition } => ui.note(format!("{name}: {condition}")),
+    }
+}
+
+/// The exit code and the advice for every way in which a deploy can end badly.
+pub(super) fn failure(error: Error) -> Failure {
+    let untouched = error.left_containers_alone();
+    let failure = advised(error);
+    match untouched && failure.exit() != Exit::Usage {
+        true => failure.hint("no container was touched"),
+        false => failure,
+    }
+}
+
+fn advised(error: Error) -> Failure {
+    let text = error.to_string();
+    let plain = |exit| Failure::new(exit, &text);
+    match error {
+        Error::NotRoot => plain(Exit::Failed).hint("run it with sudo"),
+        Error::Name(_) => plain(Exit::Usage),
+        Error::Settings(error) => settings_failure(error),
+        Error::NotOurs { stacks, .. } => {
+            plain(Exit::Policy).hint(format!("`stacks` in the server configuration has: {}", list(&stacks)))
+        }
+        Error::OtherHost { .. } => plain(Exit::Policy)
+            .hint("`x-hlx.hosts` in the compose file says so, and `host` in the server configuration names this host"),
+        Error::Docker(error) => docker_failure(error),
+        Error::Busy(_) => plain(Exit::Busy).hint("try again when it has finished"),
+        Error::Git(error) => git_failure(error),
+        Error::Rewritten { .. } => plain(Exit::Policy).hint("if that was meant, deploy with --accept-rewrite"),
+        Error::OtherRepo { .. } => plain(Exit::Policy).hint("to take the stack over from there, deploy with --adopt"),
+        Error::Taken(_) => plain(Exit::Policy)
+            .hint("move it away, or deploy with --adopt: tracked files are then overwritten, all others stay"),
+        Error::Foreign { .. } => plain(Exit::Policy).hint("to take them over, deploy with --adopt"),
+        Error::ProjectOf { .. } => plain(Exit::Policy).hint("give one of the two another `name:` in its compose file"),
+        Error::Renamed { .. } => plain(Exit::Policy).hint("run `hlx down` for the service first, or keep the old name"),
+        Error::NotDeployed(_) => plain(Exit::Failed).hint("`docker compose ls` shows what runs without hlx"),
+        Error::Tree(deploy::tree::Error::Git(error)) => git_failure(error),
+        Error::Tree(_) => plain(Exit::Failed).hint("remove it from the branch and push again"),
+        Error::NoComposeFile(_) => plain(Exit::Failed).hint("a service's branch has a compose.yml at its top"),
+        Error::Keys { path, source } => keys_failure(&path, source),
+        Error::Model(_) => plain(Exit::Failed).hint("correct the compose file or `.env`, and push again"),
+        Error::Unreadable(_) | Error::Disk { .. } | Error::State(_) | Error::Vault(_) | Error::Down(_) => {
+            plain(Exit::Failed)
+        }
+        Error::Wish(wish) => wish_failure(&wish),
+        Error::Resident(error) => resident_failure(&error),
+        Error::Step { .. } => plain(Exit::Failed).hint("its output is above"),
+        Error::Broken(_) => plain(Exit::NotRestored).hint("push a commit that corrects it, and deploy again"),
+    }
+}
+
+fn keys_failure(path: &Path, error: keys::Error) -> Failure {
+    let text = format!("{}: {error}", path.display());
+    match error {
+        keys::Error::NoIdentity { .. } => Failure::new(Exit::NoKey, text)
+            .hint("this host needs one of those keys, for example in /etc/hlx/identity or with --identity")
+            .hint("or add this host as a reader: `hlx recipients add` in the owner's clone"),
+        keys::Error::BrokenEnvelope { .. } | keys::Error::Sops(_) => {
+            let plain = errors::keys(error);
+            plain.hints().iter().fold(Failure::new(plain.exit(), text), |failure, hint| failure.hint(hint))
+        }
+    }
+}
+
+/// Says which identities were there but could not be used, where that may be the reason.
+pub(super) fn unused_keys(failure: Failure, keyring: &Keyring) -> Failure {
+    let unused = keyring.tried().iter().filter_map(|tried| match &tried.outcome {
+        Err(why) if why != "not there" => Some(format!("{} is not used: {why}", tried.place)),
+        Err(_) | Ok(_) => None,
+    });
+    match failure.exit() == Exit::NoKey {
+        true => unused.fold(failure, Failure::hint),
+        false => failure,
+    }
+}
+
+fn settings_failure(error: settings::Error) -> Failure {
+    let failure = Failure::new(Exit::Failed, &error);
+    match error {
+        settings::Error::Writable(path) => {
+            failure.hint(format!("chown root {0} && chmod 644 {0}", path.display()))
+        }
+        settings::Error::UnknownKey { nearest: Some(nearest), .. } => {
+            failure.hint(format!("did you mean `{nearest}`?"))
+        }
+        settings::Error::LaterKey { .. } => failure.hint("remove it: what it asks for would not be done"),
+        settings::Error::UnknownKey { nearest: None, .. }
+        | settings::Error::Read { .. }
+        | settings::Error::Syntax { .. }
+        | settings::Error::Value { .. } => failure,
+    }
+}
+
+fn docker_failure(error: docker::Error) -> Failure {
+    let missing = Failure::new(Exit::Missing, &error);
+    match error {
+        docker::Error::Missing => {
+            missing.hint("install Docker Engine: https://docs.docker.com/engine/install/")
+        }
+        docker::Error::Down(_) => missing.hint("start it: systemctl start docker"),
+        docker::Error::ComposeV1(_) | docker::Error::ComposeMissing | docker::Error::ComposeOld(_) => {
+            missing.hint("install the Compose v2 plugin: https://docs.docker.com/compose/install/linux/")
+        }
+        docker::Error::Failed { .. } | docker::Error::Start(_) => Failure::new(Exit::Failed, error),
+    }
+}
+
+fn git_failure(error: mirror::Error) -> Failure {
+    let failed = Failure::new(Exit::Failed, &error);
+    match error {
+        mirror::Error::Start(_) => Failure::new(Exit::Missing, &error).hint("install git"),
+        mirror::Error::Source { .. } => Failure::new(Exit::Usage, &error),
+        mirror::Error::NoSource => Failure::new(Exit::Usage, &error)
+            .hint("name it with --repo, or as `repo` in the server configuration"),
+        mirror::Error::UnknownService { services, .. } if services.is_empty() => {
+            failed.hint("it has no services at all")
+        }
+        mirror::Error::UnknownService { services, .. } => failed.hint(format!("it has: {}", list(&services))),
+        mirror::Error::Failed { what: "fetch", .. } => {
+            failed.hint("is the repository there, and may root read it?")
+        }
+        mirror::Error::Failed { .. } | mirror::Error::Answer(_) | mirror::Error::Disk { .. } => failed,
+    }
+}
+
+fn wish_failure(wish: &model::BadWish) -> Failure {
+    let failure = Failure::new(Exit::Failed, wish);
+    match wish {
+        model::BadWish::Unknown { nearest: Some(nearest), .. } => {
+            failure.hint(format!("did you mean `{nearest}`?"))
+        }
+        model::BadWish::Later(_) => failure.hint("remove it: what it asks for would not be done"),
+        model::BadWish::Unknown { nearest: None, .. } | model::BadWish::Value { .. } => failure,
+    }
+}
+
+fn resident_failure(error: &resident::Error) -> Failure {
+    let failure = Failure::new(Exit::Failed, error);
+    match error {
+        resident::Error::Conflict { .. } => {
+            failure.hint("grant it alike, or define it twice under two names")
+        }
+        resident::Error::Grant { .. } => {
+            failure.hint("write uid and gid as numbers and mode as octal, like \"0440\"")
+        }
+        resident::Error::Ram { .. } => {
+            failure.hint("Linux 6.4 or later has tmpfs with noswap; with swap off any will do")
+        }
+    }
+}
+
+fn list(names: &[String]) -> String {
+    names.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_get_what_they_need_and_nothing_else() {
+        let vars =
+            ["PATH", "DOCKER_HOST", "GIT_DIR", "COMPOSE_FILE", "DB_PASSWORD", "LC_ALL", "GIT_SSH_COMMAND"];
+        let env = environment(vars.iter().map(|name| ((*name).into(), "x".into())));
+        let names: Vec<_> = env.iter().map(|(name, _)| name.to_str().unwrap()).collect();
+        assert_eq!(names, ["PATH", "DOCKER_HOST", "LC_ALL", "GIT_SSH_COMMAND"]);
+    }
+
+    #[test]
+    fn each_kind_of_failure_has_its_documented_exit_code() {
+        let service: deploy::Service = "web".parse().unwrap();
+        assert_eq!(failure(Error::Busy(service.clone())).exit(), Exit::Busy);
+        assert_eq!(failure(docker::Error::ComposeV1("1.29".into()).into()).exit(), Exit::Missing);
+        assert_eq!(failure(Error::Broken(Box::default())).exit(), Exit::NotRestored);
+        let unknown = mirror::Error::UnknownService {
+            repo: "r".into(),
+            service,
+            services: vec!["a".into(), "b".into()],
+        };
+        let unknown = failure(unknown.into());
+        assert_eq!(
+            (unknown.exit(), unknown.hints()),
+            (Exit::Failed, &["it has: a, b".to_owned(), "no container was touched".to_owned()][..])
+        );
+    }
+}

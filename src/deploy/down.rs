@@ -1,0 +1,49 @@
+//! Taking a stack down: its containers and its resident secrets go, its data stays.
+
+use std::time::Instant;
+
+use jiff::Timestamp;
+
+use super::docker::Docker;
+use super::error::Error;
+use super::outlet::lines;
+use super::resident::Resident;
+use super::state::{Record, State};
+use super::{Event, Service, World};
+
+/// Stops and removes a stack's containers, and shreds what was kept in RAM for them.
+pub fn down(service: &Service, world: &World<'_>) -> Result<(), Error> {
+    if !rustix::process::geteuid().is_root() {
+        return Err(Error::NotRoot);
+    }
+    let (start, began) = (Instant::now(), Timestamp::now().as_second());
+    let docker = Docker::new(world.env, "/");
+    docker.check()?;
+    let _lock = super::run::lock(service, world)?;
+    let state = State::open(&world.places.state.join("state.db"))?;
+    let stack = state.stack(service)?.ok_or_else(|| Error::NotDeployed(service.clone()))?;
+    let result = take_down(service, stack.project.as_deref(), &docker, world);
+    let text = result.as_ref().err().map_or_else(|| "good".to_owned(), ToString::to_string);
+    let record =
+        Record { action: "down", commit: None, result: &text, began, took: start.elapsed(), phases: "[]" };
+    state.record(service, &stack.repo, &record)?;
+    result
+}
+
+fn take_down(
+    service: &Service,
+    project: Option<&str>,
+    docker: &Docker,
+    world: &World<'_>,
+) -> Result<(), Error> {
+    if let Some(project) = project {
+        (world.report)(Event::Step(&format!("stopping the containers of `{project}`")));
+        let done = docker.down(project)?;
+        let said = lines(&String::from_utf8_lossy(done.err.expose()));
+        if !done.end.is_success() {
+            return Err(Error::Down(said));
+        }
+        said.lines().for_each(|text| (world.report)(Event::Line { from: "down", text }));
+    }
+    Ok(Resident::new(world.places.resident(service)).clear()?)
+}

@@ -1,0 +1,187 @@
+//! Why a deploy did not happen, or did not end well.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::model::BadWish;
+use super::service::{BadName, Service};
+use super::{docker, mirror, resident, settings, state, tree};
+use crate::keys;
+
+/// What went wrong. Everything but [`Error::Broken`] comes before any container was touched.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Someone who is not root asked.
+    #[error("deploying takes root: it mounts, and starts containers")]
+    NotRoot,
+    /// Not a service's name.
+    #[error(transparent)]
+    Name(#[from] BadName),
+    /// The server's configuration.
+    #[error(transparent)]
+    Settings(#[from] settings::Error),
+    /// The configuration names other stacks.
+    #[error("`{service}` is not among the stacks of this host")]
+    NotOurs {
+        /// What was asked for.
+        service: Service,
+        /// The stacks of this host.
+        stacks: Vec<String>,
+    },
+    /// The stack names other hosts.
+    #[error("`{service}` is not for this host, `{host}`, but for {}", hosts.join(", "))]
+    OtherHost {
+        /// The service.
+        service: Service,
+        /// This host.
+        host: String,
+        /// The hosts that it is for.
+        hosts: Vec<String>,
+    },
+    /// Docker or Compose.
+    #[error(transparent)]
+    Docker(#[from] docker::Error),
+    /// Another hlx is at work on the stack.
+    #[error("another hlx is at work on `{0}`")]
+    Busy(Service),
+    /// Git or the repository.
+    #[error(transparent)]
+    Git(#[from] mirror::Error),
+    /// The branch no longer contains what was deployed.
+    #[error(
+        "the branch `{service}` was rewritten: {old:.10} is deployed and {new:.10} does not go on from it"
+    )]
+    Rewritten {
+        /// The service.
+        service: Service,
+        /// The commit that is deployed.
+        old: String,
+        /// The branch's commit.
+        new: String,
+    },
+    /// The stack came from elsewhere before.
+    #[error("`{service}` was deployed from {old}, not from {new}")]
+    OtherRepo {
+        /// The service.
+        service: Service,
+        /// The recorded repository.
+        old: String,
+        /// The one asked for now.
+        new: String,
+    },
+    /// The project directory has content that hlx did not put there.
+    #[error("{0} holds files that hlx did not put there")]
+    Taken(PathBuf),
+    /// Containers of the same compose project run already.
+    #[error("the compose project `{project}` has containers that hlx did not start: {}", names.join(", "))]
+    Foreign {
+        /// The project.
+        project: String,
+        /// The containers.
+        names: Vec<String>,
+    },
+    /// Two stacks with one compose project.
+    #[error("the compose project `{project}` belongs to the stack `{owner}`")]
+    ProjectOf {
+        /// The project.
+        project: String,
+        /// The other stack.
+        owner: String,
+    },
+    /// The stack's compose project got another name, and the old one's containers are there.
+    #[error("the compose project was `{old}` and is `{new}` now, and `{old}` has containers")]
+    Renamed {
+        /// The name when it was deployed last.
+        old: String,
+        /// The name now.
+        new: String,
+    },
+    /// The stack never was deployed here.
+    #[error("`{0}` was never deployed here by hlx")]
+    NotDeployed(Service),
+    /// The commit's files.
+    #[error(transparent)]
+    Tree(#[from] tree::Error),
+    /// The branch is no stack.
+    #[error("the branch `{0}` has no compose file")]
+    NoComposeFile(Service),
+    /// A sealed file does not open.
+    #[error("{}: {source}", path.display())]
+    Keys {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: keys::Error,
+    },
+    /// The model is not valid, in compose's own words.
+    #[error("compose does not accept the model{}", mirror::indented(.0))]
+    Model(String),
+    /// The model is not what was expected of compose.
+    #[error("compose printed a model that makes no sense: {0}")]
+    Unreadable(serde_json::Error),
+    /// `x-hlx:` in the compose file.
+    #[error(transparent)]
+    Wish(#[from] BadWish),
+    /// File secrets.
+    #[error(transparent)]
+    Resident(#[from] resident::Error),
+    /// A step before `up` failed. What it said was shown as it said it.
+    #[error("{what} failed: {end}")]
+    Step {
+        /// The step.
+        what: &'static str,
+        /// How it ended.
+        end: crate::sys::process::End,
+    },
+    /// The vault.
+    #[error("the vault failed: {0}")]
+    Vault(io::Error),
+    /// A file or directory.
+    #[error("{path}: {source}")]
+    Disk {
+        /// The path.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The record.
+    #[error(transparent)]
+    State(#[from] state::Error),
+    /// `docker compose down` failed.
+    #[error("`docker compose down` failed{}", mirror::indented(.0))]
+    Down(String),
+    /// It failed once containers were touched.
+    #[error("{0}")]
+    Broken(Box<Broken>),
+}
+
+/// How things stand after a deploy that failed when containers were touched already.
+#[derive(Debug, Clone, Default)]
+pub struct Broken {
+    /// The reason.
+    pub reason: String,
+    /// The last log lines, masked, of the container that is the reason.
+    pub log: Option<(String, String)>,
+    /// Every container of the stack and its condition.
+    pub containers: Vec<String>,
+}
+
+impl std::fmt::Display for Broken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the deploy failed: {}", self.reason)?;
+        if let Some((name, text)) = &self.log {
+            write!(f, "\nlast log lines of {name}:{}", mirror::indented(text))?;
+        }
+        match self.containers.is_empty() {
+            true => write!(f, "\nno container of the stack is there now"),
+            false => write!(f, "\nas it stands now:{}", mirror::indented(&self.containers.join("\n"))),
+        }
+    }
+}
+
+impl Error {
+    /// True if the containers that ran before are as they were.
+    pub fn left_containers_alone(&self) -> bool {
+        !matches!(self, Self::Broken(_) | Self::Down(_))
+    }
+}

@@ -1,0 +1,69 @@
+//! Waiting until the containers are well, and telling how they stand when they are not.
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use super::docker::{self, Docker};
+use super::error::Broken;
+use super::health::{Rule, Verdict, condition, judge};
+use super::mask::Masker;
+use super::outlet::{Event, Report, TAIL, lines};
+
+const PAUSE: Duration = Duration::from_millis(400);
+
+/// Why the containers are not well, and the container that is the reason.
+pub(super) struct Ill {
+    id: Option<String>,
+    why: String,
+}
+
+impl From<String> for Ill {
+    fn from(why: String) -> Self {
+        Self { id: None, why }
+    }
+}
+
+/// Waits until all is well or will not become so. `began` is when `up` did.
+pub(super) fn wait(
+    docker: &Docker,
+    project: &str,
+    rule: &Rule,
+    began: Instant,
+    report: Report<'_>,
+) -> Result<Vec<String>, Ill> {
+    let mut told: Vec<(String, String)> = Vec::new();
+    loop {
+        let containers = docker.containers(project).map_err(|error| Ill::from(error.to_string()))?;
+        match judge(&containers, rule, Timestamp::now(), began.elapsed()) {
+            Verdict::Good => return Ok(containers.iter().map(condition).collect()),
+            Verdict::Bad { id, why } => return Err(Ill { id, why }),
+            Verdict::Wait(waiting) => tell(&mut told, waiting, report),
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
+/// Tells each condition once.
+fn tell(told: &mut Vec<(String, String)>, waiting: Vec<(String, String)>, report: Report<'_>) {
+    for (name, condition) in waiting.iter().filter(|line| !told.contains(line)) {
+        report(Event::Service { name, condition });
+    }
+    *told = waiting;
+}
+
+/// How things stand: the reason, the log of the container that is the reason, and the rest.
+pub(super) fn inquire(docker: &Docker, project: &str, ill: Ill, masker: &Masker) -> Broken {
+    let containers = docker.containers(project).unwrap_or_default();
+    let suspect = containers.iter().find(|container| match &ill.id {
+        Some(id) => container.id == *id,
+        None => container.status == "exited" && container.exit_code != 0,
+    });
+    let log =
+        |id: &str| -> Result<String, docker::Error> { Ok(lines(&masker.text(&docker.logs(id, TAIL)?))) };
+    Broken {
+        reason: masker.text(ill.why.as_bytes()),
+        log: suspect.and_then(|container| Some((container.name.clone(), log(&container.id).ok()?))),
+        containers: containers.iter().map(condition).collect(),
+    }
+}

@@ -1,0 +1,150 @@
+//! The first process of the vault: it owns the private view, and the view dies with it.
+//!
+//! `hlx vault-init` runs twice. The outer one leaves the host's mount and PID namespaces and
+//! starts the inner one, which is PID 1 there. Each is killed by the kernel when its parent
+//! dies, and PID 1 also ends when its input does; with it go all processes it started, every
+//! mount, and the RAM that held plaintext.
+
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+
+use rustix::fd::OwnedFd;
+use rustix::fs::OFlags;
+
+use super::wire::{Answer, Request};
+use crate::secret::SecretBytes;
+use crate::sys::disk::{self, Root};
+use crate::sys::process::{Call, End};
+use crate::sys::{namespace, ram};
+
+/// Where the files that lie over the project's are, below the vault.
+pub const TREE: &str = "tree";
+/// Where programs put their temporary files, below the vault.
+pub const TEMPORARY: &str = "tmp";
+
+/// The outer process: leaves the namespaces and waits for the inner one.
+pub fn outer(parent: u32) -> io::Result<()> {
+    namespace::no_dumps()?;
+    namespace::without_terminal()?;
+    namespace::die_with_parent(Some(parent))?;
+    namespace::leave()?;
+    let mut inner = Command::new("/proc/self/exe").arg("vault-init").stdin(Stdio::inherit()).spawn()?;
+    inner.wait().map(drop)
+}
+
+/// The inner process, PID 1: does what it is asked until its input ends.
+pub fn inner(input: impl Read + Send + 'static, mut output: impl Write) -> io::Result<()> {
+    namespace::die_with_parent(None)?;
+    namespace::no_dumps()?;
+    if std::process::id() != 1 {
+        return Err(io::Error::other("not the first process of a namespace"));
+    }
+    namespace::settle()?;
+    let mut vault = None;
+    for request in listen(input) {
+        let last = matches!(request, Request::Shred);
+        let answer = obey(&mut vault, request, &mut output);
+        answer.unwrap_or_else(|error| Answer::Failed(error.to_string())).send(&mut output)?;
+        if last {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Requests as they come. When there can be no more, the process ends there and then, whatever
+/// it is doing, and the kernel ends the rest.
+fn listen(mut input: impl Read + Send + 'static) -> mpsc::IntoIter<Request> {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        loop {
+            match Request::receive(&mut input) {
+                Ok(request) => sender.send(request).unwrap_or_default(),
+                Err(_) => std::process::exit(1),
+            }
+        }
+    });
+    receiver.into_iter()
+}
+
+fn obey(vault: &mut Option<View>, request: Request, output: &mut impl Write) -> io::Result<Answer> {
+    if let Request::Begin { vault: at, project } = request {
+        *vault = Some(View::begin(at, &project)?);
+        return Ok(Answer::Done);
+    }
+    let view = vault.as_mut().ok_or_else(|| io::Error::other("the vault is not there yet"))?;
+    match request {
+        Request::Begin { .. } => {}
+        Request::Put { path, mode, content } => view.put(&path, mode, &content)?,
+        Request::Cover(paths) => paths.into_iter().try_for_each(|path| view.cover(path))?,
+        Request::Uncover => view.uncover()?,
+        Request::Run(call) => return run(&call, output).map(Answer::Ended),
+        Request::Shred => view.shred()?,
+    }
+    Ok(Answer::Done)
+}
+
+/// The vault and the project directory that it covers in parts.
+struct View {
+    at: PathBuf,
+    vault: Root,
+    project: Root,
+    covered: Vec<PathBuf>,
+}
+
+impl View {
+    fn begin(at: PathBuf, project: &Path) -> io::Result<Self> {
+        let project = Root::open(project)?;
+        ram::mount(&at)?;
+        let vault = Root::open(&at)?;
+        std::fs::create_dir(at.join(TREE))?;
+        std::fs::create_dir(at.join(TEMPORARY))?;
+        Ok(Self { at, vault, project, covered: Vec::new() })
+    }
+
+    fn put(&self, path: &Path, mode: u32, content: &SecretBytes) -> io::Result<()> {
+        self.vault.put_file(path, content.expose(), mode).map(drop)
+    }
+
+    fn cover(&mut self, path: PathBuf) -> io::Result<()> {
+        let source = self.vault.at(&Path::new(TREE).join(&path), OFlags::PATH)?;
+        namespace::bind(source, self.seen(&path)?)?;
+        self.covered.push(path);
+        Ok(())
+    }
+
+    fn uncover(&mut self) -> io::Result<()> {
+        while let Some(path) = self.covered.pop() {
+            namespace::unbind(self.seen(&path)?)?;
+        }
+        Ok(())
+    }
+
+    fn seen(&self, path: &Path) -> io::Result<OwnedFd> {
+        self.project.at(path, OFlags::PATH)
+    }
+
+    /// The end of the namespace would do the same, but for the overwriting.
+    fn shred(&mut self) -> io::Result<()> {
+        namespace::kill_others()?;
+        let uncovered = self.uncover();
+        disk::shred_all(&self.at)?;
+        ram::unmount(&self.at)?;
+        uncovered
+    }
+}
+
+fn run(call: &Call, output: &mut impl Write) -> io::Result<End> {
+    let mut lost = Ok(());
+    let end = call.stream(b"", &mut |stream, bytes| {
+        if lost.is_ok() {
+            lost = Answer::Output(stream, SecretBytes::new(bytes.to_vec())).send(output);
+        }
+    })?;
+    if end == End::TimeUp {
+        namespace::kill_others()?;
+    }
+    lost.map(|()| end)
+}

@@ -1,0 +1,349 @@
+//! The bare mirror of a repository, and what is asked of git.
+//!
+//! Nothing from the repository runs here: no hooks, no filters, no work tree. Names that could
+//! be taken for options, and transports that run commands, are refused before git sees them.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+use super::service::Service;
+use crate::sys::disk;
+use crate::sys::process::{Call, End, Env, Finished};
+
+/// A fetch over a slow line may take this long.
+const FETCH: Duration = Duration::from_secs(600);
+const LOCAL: Duration = Duration::from_secs(60);
+
+/// Where a repository is: a URL, or an absolute path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source(String);
+
+impl fmt::Display for Source {
+    /// Without the password that a URL may carry.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.split_once('@')?))) {
+            Some((scheme, (login, rest))) if login.contains(':') && !login.contains('/') => {
+                write!(f, "{scheme}://{}@{rest}", login.split(':').next().unwrap_or_default())
+            }
+            _ => f.write_str(&self.0),
+        }
+    }
+}
+
+/// Why git did not give what was asked of it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no git, or it cannot be started.
+    #[error("cannot run git: {0}")]
+    Start(std::io::Error),
+    /// It failed.
+    #[error("git {what} failed ({end}){}", indented(said))]
+    Failed {
+        /// The command.
+        what: &'static str,
+        /// How it ended.
+        end: End,
+        /// What it said.
+        said: String,
+    },
+    /// It said something that this program does not understand.
+    #[error("git {0} gave an answer that makes no sense")]
+    Answer(&'static str),
+    /// The place of the repository cannot be used.
+    #[error("`{repo}` cannot be a repository: {why}")]
+    Source {
+        /// What was given.
+        repo: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// Nobody said which repository, and none is here.
+    #[error("no repository was named, and the current directory is in none")]
+    NoSource,
+    /// The repository has no such branch.
+    #[error("{repo} has no branch `{service}`")]
+    UnknownService {
+        /// The repository.
+        repo: String,
+        /// What was asked for.
+        service: Service,
+        /// Branches that could be services.
+        services: Vec<String>,
+    },
+    /// The mirror's directory cannot be used.
+    #[error("cannot prepare {path}: {source}")]
+    Disk {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// What a program said, below the line that reports it.
+pub(super) fn indented(said: &str) -> String {
+    said.trim_end().lines().filter(|line| !line.is_empty()).map(|line| format!("\n  {line}")).collect()
+}
+
+impl Source {
+    /// Takes what was typed: a path that is there, else a URL.
+    pub fn new(repo: &str, cwd: &Path) -> Result<Self, Error> {
+        let refuse = |why| Err(Error::Source { repo: repo.to_owned(), why });
+        if repo.is_empty() || repo.starts_with('-') || repo.contains(char::is_control) {
+            return refuse("it is empty, begins with `-` or holds control characters");
+        }
+        if let Ok(path) = cwd.join(repo).canonicalize() {
+            let path = path.into_os_string().into_string();
+            return path.map(Self).or_else(|_| refuse("its path is not UTF-8"));
+        }
+        if repo.split_once("::").is_some_and(|(helper, _)| !helper.contains(['/', '@', '[', ':'])) {
+            return refuse("transport helpers are not used");
+        }
+        match repo.contains("://") || is_scp(repo) {
+            true => Ok(Self(repo.to_owned())),
+            false => refuse("there is no such path"),
+        }
+    }
+
+    /// The `origin` of the clone around `cwd`, else that clone.
+    pub fn around(cwd: &Path, git: &Git) -> Result<Self, Error> {
+        let call = |args: &[&str]| git.run_in(cwd, args);
+        let common = call(&["rev-parse", "--path-format=absolute", "--git-common-dir"])?;
+        if !common.end.is_success() {
+            return Err(Error::NoSource);
+        }
+        let common = line(&common);
+        let origin = call(&["config", "--get", "remote.origin.url"])?;
+        let top = Path::new(&common).parent().unwrap_or(cwd);
+        match origin.end.is_success() {
+            true => Self::new(&line(&origin), top),
+            false => Self::new(&common, cwd),
+        }
+    }
+
+    /// The repository as recorded.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// A short name that no other repository has.
+    pub fn id(&self) -> String {
+        Sha256::digest(self.0.as_bytes())[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    fn is_ssh(&self) -> bool {
+        self.0.starts_with("ssh://") || self.0.starts_with("git+ssh://") || is_scp(&self.0)
+    }
+}
+
+/// `host:path`, as ssh and scp have it.
+fn is_scp(repo: &str) -> bool {
+    !repo.contains("://")
+        && repo.split_once(':').is_some_and(|(host, _)| !host.is_empty() && !host.contains('/'))
+}
+
+fn line(finished: &Finished) -> String {
+    String::from_utf8_lossy(finished.out.expose()).trim_end().to_owned()
+}
+
+/// The git program and its environment.
+#[derive(Debug, Clone)]
+pub struct Git {
+    env: Env,
+}
+
+impl Git {
+    /// Git in the door's environment.
+    pub fn new(env: &Env) -> Self {
+        let mut env = env.clone();
+        let fixed = [("GIT_TERMINAL_PROMPT", "0"), ("GIT_ALLOW_PROTOCOL", "file:git:http:https:ssh")];
+        env.extend(fixed.map(|(name, value)| (name.into(), value.into())));
+        env.extend([("LC_ALL".into(), "C".into()), ("GIT_NO_REPLACE_OBJECTS".into(), "1".into())]);
+        Self { env }
+    }
+
+    fn call(&self, cwd: &Path, limit: Duration) -> Call {
+        // A path that root names is trusted, whoever owns it: nothing in it is executed.
+        let fixed =
+            ["-c", "safe.directory=*", "-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false"];
+        Call::new("git", cwd, &self.env, limit).args(fixed)
+    }
+
+    fn run_in(&self, cwd: &Path, args: &[&str]) -> Result<Finished, Error> {
+        self.call(cwd, LOCAL).args(args).output(b"").map_err(Error::Start)
+    }
+
+    fn batch(&self) -> Self {
+        let mut git = self.clone();
+        let has = |name: &str| git.env.iter().any(|(known, _)| known == name);
+        if !has("GIT_SSH_COMMAND") && !has("GIT_SSH") {
+            git.env.push(("GIT_SSH_COMMAND".into(), "ssh -o BatchMode=yes".into()));
+        }
+        git
+    }
+}
+
+/// A bare mirror on this host.
+#[derive(Debug)]
+pub struct Mirror<'s> {
+    git: Git,
+    dir: PathBuf,
+    source: &'s Source,
+}
+
+impl<'s> Mirror<'s> {
+    /// The mirror of `source` below `state`, made if it is not there.
+    pub fn open(state: &Path, source: &'s Source, git: &Git) -> Result<Self, Error> {
+        let dir = state.join("mirror").join(format!("{}.git", source.id()));
+        let failed = |source| Error::Disk { path: dir.clone(), source };
+        let git = if source.is_ssh() && !configures_ssh(git, state)? { git.batch() } else { git.clone() };
+        if !dir.join("HEAD").exists() {
+            disk::private_dir(&dir).map_err(failed)?;
+            let made =
+                git.call(&dir, LOCAL).args(["init", "--quiet", "--bare", "--template=", "."]).output(b"");
+            succeeded("init", made.map_err(Error::Start)?)?;
+        }
+        Ok(Self { git, dir, source })
+    }
+
+    /// Fetches the branch of a service, and no other; gives its commit.
+    pub fn fetch(&self, service: &Service) -> Result<String, Error> {
+        let spec = format!("+refs/heads/{service}:refs/hlx/incoming/{service}");
+        let fetched =
+            self.remote("fetch", &["--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-gc"], &spec)?;
+        if !fetched.end.is_success() {
+            return Err(self.explain(service, fetched));
+        }
+        self.commit_of(&format!("refs/hlx/incoming/{service}"))
+    }
+
+    fn remote(&self, command: &str, options: &[&str], last: &str) -> Result<Finished, Error> {
+        let mut call = self.git.call(&self.dir, FETCH).arg(command).args(options);
+        if self.source.0.starts_with('/') || self.source.0.starts_with("file:") {
+            // Settings of the command line do not reach the other end of a local fetch.
+            call = call.args(["--upload-pack", "git -c safe.directory='*' upload-pack"]);
+        }
+        call.args(["--", &self.source.0, last]).output(b"").map_err(Error::Start)
+    }
+
+    /// The branch is not there, or something else went wrong.
+    fn explain(&self, service: &Service, fetched: Finished) -> Error {
+        let failed = failure("fetch", &fetched);
+        let Ok(listed) = self.remote("ls-remote", &["--quiet"], "refs/heads/*") else { return failed };
+        if !listed.end.is_success() {
+            return failed;
+        }
+        let branches: Vec<String> = branches(&line(&listed));
+        if branches.iter().any(|branch| branch == service.as_str()) {
+            return failed;
+        }
+        let services =
+            branches.into_iter().filter(|name| name.parse::<Service>().is_ok() && name != "main").collect();
+        Error::UnknownService { repo: self.source.to_string(), service: service.clone(), services }
+    }
+
+    fn commit_of(&self, name: &str) -> Result<String, Error> {
+        let commit = line(&self.git(&["rev-parse", "--verify", "--quiet", &format!("{name}^{{commit}}")])?);
+        match commit.len() >= 40 && commit.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            true => Ok(commit),
+            false => Err(Error::Answer("rev-parse")),
+        }
+    }
+
+    /// True if `new` goes on from `old`.
+    pub fn goes_on(&self, old: &str, new: &str) -> Result<bool, Error> {
+        let run = self.git.run_in(&self.dir, &["merge-base", "--is-ancestor", old, new])?;
+        Ok(run.end.is_success())
+    }
+
+    /// Keeps a commit from being collected as garbage.
+    pub fn keep(&self, service: &Service, commit: &str) -> Result<(), Error> {
+        let names =
+            ["heads", "hlx/deployed"].map(|place| format!("update refs/{place}/{service} {commit}\n"));
+        let call = self.git.call(&self.dir, LOCAL).args(["update-ref", "--stdin"]);
+        succeeded("update-ref", call.output(names.concat().as_bytes()).map_err(Error::Start)?).map(drop)
+    }
+
+    /// A git command in the mirror that must succeed.
+    pub fn git(&self, args: &[&str]) -> Result<Finished, Error> {
+        succeeded("query", self.git.run_in(&self.dir, args)?)
+    }
+
+    /// The same, with input.
+    pub fn feed(&self, args: &[&str], input: &[u8]) -> Result<Finished, Error> {
+        let call = self.git.call(&self.dir, LOCAL).args(args);
+        succeeded("query", call.output(input).map_err(Error::Start)?)
+    }
+}
+
+fn configures_ssh(git: &Git, cwd: &Path) -> Result<bool, Error> {
+    Ok(git.run_in(cwd, &["config", "--get", "core.sshCommand"])?.end.is_success())
+}
+
+fn branches(listing: &str) -> Vec<String> {
+    let name = |line: &str| line.split_once("\trefs/heads/").map(|(_, name)| name.to_owned());
+    listing.lines().filter_map(name).collect()
+}
+
+fn succeeded(what: &'static str, finished: Finished) -> Result<Finished, Error> {
+    if finished.end.is_success() { Ok(finished) } else { Err(failure(what, &finished)) }
+}
+
+fn failure(what: &'static str, finished: &Finished) -> Error {
+    let said = without_logins(&String::from_utf8_lossy(finished.err.expose()));
+    Error::Failed { what, end: finished.end, said }
+}
+
+/// Git repeats URLs in its messages, passwords included.
+fn without_logins(text: &str) -> String {
+    let word = |word: &str| match word
+        .split_once("://")
+        .and_then(|(scheme, rest)| Some((scheme, rest.rsplit_once('@')?)))
+    {
+        Some((scheme, (_, rest))) => format!("{scheme}://{rest}"),
+        None => word.to_owned(),
+    };
+    text.split_inclusive([' ', '\n']).map(word).collect()
+}
+
+/// Arguments as the operating system has them.
+pub(super) fn os(text: &str) -> OsString {
+    text.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(repo: &str) -> Result<String, String> {
+        Source::new(repo, Path::new("/")).map(|source| source.to_string()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn places_that_could_run_something_are_refused() {
+        for bad in ["", "--upload-pack=x", "ext::sh -c x", "fd::17", "no/such/path", "a\nb"] {
+            assert!(source(bad).is_err(), "{bad}");
+        }
+        for good in ["https://h/x.git", "ssh://git@h/x.git", "git@h:me/x.git", "file:///x", "/tmp"] {
+            assert_eq!(source(good).as_deref(), Ok(good));
+        }
+    }
+
+    #[test]
+    fn a_password_in_a_url_is_not_shown() {
+        assert_eq!(source("https://me:pw@h/x.git").as_deref(), Ok("https://me@h/x.git"));
+        assert_eq!(
+            without_logins("fatal: 'https://me:pw@h/x.git/' not found"),
+            "fatal: 'https://h/x.git/' not found"
+        );
+    }
+
+    #[test]
+    fn a_listing_of_branches_is_read() {
+        assert_eq!(branches("1\trefs/heads/a\n2\trefs/heads/b/c\n3\trefs/tags/t"), ["a", "b/c"]);
+    }
+}

@@ -1,0 +1,187 @@
+//! The server's own configuration: what decides over power, and so stands in root's file only.
+
+use std::io::Read;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use serde_yaml::Value;
+
+use super::service::nearest;
+
+/// Every key of the file.
+const KEYS: [&str; 6] = ["repo", "host", "stacks", "projects", "verify", "deny"];
+
+/// What `/etc/hlx/config.yaml` says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// Where the stacks come from.
+    pub repo: Option<String>,
+    /// The name of this host.
+    pub host: Option<String>,
+    /// The stacks that may run here; `None` for any.
+    pub stacks: Option<Vec<String>>,
+    /// Where project directories are.
+    pub projects: Option<PathBuf>,
+}
+
+/// Why the configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It cannot be read.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Someone but root could write it.
+    #[error("{0} is not root's alone: it decides what runs as root")]
+    Writable(PathBuf),
+    /// It is not valid YAML, or no mapping.
+    #[error("{path}: {why}")]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// What the parser says.
+        why: String,
+    },
+    /// A key that no version has.
+    #[error("{path}: there is no setting `{key}`")]
+    UnknownKey {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: String,
+        /// What may have been meant.
+        nearest: Option<&'static str>,
+    },
+    /// A key that only a later version obeys.
+    #[error("{path}: `{key}` is not supported by this version of hlx")]
+    LaterKey {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: String,
+    },
+    /// A value of the wrong kind.
+    #[error("{path}: `{key}` must be {wanted}")]
+    Value {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: &'static str,
+        /// What it must be.
+        wanted: &'static str,
+    },
+}
+
+impl Settings {
+    /// Reads the file, which must be root's; none is as good as an empty one.
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        let failed = |source| Error::Read { path: path.to_owned(), source };
+        let mut file = match std::fs::OpenOptions::new().read(true).custom_flags(NONBLOCK).open(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
+            other => other.map_err(failed)?,
+        };
+        let meta = file.metadata().map_err(failed)?;
+        if meta.uid() != 0 || meta.mode() & 0o022 != 0 {
+            return Err(Error::Writable(path.to_owned()));
+        }
+        let mut text = String::new();
+        file.read_to_string(&mut text).map_err(failed)?;
+        Self::parse(&text, path)
+    }
+
+    /// Reads the text of such a file.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, Error> {
+        let syntax = |why: String| Error::Syntax { path: path.to_owned(), why };
+        let value: Value = serde_yaml::from_str(text).map_err(|error| syntax(error.to_string()))?;
+        let mapping = match value {
+            Value::Null => return Ok(Self::default()),
+            Value::Mapping(mapping) => mapping,
+            _ => return Err(syntax("it must be a mapping".into())),
+        };
+        let mut settings = Self::default();
+        for (key, value) in mapping {
+            settings.set(key.as_str().unwrap_or("?"), value, path)?;
+        }
+        Ok(settings)
+    }
+
+    fn set(&mut self, key: &str, value: Value, path: &Path) -> Result<(), Error> {
+        let wrong = |key, wanted| Error::Value { path: path.to_owned(), key, wanted };
+        let text = |value: Value, key| match value {
+            Value::String(text) if !text.is_empty() => Ok(text),
+            _ => Err(wrong(key, "a text")),
+        };
+        match key {
+            "repo" => self.repo = Some(text(value, "repo")?),
+            "host" => self.host = Some(text(value, "host")?),
+            "projects" => self.projects = Some(absolute(value).ok_or(wrong("projects", "an absolute path"))?),
+            "stacks" => self.stacks = Some(names(value).ok_or(wrong("stacks", "a list of names"))?),
+            "verify" | "deny" => return Err(Error::LaterKey { path: path.to_owned(), key: key.to_owned() }),
+            _ => return Err(unknown(key, path)),
+        }
+        Ok(())
+    }
+}
+
+/// `O_NONBLOCK`: a pipe in the file's place must not hold us.
+const NONBLOCK: i32 = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+
+fn unknown(key: &str, path: &Path) -> Error {
+    Error::UnknownKey { path: path.to_owned(), key: key.to_owned(), nearest: nearest(key, &KEYS) }
+}
+
+fn absolute(value: Value) -> Option<PathBuf> {
+    value.as_str().map(PathBuf::from).filter(|path| path.is_absolute())
+}
+
+fn names(value: Value) -> Option<Vec<String>> {
+    let Value::Sequence(items) = value else { return None };
+    items.into_iter().map(|item| item.as_str().map(str::to_owned)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Settings, String> {
+        Settings::parse(text, Path::new("c.yaml")).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn every_supported_key_is_read() {
+        let settings =
+            parse("repo: git@h:me/lab.git\nhost: nas\nstacks: [a, b]\nprojects: /srv/s\n").unwrap();
+        assert_eq!(settings.repo.as_deref(), Some("git@h:me/lab.git"));
+        assert_eq!(settings.host.as_deref(), Some("nas"));
+        assert_eq!(settings.stacks, Some(vec!["a".to_owned(), "b".to_owned()]));
+        assert_eq!(settings.projects, Some("/srv/s".into()));
+        assert_eq!(parse("# nothing\n"), Ok(Settings::default()));
+    }
+
+    #[test]
+    fn what_cannot_be_obeyed_is_refused() {
+        let table = [
+            ("deny: [setup]", "c.yaml: `deny` is not supported by this version of hlx"),
+            ("verify: {}", "c.yaml: `verify` is not supported by this version of hlx"),
+            ("stack: [a]", "c.yaml: there is no setting `stack`"),
+            ("projects: srv", "c.yaml: `projects` must be an absolute path"),
+            ("stacks: a", "c.yaml: `stacks` must be a list of names"),
+            ("[a]", "c.yaml: it must be a mapping"),
+        ];
+        for (text, message) in table {
+            assert_eq!(parse(text), Err(message.to_owned()));
+        }
+    }
+
+    #[test]
+    fn a_file_that_others_may_write_is_refused() {
+        use std::os::unix::fs::PermissionsExt;
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(0o666)).unwrap();
+        assert!(matches!(Settings::read(file.path()), Err(Error::Writable(_))));
+    }
+}

@@ -1,0 +1,215 @@
+//! The programs of a deploy, run in the vault's view of the project directory.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::error::Error;
+use super::guard::{TEMPORARY, TREE};
+use super::mirror::os;
+use super::model::{self, Model, Naming};
+use super::outlet::{Outlet, Report};
+use super::resident::Ground;
+use super::vault::Vault;
+use crate::secret::SecretBytes;
+use crate::sys::process::{Call, End, Env};
+
+/// Builds, pulls and setups may take long; none may take for ever.
+const LONG: Duration = Duration::from_secs(3600);
+const ASK: Duration = Duration::from_secs(120);
+
+const MODEL: &str = "model.json";
+const BUILD: &str = "build.json";
+const OVERRIDE: &str = "resident.json";
+
+/// A vault that is filled, and what runs in it.
+pub(super) struct Stage<'s> {
+    vault: Vault,
+    ground: Ground<'s>,
+    env: Env,
+    files: Vec<PathBuf>,
+    report: Report<'s>,
+    has_override: bool,
+}
+
+impl<'s> Stage<'s> {
+    /// Opens the vault at `dir` and fills it; the project directory still shows ciphertext.
+    pub(super) fn open(
+        dir: &Path,
+        ground: Ground<'s>,
+        env: &Env,
+        files: Vec<PathBuf>,
+        report: Report<'s>,
+    ) -> Result<Self, Error> {
+        let mut vault = Vault::open(dir, ground.project).map_err(Error::Vault)?;
+        for path in ground.unsealed.paths() {
+            let content = ground.unsealed.plain(ground.tree, path).expect("it is one of its paths");
+            let mode = ground.tree.get(path).map_or(0o600, |entry| entry.mode() & 0o700);
+            let put = vault.put(Path::new(TREE).join(path), mode, SecretBytes::new(content.to_vec()));
+            put.map_err(Error::Vault)?;
+        }
+        let mut env = env.clone();
+        env.push(("TMPDIR".into(), dir.join(TEMPORARY).into()));
+        Ok(Self { vault, ground, env, files, report, has_override: false })
+    }
+
+    /// Shows plaintext in the project directory, inside the vault only.
+    pub(super) fn cover(&mut self) -> Result<(), Error> {
+        let paths = self.ground.unsealed.paths().cloned().collect();
+        self.vault.cover(paths).map_err(Error::Vault)
+    }
+
+    /// Shows ciphertext again.
+    pub(super) fn uncover(&mut self) -> Result<(), Error> {
+        self.vault.uncover().map_err(Error::Vault)
+    }
+
+    /// The model as compose sees it, and the JSON it came from, which holds secrets.
+    pub(super) fn model(&mut self, branch: &str) -> Result<(Model, SecretBytes), Error> {
+        let main = self.ground.unsealed.plain(self.ground.tree, &self.files[0]).unwrap_or_default();
+        let name = match model::naming(main) {
+            Naming::File(name) => Some(name),
+            Naming::Branch => Some(branch.to_owned()),
+            Naming::Compose => None,
+        };
+        let call = self.compose(name.as_deref(), ASK).args(["config", "--format", "json"]);
+        let done = self.vault.output(call).map_err(Error::Vault)?;
+        let masker = &self.ground.unsealed.masker;
+        let said = masker.text(done.err.expose());
+        if !done.end.is_success() {
+            return Err(Error::Model(super::outlet::lines(&said)));
+        }
+        super::outlet::lines(&said).lines().for_each(|line| (self.report)(super::Event::Warning(line)));
+        let model = Model::parse(done.out.expose()).map_err(Error::Unreadable)?;
+        Ok((model, done.out))
+    }
+
+    /// Builds images from contexts that show ciphertext; only `build.secrets` are plain.
+    pub(super) fn build(&mut self, model: &Model, json: SecretBytes) -> Result<(), Error> {
+        self.vault.put(MODEL, 0o600, json).map_err(Error::Vault)?;
+        let secrets = self.build_secrets(model);
+        self.vault.put(BUILD, 0o600, SecretBytes::new(secrets.to_string().into())).map_err(Error::Vault)?;
+        let files = [MODEL, BUILD].map(|name| self.vault.dir().join(name));
+        let call = self.docker_compose(&files, Some(&model.name), LONG).var("COMPOSE_DISABLE_ENV_FILE", "1");
+        self.step("building images", "build", call.arg("build"))
+    }
+
+    fn build_secrets(&self, model: &Model) -> Value {
+        let granted = |name: &String| {
+            let builds = model.services.values().filter_map(|service| service.build.as_ref());
+            builds.flat_map(|build| &build.secrets).any(|grant| grant.source == *name)
+        };
+        let place = |(name, source): (&String, &model::Source)| {
+            let sealed = self.ground.sealed(source.file.as_deref()?)?;
+            Some((name.clone(), json!({ "file": self.vault.dir().join(TREE).join(sealed) })))
+        };
+        let secrets = model.secrets.iter().filter(|(name, _)| granted(name)).filter_map(place);
+        json!({ "secrets": Value::from_iter(secrets) })
+    }
+
+    /// Adds the compose file that points at resident files.
+    pub(super) fn point(&mut self, resident: &Value) -> Result<(), Error> {
+        self.has_override = true;
+        self.vault.put(OVERRIDE, 0o600, SecretBytes::new(resident.to_string().into())).map_err(Error::Vault)
+    }
+
+    /// Runs `setup.sh` in the project directory, with the interpreter that its first line names:
+    /// the vault's own files cannot be executed.
+    pub(super) fn setup(&mut self, script: &str, content: &[u8]) -> Result<(), Error> {
+        let mut call = self.call(LONG);
+        call.argv = interpreter(content);
+        self.step("setup.sh", "setup.sh", call.arg(format!("./{script}")))
+    }
+
+    /// Pulls the images that are not built here.
+    pub(super) fn pull(&mut self, project: &str) -> Result<(), Error> {
+        let call = self.compose(Some(project), LONG).args(["pull", "--ignore-buildable"]);
+        self.step("pulling images", "pull", call)
+    }
+
+    /// Starts the containers; what it said last if that fails.
+    pub(super) fn up(&mut self, project: &str, limit: Duration) -> Result<Result<(), String>, Error> {
+        let call = self.compose(Some(project), limit).args(["up", "-d", "--no-build", "--remove-orphans"]);
+        let (end, tail) = self.stream("up", call)?;
+        Ok(if end.is_success() {
+            Ok(())
+        } else {
+            Err(format!("`docker compose up`: {end}{}", super::mirror::indented(&tail)))
+        })
+    }
+
+    /// Overwrites and removes all of it.
+    pub(super) fn shred(self) -> Result<(), Error> {
+        self.vault.shred().map_err(Error::Vault)
+    }
+
+    fn step(&mut self, what: &'static str, from: &str, call: Call) -> Result<(), Error> {
+        let (end, _) = self.stream(from, call)?;
+        if end.is_success() { Ok(()) } else { Err(Error::Step { what, end }) }
+    }
+
+    fn stream(&mut self, from: &str, call: Call) -> Result<(End, String), Error> {
+        let mut outlet = Outlet::new(from, &self.ground.unsealed.masker, self.report);
+        let end = self.vault.stream(call, &mut |stream, bytes| outlet.push(stream, bytes));
+        let tail = outlet.finish();
+        Ok((end.map_err(Error::Vault)?, tail))
+    }
+
+    fn call(&self, limit: Duration) -> Call {
+        Call { argv: Vec::new(), cwd: self.ground.project.to_owned(), env: self.env.clone(), limit }
+    }
+
+    /// Compose on the project's own files, with `.env` only if it is tracked.
+    fn compose(&self, project: Option<&str>, limit: Duration) -> Call {
+        let mut files: Vec<PathBuf> = self.files.iter().map(|file| self.ground.project.join(file)).collect();
+        files.extend(self.has_override.then(|| self.vault.dir().join(OVERRIDE)));
+        let call = self.docker_compose(&files, project, limit);
+        match self.ground.tree.contains_key(Path::new(".env")) {
+            true => call.arg("--env-file").arg(self.ground.project.join(".env")),
+            false => call.var("COMPOSE_DISABLE_ENV_FILE", "1"),
+        }
+    }
+
+    fn docker_compose(&self, files: &[PathBuf], project: Option<&str>, limit: Duration) -> Call {
+        let mut call = self.call(limit);
+        call.argv = ["docker", "compose", "--ansi", "never", "--progress", "plain"].map(os).into();
+        call = call.arg("--project-directory").arg(self.ground.project);
+        for file in files {
+            call = call.arg("-f").arg(file);
+        }
+        project.into_iter().fold(call, |call, project| call.arg("-p").arg(project))
+    }
+}
+
+/// What the first line of a script names, else the shell.
+fn interpreter(script: &[u8]) -> Vec<OsString> {
+    let first = script.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let line = first.strip_prefix(b"#!").map(String::from_utf8_lossy).unwrap_or_default();
+    // Linux hands everything after the interpreter over as one argument.
+    match line.trim().split_once([' ', '\t']) {
+        Some((program, arg)) => vec![program.into(), arg.trim().into()],
+        None if line.trim().is_empty() => vec!["/bin/sh".into()],
+        None => vec![line.trim().into()],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scripts_run_with_what_their_first_line_names() {
+        let table: [(&str, &[&str]); 5] = [
+            ("#!/bin/bash\nx", &["/bin/bash"]),
+            ("#! /usr/bin/env -S bash -eu\n", &["/usr/bin/env", "-S bash -eu"]),
+            ("#!/bin/sh -e\r\n", &["/bin/sh", "-e"]),
+            ("echo hi\n", &["/bin/sh"]),
+            ("", &["/bin/sh"]),
+        ];
+        for (script, wanted) in table {
+            assert_eq!(interpreter(script.as_bytes()), wanted, "{script:?}");
+        }
+    }
+}

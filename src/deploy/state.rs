@@ -1,0 +1,202 @@
+//! What hlx remembers of its deploys, in SQLite.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::service::Service;
+use super::tree::Tree;
+use crate::sys::disk;
+
+/// Why the state could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// SQLite failed.
+    #[error("the state database: {0}")]
+    Sql(#[from] rusqlite::Error),
+    /// The file cannot be made.
+    #[error("the state database: {0}")]
+    Disk(#[from] std::io::Error),
+    /// A newer hlx made it.
+    #[error("the state database has version {0}, which a later hlx made")]
+    Newer(i64),
+}
+
+/// The database.
+#[derive(Debug)]
+pub struct State(Connection);
+
+/// What is known of a stack.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stack {
+    /// The repository it comes from.
+    pub repo: String,
+    /// Its project directory.
+    pub directory: String,
+    /// Its compose project, once containers were started.
+    pub project: Option<String>,
+    /// The commit whose containers were started last, good or bad.
+    pub tried: Option<String>,
+    /// The last good commit.
+    pub commit: Option<String>,
+    /// The hash of the `setup.sh` that succeeded last.
+    pub setup: Option<String>,
+}
+
+/// One deploy, for the record.
+#[derive(Debug)]
+pub struct Record<'r> {
+    /// `deploy` or `down`.
+    pub action: &'r str,
+    /// The commit, if it came so far.
+    pub commit: Option<&'r str>,
+    /// `good`, or why not. Holds no secret.
+    pub result: &'r str,
+    /// When it began: seconds since 1970.
+    pub began: i64,
+    /// How long it took.
+    pub took: Duration,
+    /// The phases, as JSON.
+    pub phases: &'r str,
+}
+
+const VERSION: i64 = 1;
+const TABLES: &str = "
+    CREATE TABLE stack (
+        name TEXT PRIMARY KEY, repo TEXT NOT NULL, directory TEXT NOT NULL,
+        project TEXT, tried TEXT, good TEXT, setup TEXT) STRICT;
+    CREATE TABLE manifest (
+        stack TEXT NOT NULL, path BLOB NOT NULL, PRIMARY KEY (stack, path)) STRICT, WITHOUT ROWID;
+    CREATE TABLE deploy (
+        id INTEGER PRIMARY KEY, stack TEXT NOT NULL, action TEXT NOT NULL, repo TEXT, revision TEXT,
+        result TEXT NOT NULL, began INTEGER NOT NULL, took_ms INTEGER NOT NULL, phases TEXT NOT NULL) STRICT;
+    PRAGMA user_version = 1;";
+
+impl State {
+    /// Opens the database, and makes it if there is none.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        match disk::private_file(path, b"") {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error.into()),
+            _ => {}
+        }
+        let mut connection = Connection::open(path)?;
+        connection.busy_timeout(Duration::from_secs(10))?;
+        // A power cut may cost the last record, never the database, and no deploy waits for the disk.
+        connection.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;")?;
+        let step = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        match step.query_row("PRAGMA user_version", [], |row| row.get(0))? {
+            0 => step.execute_batch(TABLES)?,
+            VERSION => {}
+            newer => return Err(Error::Newer(newer)),
+        }
+        step.commit()?;
+        Ok(Self(connection))
+    }
+
+    /// What is known of a stack, if it was ever deployed here.
+    pub fn stack(&self, name: &Service) -> Result<Option<Stack>, Error> {
+        let sql = "SELECT repo, directory, project, tried, good, setup FROM stack WHERE name = ?1";
+        let read = |row: &rusqlite::Row<'_>| {
+            Ok(Stack {
+                repo: row.get(0)?,
+                directory: row.get(1)?,
+                project: row.get(2)?,
+                tried: row.get(3)?,
+                commit: row.get(4)?,
+                setup: row.get(5)?,
+            })
+        };
+        Ok(self.0.query_row(sql, [name.as_str()], read).optional()?)
+    }
+
+    /// The other stack that uses this compose project, if there is one.
+    pub fn owner_of(&self, project: &str, but: &Service) -> Result<Option<String>, Error> {
+        let sql = "SELECT name FROM stack WHERE project = ?1 AND name <> ?2";
+        Ok(self.0.query_row(sql, [project, but.as_str()], |row| row.get(0)).optional()?)
+    }
+
+    /// Writes down what is known of a stack.
+    pub fn save(&self, name: &Service, stack: &Stack) -> Result<(), Error> {
+        let sql = "INSERT OR REPLACE INTO stack (name, repo, directory, project, tried, good, setup)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+        let Stack { repo, directory, project, tried, commit, setup } = stack;
+        self.0.execute(sql, params![name.as_str(), repo, directory, project, tried, commit, setup])?;
+        Ok(())
+    }
+
+    /// The files that hlx laid in the project directory.
+    pub fn manifest(&self, name: &Service) -> Result<Vec<PathBuf>, Error> {
+        use std::os::unix::ffi::OsStringExt;
+        let mut query = self.0.prepare("SELECT path FROM manifest WHERE stack = ?1")?;
+        let rows = query.query_map([name.as_str()], |row| row.get::<_, Vec<u8>>(0))?;
+        rows.map(|row| Ok(std::ffi::OsString::from_vec(row?).into())).collect()
+    }
+
+    /// Adds the files that are about to be laid.
+    pub fn add_to_manifest(&mut self, name: &Service, tree: &Tree) -> Result<(), Error> {
+        self.change_manifest(
+            "INSERT OR IGNORE INTO manifest (stack, path) VALUES (?1, ?2)",
+            name,
+            tree.keys(),
+        )
+    }
+
+    /// Takes out the files that were removed.
+    pub fn drop_from_manifest(&mut self, name: &Service, gone: &[PathBuf]) -> Result<(), Error> {
+        self.change_manifest("DELETE FROM manifest WHERE stack = ?1 AND path = ?2", name, gone)
+    }
+
+    fn change_manifest<'p>(
+        &mut self,
+        sql: &str,
+        name: &Service,
+        paths: impl IntoIterator<Item = &'p PathBuf>,
+    ) -> Result<(), Error> {
+        use std::os::unix::ffi::OsStrExt;
+        let step = self.0.transaction()?;
+        for path in paths {
+            step.prepare_cached(sql)?.execute(params![name.as_str(), path.as_os_str().as_bytes()])?;
+        }
+        Ok(step.commit()?)
+    }
+
+    /// Adds a deploy to the history.
+    pub fn record(&self, name: &Service, repo: &str, record: &Record<'_>) -> Result<(), Error> {
+        let sql = "INSERT INTO deploy (stack, action, repo, revision, result, began, took_ms, phases)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+        let took = record.took.as_millis() as i64;
+        let Record { action, commit, result, began, phases, .. } = record;
+        self.0.execute(sql, params![name.as_str(), action, repo, commit, result, began, took, phases])?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_saved_is_found_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.db");
+        let name: Service = "web".parse().unwrap();
+        let stack = Stack { repo: "/r".into(), project: Some("web".into()), ..Stack::default() };
+        {
+            let mut state = State::open(&path).unwrap();
+            assert_eq!(state.stack(&name).unwrap(), None);
+            state.save(&name, &stack).unwrap();
+            let entry =
+                super::super::tree::Entry { kind: super::super::tree::Kind::File, content: Vec::new() };
+            state
+                .add_to_manifest(&name, &Tree::from([("a\nb".into(), entry.clone()), ("c".into(), entry)]))
+                .unwrap();
+            state.drop_from_manifest(&name, &["c".into()]).unwrap();
+        }
+        let state = State::open(&path).unwrap();
+        assert_eq!(state.stack(&name).unwrap(), Some(stack));
+        assert_eq!(state.manifest(&name).unwrap(), [PathBuf::from("a\nb")]);
+        assert_eq!(state.owner_of("web", &"other".parse().unwrap()).unwrap().as_deref(), Some("web"));
+        assert_eq!(state.owner_of("web", &name).unwrap(), None);
+    }
+}

@@ -1,0 +1,101 @@
+//! File systems that live in RAM and are never written to a swap device.
+
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use rustix::mount::{MountFlags, UnmountFlags};
+
+const SAFE: MountFlags = MountFlags::NODEV.union(MountFlags::NOSUID).union(MountFlags::NOEXEC);
+
+/// The numbers by which `statfs` names tmpfs and ramfs.
+const MAGIC: [u64; 2] = [0x0102_1994, 0x8584_58f6];
+
+/// Mounts a RAM file system on a directory, closed to everyone but its owner.
+///
+/// tmpfs with `noswap` needs Linux 6.4; ramfs never swaps but knows no limit; plain tmpfs
+/// will do where no swap is on.
+pub fn mount(at: &Path) -> io::Result<()> {
+    use rustix::mount::mount;
+    if mount("hlx", at, "tmpfs", SAFE, Some(c"noswap,mode=0700")).is_ok() {
+        return Ok(());
+    }
+    if mount("hlx", at, "ramfs", SAFE, Some(c"mode=0700")).is_ok() {
+        return Ok(());
+    }
+    if swap_is_on()? {
+        return Err(io::Error::other("no RAM file system here keeps out of swap"));
+    }
+    Ok(mount("hlx", at, "tmpfs", SAFE, Some(c"mode=0700"))?)
+}
+
+/// True if a RAM file system is mounted right at `path`.
+pub fn is_mounted(path: &Path) -> io::Result<bool> {
+    let (Some(above), Ok(here)) = (path.parent(), path.symlink_metadata()) else { return Ok(false) };
+    let root = here.is_dir() && here.dev() != above.metadata()?.dev();
+    Ok(root && MAGIC.contains(&(rustix::fs::statfs(path)?.f_type as u64)))
+}
+
+/// True if what is mounted at `path` may be swapped out to a device that is on.
+pub fn may_swap(path: &Path) -> io::Result<bool> {
+    let mounts = std::fs::read("/proc/self/mountinfo")?;
+    let safe = options(&mounts, path).is_some_and(|(kind, options)| {
+        kind == "ramfs" || options.split(',').any(|option| option == "noswap")
+    });
+    Ok(!safe && swap_is_on()?)
+}
+
+/// Takes a file system away; what still has files of it open keeps them.
+pub fn unmount(at: &Path) -> io::Result<()> {
+    Ok(rustix::mount::unmount(at, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW)?)
+}
+
+fn swap_is_on() -> io::Result<bool> {
+    match std::fs::read_to_string("/proc/swaps") {
+        Ok(text) => Ok(text.lines().count() > 1),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Type and super block options of the topmost mount at `path`, from a `mountinfo` table.
+fn options(mountinfo: &[u8], path: &Path) -> Option<(String, String)> {
+    let text = String::from_utf8_lossy(mountinfo);
+    let wanted = escaped(path);
+    let line = text.lines().rfind(|line| line.split(' ').nth(4) == Some(&wanted))?;
+    let mut end = line.split_once(" - ")?.1.split(' ');
+    Some((end.next()?.to_owned(), end.nth(1)?.to_owned()))
+}
+
+/// A path as `mountinfo` spells it: space, tab, newline and backslash in octal.
+fn escaped(path: &Path) -> String {
+    let octal = |byte: &u8| match byte {
+        b' ' | b'\t' | b'\n' | b'\\' => format!("\\{byte:03o}").into_bytes(),
+        other => vec![*other],
+    };
+    let bytes: Vec<u8> = path.as_os_str().as_bytes().iter().flat_map(octal).collect();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_topmost_mount_at_a_path_is_read_from_mountinfo() {
+        let table = b"1 0 0:1 / /run/a\\040b rw - ext4 /dev/x rw\n\
+                      2 0 0:2 / /run/a\\040b rw,nosuid - tmpfs hlx rw,mode=700,noswap\n\
+                      3 0 0:3 / /run rw - tmpfs tmpfs rw\n";
+        let found = options(table, Path::new("/run/a b")).unwrap();
+        assert_eq!(found, ("tmpfs".to_owned(), "rw,mode=700,noswap".to_owned()));
+        assert_eq!(options(table, Path::new("/run/a")), None);
+    }
+
+    #[test]
+    fn an_ordinary_directory_is_no_ram_mount() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(!is_mounted(dir.path()).unwrap());
+        assert!(!is_mounted(&dir.path().join("missing")).unwrap());
+    }
+}

@@ -1,0 +1,543 @@
+//! Deploys with the real git, Docker and Compose, each test in a lab of its own.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use hlx::crypto::DataKey;
+use hlx::crypto::envelope::Recipient;
+use hlx::crypto::mac::Coverage;
+use hlx::format::Format;
+use hlx::policy::Rule;
+use hlx::sops::{Basis, Stamp, seal};
+
+const TOKEN: &str = "tok-5f1d-hunter2-please-hide";
+const PASSWORD: &str = "pa$$w0rd \"quoted\" value";
+
+/// True if Docker is here; a build server must have it.
+fn docker_is_here() -> bool {
+    let here = Command::new("docker").arg("info").output().is_ok_and(|output| output.status.success());
+    let root = rustix::process::geteuid().is_root();
+    if here && root {
+        return true;
+    }
+    assert!(std::env::var_os("CI").is_none(), "Docker and root are needed to test deploys");
+    eprintln!("\n*** SKIPPED: deploys are not tested, as Docker or root is missing ***\n");
+    false
+}
+
+/// A repository, a host and an image, taken away at the end.
+struct Lab {
+    dir: PathBuf,
+    service: String,
+    reader: Recipient,
+}
+
+impl Lab {
+    fn new(name: &str) -> Option<Self> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        if !docker_is_here() {
+            return None;
+        }
+        let service =
+            format!("Hlxit-{name}-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let dir = std::env::temp_dir().join(&service);
+        fs::create_dir_all(dir.join("repo")).unwrap();
+        let reader = hlx::keys::generate::to_file(&dir.join("identity"), "2026-01-01T00:00:00Z").unwrap();
+        let lab = Self { dir, service, reader };
+        lab.git(&["init", "--quiet", "--initial-branch", &lab.service]);
+        lab.build_image();
+        Some(lab)
+    }
+
+    fn build_image(&self) {
+        let context = self.dir.join("image");
+        fs::create_dir_all(&context).unwrap();
+        fs::copy("/bin/busybox", context.join("busybox")).expect("busybox-static is installed");
+        fs::write(
+            context.join("Dockerfile"),
+            "FROM scratch\nCOPY busybox /bin/busybox\nCOPY busybox /bin/sh\n",
+        )
+        .unwrap();
+        run(Command::new("docker").args(["build", "-q", "-t", &self.image()]).arg(&context));
+    }
+
+    fn image(&self) -> String {
+        self.project()
+    }
+
+    fn project(&self) -> String {
+        self.service.to_lowercase()
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        self.dir.join(path)
+    }
+
+    fn project_dir(&self) -> PathBuf {
+        self.dir.join("srv").join(&self.service)
+    }
+
+    fn git(&self, args: &[&str]) -> String {
+        let mut git = Command::new("git");
+        git.current_dir(self.path("repo")).args(args).env("GIT_CONFIG_GLOBAL", "/dev/null");
+        for who in ["AUTHOR", "COMMITTER"] {
+            git.env(format!("GIT_{who}_NAME"), "t").env(format!("GIT_{who}_EMAIL"), "t@example.org");
+        }
+        text(&run(&mut git).stdout)
+    }
+
+    fn write(&self, path: &str, content: impl AsRef<[u8]>) -> &Self {
+        let path = self.path("repo").join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+        self
+    }
+
+    fn seal(&self, path: &str, content: &str) -> &Self {
+        let mut random = |buffer: &mut [u8]| getrandom::fill(buffer).unwrap();
+        let key = DataKey::random(&mut random);
+        let envelopes = vec![self.reader.wrap(&key).unwrap()];
+        let rule = Rule::from_fields(|_| None).unwrap();
+        let basis = Basis::New { key, envelopes, rule, coverage: Coverage::All };
+        let stamp = Stamp { now: "2026-01-01T00:00:00Z".into(), entropy: &mut random };
+        self.write(path, seal(content.as_bytes(), Format::of_path(path), &basis, stamp).unwrap())
+    }
+
+    /// A compose file whose one service `web` runs a shell script.
+    fn compose(&self, script: &str, rest: &str) -> &Self {
+        let (image, script) = (self.image(), script.replace('$', "$$"));
+        let text = format!(
+            "x-hlx: {{stable: 1s, timeout: 20s}}\nservices:\n  web:\n    image: {image}\n    pull_policy: never\n    \
+             init: true\n    command: [/bin/busybox, sh, -c, {script:?}]\n{rest}"
+        );
+        self.write("compose.yml", text)
+    }
+
+    fn commit(&self) -> &Self {
+        self.git(&["add", "-A"]);
+        self.git(&["commit", "--quiet", "--allow-empty", "-m", "x"]);
+        self
+    }
+
+    fn hlx(&self, args: &[&str]) -> Command {
+        let mut hlx = Command::new(env!("CARGO_BIN_EXE_hlx"));
+        hlx.args(args).current_dir(self.path("repo")).env_clear().stdin(Stdio::null());
+        hlx.env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", &self.dir);
+        hlx.env("HLX_IDENTITY", self.path("identity")).env("TOKEN", "from the shell");
+        let places = [("HLX_STATE_DIR", "state"), ("HLX_PROJECTS", "srv"), ("HLX_RUN_DIR", "run")];
+        hlx.envs(places.map(|(name, dir)| (name, self.path(dir))));
+        hlx
+    }
+
+    fn deploy(&self, more: &[&str]) -> Output {
+        self.hlx(&[&["decrypt-deploy", &self.service], more].concat()).output().unwrap()
+    }
+
+    #[track_caller]
+    fn deploys(&self, more: &[&str]) -> String {
+        let output = self.deploy(more);
+        let said = text(&output.stderr);
+        assert!(output.status.success(), "{said}");
+        hides_secrets(&output);
+        said
+    }
+
+    #[track_caller]
+    fn fails(&self, code: i32, more: &[&str], words: &[&str]) -> String {
+        let output = self.deploy(more);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{said}");
+        for word in words {
+            assert!(said.contains(word), "`{word}` is missing in:\n{said}");
+        }
+        hides_secrets(&output);
+        said
+    }
+
+    fn docker(&self, args: &[&str]) -> String {
+        text(&Command::new("docker").args(args).output().unwrap().stdout)
+    }
+
+    fn containers(&self) -> Vec<String> {
+        let filter = format!("label=com.docker.compose.project={}", self.project());
+        self.docker(&["ps", "-aq", "--no-trunc", "--filter", &filter]).lines().map(str::to_owned).collect()
+    }
+
+    fn logs(&self) -> String {
+        let ids = self.containers();
+        let output = Command::new("docker").arg("logs").arg(&ids[0]).output().unwrap();
+        text(&output.stdout) + &text(&output.stderr)
+    }
+
+    fn mounts(&self) -> Vec<String> {
+        let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let here = self.dir.to_str().unwrap();
+        table.lines().filter(|line| line.contains(here)).map(str::to_owned).collect()
+    }
+
+    /// Files below a directory of the lab that hold one of the secrets.
+    fn leaks(&self, dir: &str) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        search(&self.path(dir), &mut found);
+        found
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        let quiet = |args: &[&str]| drop(Command::new("docker").args(args).output());
+        for id in self.containers() {
+            quiet(&["rm", "-f", "-v", &id]);
+        }
+        let filter = format!("label=com.docker.compose.project={}", self.project());
+        for kind in ["network", "volume"] {
+            for id in self.docker(&[kind, "ls", "-q", "--filter", &filter]).lines() {
+                quiet(&[kind, "rm", id]);
+            }
+        }
+        quiet(&["rmi", "-f", &self.image(), &format!("{}-web", self.project())]);
+        for line in self.mounts() {
+            if let Some(at) = line.split(' ').nth(4) {
+                let _ = Command::new("umount").args(["-l", at]).output();
+            }
+        }
+        let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
+fn search(dir: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if entry.file_type().unwrap().is_dir() {
+            search(&path, found);
+        } else if fs::read(&path).is_ok_and(|content| secret_in(&content)) {
+            found.push(path);
+        }
+    }
+}
+
+fn secret_in(content: &[u8]) -> bool {
+    [TOKEN, PASSWORD, "quoted"]
+        .iter()
+        .any(|secret| content.windows(secret.len()).any(|part| part == secret.as_bytes()))
+}
+
+#[track_caller]
+fn hides_secrets(output: &Output) {
+    assert!(!secret_in(&output.stdout) && !secret_in(&output.stderr), "{}", text(&output.stderr));
+}
+
+#[track_caller]
+fn run(command: &mut Command) -> Output {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{command:?}: {}", text(&output.stderr));
+    output
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[track_caller]
+fn until(what: &str, condition: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < Duration::from_secs(20), "{what} did not come true");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+const SLEEP: &str = "exec /bin/busybox sleep 1000";
+
+#[test]
+fn the_whole_story() {
+    let Some(lab) = Lab::new("story") else { return };
+    lab.seal(".env", &format!("PASSWORD='{PASSWORD}'\nTOKEN={TOKEN}\n")).seal("secrets/token", TOKEN);
+    lab.write("setup.sh", "#!/bin/sh -e\ngrep -q hunter2 .env\ngrep -q hunter2 secrets/token\ncat .env\necho ran >> setup.log\n");
+    lab.compose(
+        &format!("/bin/busybox sha256sum /run/secrets/token; echo $TOKEN; {SLEEP}"),
+        "    environment: [PASSWORD, TOKEN]\n    env_file: [.env]\n    secrets: [token]\n    volumes: [./data:/data]\n  \
+         other:\n    extends: {service: web}\n    environment: !reset []\n    env_file: !reset []\n    secrets: !reset []\n\
+         secrets:\n  token: {file: ./secrets/token}\n",
+    );
+    lab.commit();
+    let said = lab.deploys(&["--timings"]);
+    assert!(said.contains("«secret»") && said.contains("hlx's own share"), "{said}");
+    eprintln!("{said}");
+    let web = |lab: &Lab| {
+        lab.docker(&["ps", "-q", "--no-trunc", "--filter", &format!("name={}-web", lab.project())])
+    };
+    let other = |lab: &Lab| {
+        lab.docker(&["ps", "-q", "--no-trunc", "--filter", &format!("name={}-other", lab.project())])
+    };
+    let (web_before, other_before) = (web(&lab), other(&lab));
+    assert!(!web_before.is_empty() && !other_before.is_empty());
+    let logs = lab.docker(&["logs", web_before.trim()]);
+    assert!(logs.contains(TOKEN), "{logs}");
+    assert_eq!(lab.leaks("srv").len() + lab.leaks("state").len(), 0);
+    assert_eq!(lab.leaks("run").len(), 1, "the resident secret");
+    assert_eq!(lab.mounts().len(), 1, "the resident file system");
+
+    // Again, unchanged: nothing is recreated, setup.sh does not run, data stays.
+    fs::write(lab.project_dir().join("data/kept"), "x").unwrap();
+    lab.deploys(&[]);
+    assert_eq!((web(&lab), other(&lab)), (web_before.clone(), other_before.clone()));
+    assert_eq!(fs::read_to_string(lab.project_dir().join("setup.log")).unwrap(), "ran\n");
+
+    // A file secret changed: exactly the service that uses it is recreated.
+    lab.seal("secrets/token", "another-token-entirely").commit();
+    lab.deploys(&[]);
+    assert_ne!(web(&lab), web_before);
+    assert_eq!(other(&lab), other_before);
+    assert_eq!(lab.leaks("run").len(), 0, "the old secret is collected");
+    assert!(lab.project_dir().join("data/kept").exists());
+
+    // Down: containers and resident secrets go, data stays.
+    run(&mut lab.hlx(&["down", &lab.service]));
+    assert_eq!(lab.containers().len() + lab.mounts().len(), 0);
+    assert!(lab.project_dir().join("data/kept").exists());
+    assert!(lab.path("run").exists() && !lab.path("run").join(&lab.service).exists());
+}
+
+#[test]
+fn ciphertext_only_outside_and_nothing_survives_sigkill() {
+    let Some(lab) = Lab::new("kill") else { return };
+    let mark = format!("4{}", std::process::id());
+    lab.seal(".env", &format!("TOKEN={TOKEN}\n")).compose(SLEEP, "");
+    lab.write(
+        "setup.sh",
+        format!("grep -q hunter2 .env\ntouch started\nsetsid sleep {mark} &\nsleep {mark}\n"),
+    )
+    .commit();
+    let mut hlx = lab.hlx(&["deploy", &lab.service]).stderr(Stdio::null()).spawn().unwrap();
+    until("setup.sh started", || {
+        assert_eq!(lab.leaks("srv").len() + lab.leaks("run").len() + lab.leaks("state").len(), 0);
+        lab.project_dir().join("started").exists()
+    });
+    let alive = || run(Command::new("ps").args(["-eo", "args"])).stdout;
+    until("the straggler runs", || text(&alive()).matches(&format!("sleep {mark}")).count() >= 2);
+    assert_eq!(lab.leaks("srv").len() + lab.leaks("run").len() + lab.leaks("state").len(), 0);
+    hlx.kill().unwrap();
+    hlx.wait().unwrap();
+    until("every process is gone", || {
+        let alive = text(&alive());
+        !alive.contains(&format!("sleep {mark}")) && !alive.contains("vault-init")
+    });
+    assert!(lab.mounts().iter().all(|line| !line.contains(".vault")));
+    assert_eq!(lab.leaks("srv").len() + lab.leaks("run").len() + lab.leaks("state").len(), 0);
+    assert!(lab.containers().is_empty());
+    // And the next deploy works, though setup.sh did not end well.
+    lab.write("setup.sh", "true\n").commit().deploys(&[]);
+}
+
+#[test]
+fn what_cannot_be_opened_touches_nothing() {
+    let Some(lab) = Lab::new("keys") else { return };
+    lab.seal(".env", &format!("TOKEN={TOKEN}\nB=2\n")).compose(SLEEP, "").commit();
+    fs::rename(lab.path("identity"), lab.path("away")).unwrap();
+    lab.fails(3, &[], &["no key of yours opens it", "age1", ".env", "no container was touched"]);
+    assert!(!lab.project_dir().exists() && lab.containers().is_empty());
+    run(Command::new("sh").args(["-c", "install -m 644 away identity"]).current_dir(&lab.dir));
+    lab.fails(3, &[], &["identity is not used", "chmod 600"]);
+    fs::rename(lab.path("away"), lab.path("identity")).unwrap();
+    let sealed = fs::read_to_string(lab.path("repo/.env")).unwrap();
+    lab.write(".env", sealed.replace("B=ENC[AES256_GCM,data:", "B=ENC[AES256_GCM,data:A")).commit();
+    lab.fails(4, &[], &[".env", "no container was touched"]);
+    assert!(!lab.project_dir().exists());
+}
+
+#[test]
+fn refusals_say_what_to_do() {
+    let Some(lab) = Lab::new("refuse") else { return };
+    lab.write("README.md", "x").commit();
+    lab.fails(1, &[], &["has no compose file"]);
+    lab.compose(SLEEP, "").commit();
+    let hlx = |args: &[&str], code: i32, words: &[&str]| {
+        let output = lab.hlx(args).output().unwrap();
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{said}");
+        words.iter().for_each(|word| assert!(said.contains(word), "`{word}` is missing in:\n{said}"));
+    };
+    hlx(&["deploy", "nothere"], 1, &["no branch `nothere`", &lab.service]);
+    hlx(&["deploy", "../x"], 2, &["no service name"]);
+    hlx(&["deploy", "a", "--repo", "--x"], 2, &[]);
+    hlx(&["deploy", "a", "--repo", "ext::sh"], 2, &["transport helpers"]);
+    hlx(&["down", &lab.service], 1, &["never deployed here"]);
+    // A directory with files, and containers, that hlx did not make.
+    fs::create_dir_all(lab.project_dir()).unwrap();
+    fs::write(lab.project_dir().join("mine"), "").unwrap();
+    lab.fails(5, &[], &["did not put there", "--adopt"]);
+    fs::remove_file(lab.project_dir().join("mine")).unwrap();
+    let label = format!("com.docker.compose.project={}", lab.project());
+    let foreign = lab.docker(&["create", "--label", &label, &lab.image(), "/bin/busybox", "true"]);
+    lab.fails(5, &[], &["did not start", "--adopt"]);
+    lab.docker(&["rm", foreign.trim()]);
+    lab.deploys(&[]);
+    // Another repository; rewritten history; a model that is not valid; settings for later.
+    run(Command::new("cp").arg("-r").arg(lab.path("repo")).arg(lab.path("copy")));
+    let copy = lab.path("copy");
+    lab.fails(5, &["--repo", copy.to_str().unwrap()], &["was deployed from", "--adopt"]);
+    lab.git(&["commit", "--quiet", "--amend", "-m", "rewritten"]);
+    lab.fails(5, &[], &["was rewritten", "--accept-rewrite"]);
+    lab.deploys(&["--accept-rewrite"]);
+    lab.write("compose.yml", format!("name: another\nservices: {{a: {{image: {}}}}}\n", lab.image()))
+        .commit();
+    lab.fails(5, &[], &["`another` now", "hlx down"]);
+    lab.compose(SLEEP, "    no_such_key: 1\n").commit().fails(
+        1,
+        &[],
+        &["does not accept the model", "no_such_key"],
+    );
+    lab.write("compose.yml", "x-hlx: {timout: 1m}\nservices: {a: {image: x}}\n").commit();
+    lab.fails(1, &[], &["x-hlx.timout", "did you mean `timeout`"]);
+    lab.write("compose.yml", "x-hlx: {hosts: [elsewhere]}\nservices: {a: {image: x}}\n").commit();
+    lab.fails(5, &[], &["is not for this host"]);
+    assert_eq!(lab.containers().len(), 1, "the good version still runs");
+}
+
+#[test]
+fn a_missing_engine_is_told_apart() {
+    let Some(lab) = Lab::new("engine") else { return };
+    lab.compose(SLEEP, "").commit();
+    let bin = lab.path("bin");
+    fs::create_dir_all(&bin).unwrap();
+    let fake = |name: &str, script: &str| {
+        use std::os::unix::fs::PermissionsExt;
+        fs::write(bin.join(name), format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(bin.join(name), fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    let fails = |path: &OsStr, host: &str, word: &str| {
+        let mut hlx = lab.hlx(&["deploy", &lab.service]);
+        let output = hlx.env("PATH", path).env("DOCKER_HOST", host).output().unwrap();
+        assert_eq!(output.status.code(), Some(9), "{}", text(&output.stderr));
+        assert!(text(&output.stderr).contains(word), "{}", text(&output.stderr));
+    };
+    fails(bin.as_os_str(), "", "`docker` program is not installed");
+    fails(&std::env::var_os("PATH").unwrap(), "unix:///nonexistent", "daemon does not answer");
+    fake("docker", "[ $1 = version ] && echo 20 || exit 1");
+    fails(bin.as_os_str(), "", "Compose plugin of `docker` is not installed");
+    fake("docker-compose", "echo 1.29.2");
+    fails(bin.as_os_str(), "", "only Compose v1 (`docker-compose` 1.29.2)");
+    fake("docker", "[ $1 = version ] && echo 20 || echo 2.2.0");
+    fails(bin.as_os_str(), "", "too old");
+}
+
+#[test]
+fn a_bad_version_is_reported_with_its_log() {
+    let Some(lab) = Lab::new("bad") else { return };
+    lab.seal(".env", &format!("TOKEN={TOKEN}\n"));
+    lab.compose("echo starting with $TOKEN; exit 3", "    environment: [TOKEN]\n").commit();
+    lab.fails(7, &[], &["ended with exit code 3", "starting with «secret»", "exited with code 3"]);
+    assert_eq!(lab.mounts().len(), 0);
+    lab.compose("echo again; exit 4", "    restart: always\n").commit();
+    lab.fails(7, &[], &["restarts again and again", "again"]);
+    let check = "    healthcheck: {test: [CMD, /bin/busybox, \"false\"], interval: 1s, retries: 1}\n";
+    lab.compose(SLEEP, check).commit();
+    lab.fails(7, &[], &["is unhealthy"]);
+    lab.compose(SLEEP, &check.replace("\"false\"", "\"true\"")).commit().deploys(&[]);
+    lab.compose("true", "").commit().deploys(&[]);
+}
+
+#[test]
+fn a_build_sees_ciphertext_but_for_its_secrets() {
+    let Some(lab) = Lab::new("build") else { return };
+    lab.seal(".env", &format!("TOKEN={TOKEN}\n")).seal("secret.txt", TOKEN);
+    let image = lab.image();
+    let dockerfile = format!(
+        "FROM {image}\nCOPY . /context\nRUN --mount=type=secret,id=s,target=/s /bin/busybox sha256sum /s > /sum\n"
+    );
+    lab.write("Dockerfile", dockerfile);
+    lab.seal("compose.yml", &format!(
+            "x-hlx: {{stable: 1s}}\nservices:\n  web:\n    build: {{context: ., secrets: [s]}}\n    init: true\n    \
+             command: [/bin/busybox, sh, -c, \"/bin/busybox cat /sum /context/.env /context/secret.txt; {SLEEP}\"]\n\
+             secrets:\n  s: {{file: ./secret.txt}}\n"
+        ))
+        .commit();
+    lab.deploys(&[]);
+    let logs = lab.logs();
+    let sum = run(Command::new("sh").args(["-c", &format!("printf %s {TOKEN} | sha256sum")])).stdout;
+    assert!(logs.contains(text(&sum).split(' ').next().unwrap()), "{logs}");
+    assert!(logs.contains("ENC[AES256_GCM") && !logs.contains(TOKEN), "{logs}");
+    assert_eq!(lab.mounts().len(), 0);
+}
+
+#[test]
+fn mounted_files_and_directories_are_resident() {
+    let Some(lab) = Lab::new("mounts") else { return };
+    lab.seal("conf/app.env", &format!("TOKEN={TOKEN}\n"))
+        .write("conf/plain.txt", "plain\n")
+        .seal("one.txt", &format!("{TOKEN}\n"));
+    lab.compose(
+        &format!("/bin/busybox cat /conf/app.env /conf/plain.txt /one /cfg; {SLEEP}"),
+        "    user: \"1000\"\n    volumes: [\"./conf:/conf:ro\", \"./one.txt:/one\"]\n    \
+         configs: [{source: c, target: /cfg, mode: 0440, uid: \"1000\"}]\nconfigs:\n  c: {file: one.txt}\n",
+    );
+    lab.commit().deploys(&[]);
+    assert_eq!(lab.logs(), format!("TOKEN={TOKEN}\nplain\n{TOKEN}\n{TOKEN}\n"));
+    assert_eq!(lab.leaks("srv").len(), 0);
+    assert_eq!(lab.leaks("run").len(), 3);
+    // A vanished file goes, data stays.
+    fs::write(lab.project_dir().join("conf/data"), "").unwrap();
+    fs::remove_file(lab.path("repo/conf/plain.txt")).unwrap();
+    lab.commit().deploys(&[]);
+    assert!(
+        !lab.project_dir().join("conf/plain.txt").exists() && lab.project_dir().join("conf/data").exists()
+    );
+}
+
+#[test]
+fn a_file_secret_is_in_ram_and_nowhere_else() {
+    let Some(lab) = Lab::new("disk") else { return };
+    // No other file on this machine can hold it by chance, this program included.
+    let secret = format!("{}-only-in-ram", lab.service.to_uppercase());
+    lab.seal("token", &secret);
+    // A here-document and a sort of many lines are what makes a shell write temporary files.
+    lab.write(
+        "setup.sh",
+        "#!/bin/bash\nset -e\ncat <<X | sort > /dev/null\n$(cat token)\nX\ncat token > $(mktemp)\n",
+    );
+    lab.compose(
+        &format!("/bin/busybox sha256sum /run/secrets/t; {SLEEP}"),
+        "    secrets: [t]\n    volumes: [vol:/v]\nsecrets:\n  t: {file: token}\nvolumes:\n  vol:\n",
+    );
+    lab.commit().deploys(&[]);
+    let upper = lab.docker(&["inspect", "-f", "{{.GraphDriver.Data.UpperDir}}", &lab.containers()[0]]);
+    let mut grep = Command::new("grep");
+    grep.args([
+        "-rlsF",
+        &secret,
+        "/dev/shm",
+        "/run",
+        "/var/lib/docker/containers",
+        "/var/lib/docker/volumes",
+    ]);
+    grep.args(["/var/lib/docker/tmp", upper.trim()])
+        .args(["state", "srv", "run", "image", "."].map(|dir| lab.path(dir)));
+    let found = text(&grep.output().unwrap().stdout);
+    let resident = lab.path("run").join(&lab.service);
+    let elsewhere = |line: &&str| !Path::new(line).starts_with(&resident) && !line.contains("/./run/");
+    assert_eq!(found.lines().filter(elsewhere).collect::<Vec<_>>(), Vec::<&str>::new());
+    assert!(found.lines().any(|line| Path::new(line).starts_with(&resident)), "{found}");
+    let mut find = Command::new("find");
+    find.args(["/tmp", "/var/tmp", "-maxdepth", "1", "-type", "f", "-newer"]).arg(lab.path("identity"));
+    let recent = text(&find.args(["-exec", "grep", "-lF", &secret, "{}", ";"]).output().unwrap().stdout);
+    assert_eq!(recent, "");
+}
+
+#[test]
+fn one_deploy_at_a_time() {
+    let Some(lab) = Lab::new("busy") else { return };
+    lab.compose(SLEEP, "")
+        .seal("setup.sh", "#!/bin/sh -e\ntouch started; while [ ! -e go ]; do sleep 0.05; done\n")
+        .commit();
+    let mut first =
+        lab.hlx(&["deploy", &lab.service]).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+    until("setup.sh started", || lab.project_dir().join("started").exists());
+    lab.fails(8, &[], &["another hlx"]);
+    fs::write(lab.project_dir().join("go"), "").unwrap();
+    assert!(first.wait().unwrap().success());
+}
