@@ -1,7 +1,7 @@
 //! `hlx keys`: making and listing private keys.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
@@ -53,7 +53,7 @@ fn generate_key(args: &GenerateArgs, cx: &Context) -> Result<(), Failure> {
 }
 
 /// Makes a key and says where it is.
-pub(super) fn make(path: &PathBuf, cx: &Context) -> Result<Recipient, Failure> {
+pub(super) fn make(path: &Path, cx: &Context) -> Result<Recipient, Failure> {
     let recipient = generate::to_file(path, &cx.now()).map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => {
             Failure::new(Exit::Failed, format!("{} exists already", path.display()))

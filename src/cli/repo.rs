@@ -169,12 +169,12 @@ fn report_tracked(path: &str, done: &Tracked, cx: &Context) {
     }
     if done.was_plaintext {
         cx.ui.warning(format!(
-            "{path} is in git in clear, and stays so in its history: change its secrets at their source"
+            "{path} is in git in clear, and its history keeps that: change any secret in it at its source"
         ));
         cx.ui.hint(format!("encrypt it from now on: `git add --renormalize {path}`"));
     }
     if done.attributes || done.rule {
-        cx.ui.hint(format!("then `git add .gitattributes .sops.yaml {path}`, and commit"));
+        cx.ui.hint(format!("commit it with `git add .gitattributes .sops.yaml {path}` and `git commit`"));
     }
 }
 

@@ -24,9 +24,12 @@ pub struct Cleaner<'a> {
     /// Data keys that this process made, by the recipients they are wrapped for: the files of
     /// one `git add` share a key. (A key that is found in the repository is not taken for a new
     /// file: someone else may know it.)
-    fresh: RefCell<HashMap<Vec<Recipient>, (DataKey, Vec<Envelope>)>>,
+    fresh: RefCell<HashMap<Vec<Recipient>, Wrapped>>,
     config: RefCell<Option<Config>>,
 }
+
+/// A data key and what it is wrapped in.
+type Wrapped = (DataKey, Vec<Envelope>);
 
 /// The version of a file that git has, opened.
 enum Old {
@@ -146,7 +149,7 @@ impl<'a> Cleaner<'a> {
         self.repository.head_blob(CONFIG.as_bytes())?.map(text).ok_or(Error::NoConfig)
     }
 
-    fn fresh_key(&self, recipients: &[Recipient]) -> Result<(DataKey, Vec<Envelope>), Error> {
+    fn fresh_key(&self, recipients: &[Recipient]) -> Result<Wrapped, Error> {
         let mut fresh = self.fresh.borrow_mut();
         if let Some((key, envelopes)) = fresh.get(recipients) {
             return Ok((key.duplicate(), envelopes.clone()));

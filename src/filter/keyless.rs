@@ -49,7 +49,7 @@ fn failed(path: &Path, source: io::Error) -> Error {
 fn entry(directory: &Path, path: &[u8], plaintext: &[u8]) -> io::Result<PathBuf> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     let key = clone_key(&directory.with_file_name("clone.key"))?;
-    let mut mac = Hmac::<Sha256>::new_from_slice(&*key).expect("HMAC takes keys of any length");
+    let mut mac = Hmac::<Sha256>::new_from_slice(&key).expect("HMAC takes keys of any length");
     mac.update(&(path.len() as u64).to_le_bytes());
     mac.update(path);
     mac.update(plaintext);

@@ -91,11 +91,11 @@ pub fn add(
             let text = String::from_utf8_lossy(&blob);
             let new = config::with_recipients(&text, added)?;
             files.extend(new.map(|text| File { path, mode, content: text.into_bytes() }));
-        } else if is_sealed(&blob) {
-            if let Some(content) = rewrap(keyring, &format!("{branch}:{path}"), &blob, added)? {
-                rewrapped += 1;
-                files.push(File { path, mode, content: content.into_bytes() });
-            }
+        } else if is_sealed(&blob)
+            && let Some(content) = rewrap(keyring, &format!("{branch}:{path}"), &blob, added)?
+        {
+            rewrapped += 1;
+            files.push(File { path, mode, content: content.into_bytes() });
         }
     }
     if files.is_empty() {

@@ -82,10 +82,11 @@ impl std::fmt::Debug for Stamp<'_> {
 /// The result opens to exactly the same bytes; that is checked here, by opening it. Fails with
 /// the place and reason where the format, the rule or SOPS itself is in the way.
 pub fn seal(plaintext: &[u8], format: Format, basis: &Basis<'_>, stamp: Stamp<'_>) -> Result<Vec<u8>, Error> {
-    if let Basis::Again(old) = basis {
-        if old.plaintext.expose() == plaintext && old.sealed.format() == format {
-            return Ok(old.sealed.text.clone().into_bytes());
-        }
+    if let Basis::Again(old) = basis
+        && old.plaintext.expose() == plaintext
+        && old.sealed.format() == format
+    {
+        return Ok(old.sealed.text.clone().into_bytes());
     }
     let store = match format {
         Format::Dotenv => Store::Dotenv,
@@ -222,12 +223,11 @@ impl<'a> Sealing<'a> {
 
     /// The `sops` block: the old one with a new time and MAC where there is one, so that no other line changes.
     fn block(&self, metadata: &Metadata) -> String {
-        if let Basis::Again(old) = self.basis {
-            if let Body::Leaves { document, store, .. } = &old.sealed.body {
-                if let (true, Some(block)) = (*store == self.store, &document.metadata) {
-                    return renew(&old.sealed.text, *store, block, metadata);
-                }
-            }
+        if let Basis::Again(old) = self.basis
+            && let Body::Leaves { document, store, .. } = &old.sealed.body
+            && let (true, Some(block)) = (*store == self.store, &document.metadata)
+        {
+            return renew(&old.sealed.text, *store, block, metadata);
         }
         self.store.spell_metadata(&metadata.fields(false))
     }
