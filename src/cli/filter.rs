@@ -1,6 +1,8 @@
 //! The plumbing that git calls: filter, textconv, merge driver.
 
+use std::fs::File;
 use std::io::{self, BufReader, Read as _};
+use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -14,6 +16,7 @@ use crate::filter::{
 };
 use crate::keys::{self, Keyring};
 use crate::secret::SecretBytes;
+use crate::sys::eager::Eager;
 
 use super::context::{Context, now, random};
 use super::{Exit, Failure, Ui, errors};
@@ -84,9 +87,16 @@ pub(super) fn process(cx: &Context) -> Result<(), Failure> {
         ui: cx.ui,
         left_sealed: 0,
     };
-    let mut from = BufReader::with_capacity(1 << 16, io::stdin().lock());
+    let mut from =
+        git_pipe().map_err(|error| Failure::new(Exit::Failed, format!("cannot read from git: {error}")))?;
     protocol::serve(&mut from, &mut io::stdout().lock(), &mut filter)
         .map_err(|error| Failure::new(Exit::Failed, format!("the conversation with git broke off: {error}")))
+}
+
+/// Standard input, past the standard library's own buffer, which would hide what is there.
+fn git_pipe() -> io::Result<BufReader<Eager<File>>> {
+    let pipe = File::from(io::stdin().as_fd().try_clone_to_owned()?);
+    Ok(BufReader::with_capacity(1 << 16, Eager::new(pipe)))
 }
 
 /// `hlx clean -- PATH`

@@ -36,8 +36,8 @@ pub(super) fn init(args: &InitArgs, cx: &Context) -> Result<(), Failure> {
         cx.ui.warning("there is another pre-commit hook: add `hlx hook pre-commit` to it");
     }
     let mut keyring = cx.keyring();
-    match (&keyring.recipients()[..], args.no_key) {
-        ([first, ..], _) => cx.ui.note(format!("your public key is {first}")),
+    match (&own(&keyring)[..], args.no_key) {
+        ([first, ..], _) => cx.ui.note(format!("your public key is {}", first.recipient)),
         ([], true) => cx.ui.note("there is no private key here: encrypted files stay so"),
         ([], false) => {
             let path = default_key_file().ok_or_else(|| Failure::new(Exit::Failed, "no HOME is set"))?;

@@ -1,6 +1,7 @@
 //! The operating system: files that nobody can redirect, RAM file systems, programs, namespaces.
 
 pub mod disk;
+pub mod eager;
 pub mod namespace;
 pub mod process;
 pub mod ram;

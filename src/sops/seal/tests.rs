@@ -182,6 +182,60 @@ fn yaml() -> impl Strategy<Value = String> {
     })
 }
 
+/// The marks of YAML and dotenv in any order, to find what no person writes.
+fn soup() -> impl Strategy<Value = String> {
+    let tokens = [
+        "a",
+        "b: ",
+        "c: d\n",
+        ":",
+        " ",
+        "  ",
+        "\n",
+        "- ",
+        "|\n",
+        ">-\n",
+        "|2+\n",
+        "# x",
+        " #",
+        "'",
+        "\"",
+        "[",
+        "]",
+        "{",
+        "}",
+        ", ",
+        "&x ",
+        "*x",
+        "!!str ",
+        "!t ",
+        "\t",
+        "\r\n",
+        "é",
+        "\u{85}",
+        "\u{feff}",
+        "ENC[AES256_GCM,data:eA==,iv:eA==,tag:eA==,type:str]",
+        "sops: ",
+        "sops_mac=",
+        "---\n",
+        "...\n",
+        "0755",
+        "<<: ",
+        "k=v\n",
+        "=",
+        "\\n",
+        "\\",
+        "~",
+        "? ",
+        "%",
+        "@",
+        "2024-01-02",
+        "1.0",
+        "true",
+    ];
+    prop::collection::vec(prop::sample::select(tokens.to_vec()), 0..24).prop_map(|tokens| tokens.concat())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
@@ -206,6 +260,33 @@ proptest! {
         for (index, text) in new.split('\n').take(lines.len()).enumerate() {
             prop_assert!(index == line || text.starts_with("sops_") || old[index] == text);
         }
+    }
+
+    #[test]
+    fn whatever_is_sealed_comes_back(text in soup()) {
+        for format in [Format::Yaml, Format::Dotenv] {
+            if let Ok(sealed) = seal_new(&text, format, Rule::default()) {
+                let opened = open(&sealed);
+                prop_assert_eq!(String::from_utf8_lossy(opened.plaintext().expose()), text.as_str());
+                prop_assert_eq!(again(&sealed, &text), sealed);
+            }
+        }
+    }
+
+    #[test]
+    fn one_edited_line_of_yaml_changes_no_other_value(text in yaml(), at in any::<prop::sample::Index>()) {
+        let old = seal_new(&text, Format::Yaml, Rule::default()).unwrap();
+        let lines: Vec<&str> = text.split('\n').collect();
+        let keys: Vec<usize> = (0..lines.len()).filter(|n| lines[*n].starts_with("key")).collect();
+        let line = keys[at.index(keys.len())];
+        // A key is renamed: the values below it move to another place, all others stay.
+        let renamed = lines[line].replacen("key", "new", 1);
+        let mut edited = lines.clone();
+        edited[line] = &renamed;
+        let new = again(&old, &edited.join("\n"));
+        let gone: Vec<&str> = old.lines().filter(|sealed| sealed.contains("ENC[") && !new.contains(*sealed)).collect();
+        let below = lines[line + 1..].iter().take_while(|line| !line.starts_with("key")).count();
+        prop_assert!(gone.len() <= below + 2, "{gone:?}");
     }
 
     #[test]
