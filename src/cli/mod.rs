@@ -83,6 +83,7 @@ enum Command {
 
 /// Runs the program: reads the command line, does what it says, prints, and gives the exit code.
 pub fn main() -> ExitCode {
+    keep_secrets_in();
     let args = Args::parse();
     let cx = Context::new(args.quiet, args.identity);
     match run(&args.command, &cx) {
@@ -92,6 +93,17 @@ pub fn main() -> ExitCode {
             ExitCode::from(failure.exit() as u8)
         }
     }
+}
+
+/// No core dumps, and no panic message: both could hold a part of a file.
+fn keep_secrets_in() {
+    let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
+    // Where even this is forbidden, there is nothing more to do.
+    let _ = rustix::process::setrlimit(rustix::process::Resource::Core, none);
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        Ui::default().error(format!("this is a defect of hlx, at {place}: please report it"));
+    }));
 }
 
 fn run(command: &Command, cx: &Context) -> Result<(), Failure> {

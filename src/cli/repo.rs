@@ -1,6 +1,6 @@
 //! `hlx init`, `new`, `track`, `status`, `unlock` and the hooks.
 
-use std::path::Path;
+use std::path::{Component, Path};
 
 use clap::Args;
 
@@ -30,9 +30,10 @@ pub(super) fn init(args: &InitArgs, cx: &Context) -> Result<(), Failure> {
     let git = cx.git(&repository)?;
     let program = std::env::current_exe()
         .map_err(|error| Failure::new(Exit::Failed, format!("cannot tell where hlx is: {error}")))?;
-    setup::configure(&git, &program.to_string_lossy()).map_err(errors::repo)?;
+    let program = program.to_string_lossy();
+    setup::configure(&git, &program).map_err(errors::repo)?;
     cx.ui.note("git now encrypts and decrypts protected files in this clone");
-    if setup::install_hook(&repository, &git).map_err(errors::repo)? == Hook::Foreign {
+    if setup::install_hook(&repository, &git, &program).map_err(errors::repo)? == Hook::Foreign {
         cx.ui.warning("there is another pre-commit hook: add `hlx hook pre-commit` to it");
     }
     let mut keyring = cx.keyring();
@@ -153,11 +154,31 @@ pub(super) fn track(args: &TrackArgs, cx: &Context) -> Result<(), Failure> {
     };
     let own = own(&cx.keyring());
     for path in &args.paths {
-        let path = format!("{prefix}{}", path.trim_start_matches("./"));
+        let path = from_top(&repository, &prefix, path)?;
         let done = tracking::track(&repository, &git, &path, &mode, &own).map_err(errors::repo)?;
         report_tracked(&path, &done, cx);
     }
     Ok(())
+}
+
+/// A path as it was typed, from the top of the work tree.
+fn from_top(repository: &Repository, prefix: &str, typed: &str) -> Result<String, Failure> {
+    let outside = || Failure::new(Exit::Usage, format!("`{typed}` is not below the work tree"));
+    let tree = repository.work_tree().map_err(errors::git)?;
+    let typed = match Path::new(typed).is_absolute() {
+        true => Path::new(typed).strip_prefix(tree).map_err(|_| outside())?.to_path_buf(),
+        false => Path::new(prefix).join(typed),
+    };
+    let mut parts: Vec<String> = Vec::new();
+    for part in typed.components() {
+        match part {
+            Component::Normal(name) => parts.push(name.to_string_lossy().into_owned()),
+            Component::CurDir => {}
+            Component::ParentDir => drop(parts.pop().ok_or_else(outside)?),
+            Component::RootDir | Component::Prefix(_) => return Err(outside()),
+        }
+    }
+    Ok(parts.join("/"))
 }
 
 fn report_tracked(path: &str, done: &Tracked, cx: &Context) {

@@ -58,7 +58,10 @@ impl Ui {
     fn line(&self, label: &str, text: impl Display) {
         let mut err = io::stderr().lock();
         for line in text.to_string().lines() {
-            let _ = writeln!(err, "hlx: {label}{line}");
+            // Names of files and keys come from others: their control characters are shown, not obeyed.
+            let safe: String =
+                line.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect();
+            let _ = writeln!(err, "hlx: {label}{safe}");
         }
     }
 }

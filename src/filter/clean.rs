@@ -101,12 +101,19 @@ impl<'a> Cleaner<'a> {
         })
     }
 
-    /// A file that is sealed in the work tree too: the known version passes, any other must be authentic.
+    /// A file that is sealed in the work tree too: the known version passes, any other must be
+    /// authentic, sealed where its rule says, and bring no clear comment of its own.
     fn pass(&self, content: &[u8], known: Option<&[u8]>) -> Result<Vec<u8>, Error> {
-        if known != Some(content) {
-            self.keyring.open(content)?;
+        if known == Some(content) {
+            return Ok(content.to_vec());
         }
-        Ok(content.to_vec())
+        let opened = self.keyring.open(content)?;
+        opened.sealed().check_structure()?;
+        let known = known.map(String::from_utf8_lossy).unwrap_or_default();
+        match opened.sealed().clear_comments().iter().find(|comment| !known.contains(**comment)) {
+            Some(_) => Err(sops::Error::Clear("a comment".to_owned()).into()),
+            None => Ok(content.to_vec()),
+        }
     }
 
     fn seal_again(&self, content: &[u8], old: &Opened, format: Format) -> Result<Vec<u8>, Error> {

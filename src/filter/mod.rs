@@ -31,7 +31,7 @@ pub enum Error {
     #[error("it is changed here, but no key of yours opens the version that git has")]
     LockedEdit,
     /// An attribute would corrupt the ciphertext.
-    #[error("the attribute `{0}` would corrupt the encrypted file")]
+    #[error("the attribute `{0}` would change the file on its way: it must be off")]
     Conversion(&'static str),
     /// The data key could not be wrapped.
     #[error(transparent)]

@@ -1,11 +1,15 @@
-//! dotenv as SOPS reads it: `KEY=value` up to the line feed, nothing trimmed, nothing unquoted.
+//! dotenv, in the two ways it is read: as SOPS does, and as Compose does.
 //!
-//! A line that begins with `#` is a comment; the key is all before the first `=`. The two
-//! characters `\n` in a value stand for a line feed. Lines that begin with `sops_` are the
-//! metadata, flattened. (getsops/sops v3.13.2, `stores/dotenv/store.go:46-112`.)
+//! SOPS takes `KEY=value` up to the line feed, with nothing trimmed or unquoted; a line that
+//! begins with `#` is a comment, and the key is all before the first `=`. The two characters
+//! `\n` in a value stand for a line feed. Lines that begin with `sops_` are the metadata,
+//! flattened. (getsops/sops v3.13.2, `stores/dotenv/store.go:46-112`.) Sealed files are read so.
 //!
-//! What SOPS cannot read (a line with no `=`, such as the inner lines of a quoted value)
-//! becomes an [`Style::Odd`] leaf, which is sealed in the form of a comment.
+//! To seal, that is not enough: in the inner lines of a quoted value, or in `KEY: value`, what
+//! stands before an `=` may be the secret itself, and would stay clear as a "key". So plaintext
+//! is read [strictly](parse_strictly): a quoted value is one leaf over all its lines, keys must
+//! be names, and a line that is nothing of all this is an error. White space and indented
+//! comments, which SOPS cannot read either, are [`Style::Odd`] leaves, sealed as comments.
 
 use std::ops::Range;
 
@@ -15,21 +19,44 @@ use super::{Block, Content, Document, Error, Field, Leaf, Paths, Scalar, Step, S
 
 const METADATA: &str = "sops_";
 
-/// Reads a dotenv text.
+/// Reads a dotenv text as SOPS does, line by line.
 ///
-/// Fails only where a metadata line is malformed.
+/// Fails where a metadata line is malformed, and at lines that SOPS could not read.
 pub fn parse(text: &str) -> Result<Document, Error> {
+    read(text, Reading::Sops)
+}
+
+/// Reads a plaintext dotenv text such that no part of a value can be taken for a key.
+///
+/// Fails at a line that is no `KEY=value`, comment or blank.
+pub fn parse_strictly(text: &str) -> Result<Document, Error> {
+    read(text, Reading::Strict)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    Sops,
+    Strict,
+}
+
+fn read(text: &str, reading: Reading) -> Result<Document, Error> {
     let mut document =
         Document { paths: Paths::default(), leaves: Vec::new(), metadata: None, tail: text.len() };
     let mut block = Block { cut: Vec::new(), fields: Vec::new() };
-    for line in lines(text) {
+    let mut at = 0;
+    while at < text.len() {
+        let mut line = at..line_end(text, at);
         let content = &text[line.clone()];
         if content.starts_with(METADATA) {
             block.fields.push(field(text, line.clone())?);
             block.cut.push(line.start..(line.end + 1).min(text.len()));
-        } else if let Some(leaf) = leaf(&mut document.paths, content, line) {
-            document.leaves.push(leaf);
+        } else {
+            if reading == Reading::Strict {
+                line.end = entry_end(text, &line);
+            }
+            document.leaves.extend(leaf(&mut document.paths, text, &line, reading)?);
         }
+        at = line.end + 1;
     }
     if !block.fields.is_empty() {
         document.metadata = Some(block);
@@ -37,29 +64,64 @@ pub fn parse(text: &str) -> Result<Document, Error> {
     Ok(document)
 }
 
-/// The spans of the lines, without their line feeds.
-fn lines(text: &str) -> impl Iterator<Item = Range<usize>> + '_ {
-    text.split_inclusive('\n').scan(0, |start, line| {
-        let begin = *start;
-        *start += line.len();
-        Some(begin..begin + line.strip_suffix('\n').unwrap_or(line).len())
+/// The end of the line that begins at an offset, before its line feed.
+fn line_end(text: &str, start: usize) -> usize {
+    text[start..].find('\n').map_or(text.len(), |end| start + end)
+}
+
+/// The end of the entry on a line: a quote that is not closed on it goes on over the next lines.
+fn entry_end(text: &str, line: &Range<usize>) -> usize {
+    let Some((_, value)) = text[line.clone()].split_once('=').filter(|(key, _)| is_name(key)) else {
+        return line.end;
+    };
+    let value = value.trim_start_matches([' ', '\t']);
+    let Some(quote) = value.chars().next().filter(|first| ['"', '\''].contains(first)) else {
+        return line.end;
+    };
+    let first = line.end - value.len() + 1;
+    // A quote that is never closed is no quote.
+    closing(&text[first..], quote).map_or(line.end, |close| line_end(text, first + close))
+}
+
+/// Where a quoted text ends; in double quotes a backslash escapes.
+fn closing(text: &str, quote: char) -> Option<usize> {
+    let mut escaped = false;
+    text.char_indices().find_map(|(at, character)| {
+        let closes = character == quote && !escaped;
+        escaped = quote == '"' && character == '\\' && !escaped;
+        closes.then_some(at)
     })
 }
 
-fn leaf(paths: &mut Paths, line: &str, span: Range<usize>) -> Option<Leaf> {
-    if line.is_empty() {
-        return None;
-    }
-    let (path, content, span, style) = if let Some(comment) = line.strip_prefix('#') {
-        (Paths::ROOT, Content::Comment(Zeroizing::new(comment.to_owned())), span, Style::Hash)
-    } else if let Some((key, value)) = line.split_once('=') {
+/// A variable's name, perhaps behind `export`, perhaps with spaces behind it.
+fn is_name(key: &str) -> bool {
+    // SOPS keeps a byte order mark as part of the first key.
+    let key = key.trim_start_matches('\u{feff}');
+    let name = key.strip_prefix("export ").unwrap_or(key).trim_matches([' ', '\t']);
+    name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
+        && name.chars().all(|character| character.is_ascii_alphanumeric() || "_.-".contains(character))
+}
+
+fn leaf(paths: &mut Paths, text: &str, span: &Range<usize>, reading: Reading) -> Result<Option<Leaf>, Error> {
+    let line = &text[span.clone()];
+    let comment = |text: &str| Content::Comment(Zeroizing::new(text.to_owned()));
+    let blank = line.trim_start();
+    let (path, content, span, style) = if line.is_empty() {
+        return Ok(None);
+    } else if let Some(text) = line.strip_prefix('#') {
+        (Paths::ROOT, comment(text), span.clone(), Style::Hash)
+    } else if reading == Reading::Strict && (blank.is_empty() || blank.starts_with('#')) {
+        (Paths::ROOT, comment(line), span.clone(), Style::Odd)
+    } else {
+        let entry = line.split_once('=').filter(|(key, _)| reading == Reading::Sops || is_name(key));
+        let Some((key, value)) = entry else {
+            return Err(Error::at(text, span.start, "neither `KEY=value`, a comment nor a blank line"));
+        };
         let value_span = span.start + key.len() + 1..span.end;
         let value = Zeroizing::new(value.replace("\\n", "\n"));
         (paths.child(Paths::ROOT, key), Content::Value(Scalar::str(&value)), value_span, Style::Line)
-    } else {
-        (Paths::ROOT, Content::Comment(Zeroizing::new(line.to_owned())), span, Style::Odd)
     };
-    Some(Leaf { path, content, span, style, alias: None })
+    Ok(Some(Leaf { path, content, span, style, alias: None }))
 }
 
 fn field(text: &str, line: Range<usize>) -> Result<Field, Error> {
@@ -179,9 +241,25 @@ mod tests {
     }
 
     #[test]
-    fn lines_without_an_equals_sign_are_odd_leaves() {
-        assert_eq!(summary("  # x\nplain")[0].2, Style::Odd);
-        assert_eq!(summary("  # x\nplain")[1].1, "plain");
+    fn strictly_read_no_part_of_a_value_is_a_key() {
+        let leaves = |text: &str| -> Vec<(String, String)> {
+            let document = parse_strictly(text).unwrap();
+            let show = |leaf: &Leaf| (document.paths.aad(leaf.path), text[leaf.span.clone()].to_owned());
+            document.leaves.iter().map(show).collect()
+        };
+        let one = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        assert_eq!(
+            leaves("A=\"x\nk=y \\\"\nz\" # c\nB='1\n2'\n"),
+            [one("A:", "\"x\nk=y \\\"\nz\" # c"), one("B:", "'1\n2'"),]
+        );
+        assert_eq!(
+            leaves("A=\"open\nB=2\n  # x\n"),
+            [one("A:", "\"open"), one("B:", "2"), one(":", "  # x")]
+        );
+        for (text, line) in [("A=1\nTOKEN: c2VjcmV0==\n", 2), ("plain\n", 1), ("yAnz5T/+=\n", 1), ("=x\n", 1)]
+        {
+            assert_eq!(parse_strictly(text).unwrap_err().line, line, "{text}");
+        }
     }
 
     #[test]

@@ -87,7 +87,15 @@ pub enum Store {
 }
 
 impl Store {
-    /// Reads a plaintext or sealed text. A sealed text has [`Document::metadata`].
+    /// Reads a plaintext that is to be sealed: strictly, so that no secret is taken for structure.
+    pub fn parse_plaintext(self, text: &str) -> Result<Document, Error> {
+        match self {
+            Self::Dotenv => dotenv::parse_strictly(text),
+            Self::Yaml => yaml::parse(text),
+        }
+    }
+
+    /// Reads a plaintext or sealed text as SOPS does. A sealed text has [`Document::metadata`].
     pub fn parse(self, text: &str) -> Result<Document, Error> {
         match self {
             Self::Dotenv => dotenv::parse(text),
@@ -192,7 +200,7 @@ impl Content {
 pub enum Style {
     /// The value of a dotenv line.
     Line,
-    /// A dotenv line that SOPS could not read: neither entry, comment nor blank.
+    /// A dotenv line that SOPS could not read: white space, or an indented comment.
     Odd,
     /// A comment, `#` included in the span.
     Hash,
@@ -206,6 +214,8 @@ pub enum Style {
     Double(Context),
     /// The content lines of a YAML block scalar.
     Block(BlockStyle),
+    /// A YAML block scalar of blank lines only: there is no place for a sealed value.
+    BlankBlock,
 }
 
 /// Whether a YAML scalar stands in block or in flow context.

@@ -77,6 +77,10 @@ impl Git {
     fn command(&self, arguments: &[impl AsRef<OsStr>]) -> Command {
         let mut command = Command::new("git");
         command.current_dir(&self.directory).args(arguments).stdin(Stdio::null());
+        // A file may be called `:!x`. (git check-ignore knows no pathspecs and stops at the variable.)
+        if arguments.first().is_some_and(|word| word.as_ref() != "check-ignore") {
+            command.env("GIT_LITERAL_PATHSPECS", "1");
+        }
         command.env("GIT_TERMINAL_PROMPT", "0").env("LC_ALL", "C");
         self.variables.iter().for_each(|(name, value)| {
             command.env(name, value);

@@ -28,10 +28,9 @@ pub struct Attributes {
     pub filtered: bool,
     /// `hlx=binary`: whole-file mode.
     pub whole: bool,
-    /// A conversion that would corrupt ciphertext: `text`, `ident` or `working-tree-encoding`.
+    /// What would change line ends or more on the way: `text` unless it is switched off, `ident`, or
+    /// `working-tree-encoding`.
     pub conversion: Option<&'static str>,
-    /// `-text`, under which `eol` means nothing.
-    verbatim: bool,
 }
 
 impl Repository {
@@ -85,10 +84,13 @@ impl Repository {
         }
     }
 
-    /// Every path of the index at stage 0, with the name of its blob.
+    /// Every file of the index at stage 0, with the name of its blob; no links, no submodules.
     pub fn index_entries(&self) -> Result<Vec<(Vec<u8>, String)>, Error> {
         let index = self.index()?;
-        let entries = index.entries().iter().filter(|entry| entry.stage() == Stage::Unconflicted);
+        let entries = index
+            .entries()
+            .iter()
+            .filter(|entry| entry.stage() == Stage::Unconflicted && is_file(entry.mode));
         Ok(entries.map(|entry| (entry.path(index).to_vec(), entry.id.to_string())).collect())
     }
 
@@ -101,7 +103,7 @@ impl Repository {
     /// The attributes of many paths, in their order.
     pub fn all_attributes(&self, paths: &[&[u8]]) -> Result<Vec<Attributes>, Error> {
         use gix::worktree::stack::state::attributes::Source;
-        let names = ["filter", "hlx", "text", "eol", "ident", "working-tree-encoding"];
+        let names = ["filter", "hlx", "text", "ident", "working-tree-encoding"];
         let failed = unreadable("the attributes");
         let mut stack =
             self.repo.attributes_only(self.index()?, Source::WorktreeThenIdMapping).map_err(&failed)?;
@@ -163,15 +165,19 @@ impl Attributes {
         match found.assignment.name.as_str() {
             "filter" => self.filtered = value == "hlx",
             "hlx" => self.whole = value == "binary",
-            "text" if state == StateRef::Set => self.conversion = Some("text"),
-            "text" => self.verbatim = state == StateRef::Unset,
-            "eol" if on && !self.verbatim => self.conversion = self.conversion.or(Some("eol")),
+            // Unspecified, `core.autocrlf` decides.
+            "text" if state != StateRef::Unset => self.conversion = Some("text"),
             "ident" if state == StateRef::Set => self.conversion = Some("ident"),
             "working-tree-encoding" if on => self.conversion = Some("working-tree-encoding"),
             _ => {}
         }
         self
     }
+}
+
+fn is_file(mode: gix::index::entry::Mode) -> bool {
+    use gix::index::entry::Mode;
+    mode == Mode::FILE || mode == Mode::FILE_EXECUTABLE
 }
 
 fn unreadable<E: std::fmt::Display>(what: &'static str) -> impl Fn(E) -> Error {

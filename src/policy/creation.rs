@@ -102,6 +102,15 @@ impl CreationRule {
                 return Err(fail(format!("`{name}` is not supported: hlx seals for age recipients only")));
             }
         }
+        let others = ["age", "key_groups", "mac_only_encrypted", "shamir_threshold"];
+        for name in KNOWN.iter().filter(|name| !others.contains(name)) {
+            if raw.get(name).is_some_and(|value| !value.is_string()) {
+                return Err(fail(format!("`{name}` must be a text: put it in quotes")));
+            }
+        }
+        if raw.get("mac_only_encrypted").is_some_and(|value| !value.is_bool()) {
+            return Err(fail("`mac_only_encrypted` must be true or false".to_owned()));
+        }
         let text = |name: &str| raw.get(name).and_then(serde_yaml::Value::as_str);
         let path = text("path_regex").map(|regex| Pattern::new("path_regex", regex)).transpose()?;
         if raw.contains_key("shamir_threshold") {

@@ -9,8 +9,8 @@ use crate::git::{Git, Repository};
 
 use super::Error;
 
-/// The hook that `init` installs; `hooks/pre-commit` of the project is the same.
-pub const PRE_COMMIT: &str = include_str!("../../hooks/pre-commit");
+/// The hook as the project ships it; `init` puts the place of the program in.
+const PRE_COMMIT: &str = include_str!("../../hooks/pre-commit");
 
 /// What `init` did about the pre-commit hook.
 #[derive(Debug, PartialEq, Eq)]
@@ -29,11 +29,11 @@ pub fn configure(git: &Git, program: &str) -> Result<(), Error> {
         ("filter.hlx.clean", format!("{program} clean -- %f")),
         ("filter.hlx.smudge", format!("{program} smudge -- %f")),
         ("filter.hlx.required", "true".to_owned()),
-        ("diff.hlx.textconv", format!("{program} textconv")),
+        ("diff.hlx.textconv", format!("{program} textconv --")),
         // git would keep plaintext in a ref.
         ("diff.hlx.cachetextconv", "false".to_owned()),
         ("merge.hlx.name", "hlx: merge the plaintexts, encrypt the result".to_owned()),
-        ("merge.hlx.driver", format!("{program} merge %O %A %B %L %P")),
+        ("merge.hlx.driver", format!("{program} merge -- %O %A %B %L %P")),
     ];
     for (name, value) in &entries {
         git.run(&["config", "--local", "--replace-all", name, value])?;
@@ -48,27 +48,28 @@ fn shell_word(word: &str) -> String {
 }
 
 /// Installs the pre-commit hook unless there is another.
-pub fn install_hook(repository: &Repository, git: &Git) -> Result<Hook, Error> {
+pub fn install_hook(repository: &Repository, git: &Git, program: &str) -> Result<Hook, Error> {
     if git.test(&["config", "core.hooksPath"])? {
         return Ok(Hook::Foreign);
     }
     let path = repository.common_dir().join("hooks").join("pre-commit");
+    let hook = PRE_COMMIT.replace("exec hlx", &format!("exec {}", shell_word(program)));
     match fs::read_to_string(&path) {
-        Ok(text) if text == PRE_COMMIT => Ok(Hook::Installed),
-        Ok(_) => Ok(Hook::Foreign),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            write_executable(&path).map_err(Error::io(&path))?;
-            Ok(Hook::Installed)
-        }
-        Err(error) => Err(Error::io(&path)(error)),
+        Ok(text) if text != hook && !text.contains(OURS) => return Ok(Hook::Foreign),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Error::io(&path)(error)),
+        Ok(_) | Err(_) => write_executable(&path, &hook).map_err(Error::io(&path))?,
     }
+    Ok(Hook::Installed)
 }
 
-fn write_executable(path: &Path) -> io::Result<()> {
+/// What marks a hook as made by `init`, and so to be renewed by it.
+const OURS: &str = "Installed by `hlx init`";
+
+fn write_executable(path: &Path, hook: &str) -> io::Result<()> {
     if let Some(directory) = path.parent() {
         fs::create_dir_all(directory)?;
     }
-    fs::write(path, PRE_COMMIT)?;
+    fs::write(path, hook)?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o755))
 }
 

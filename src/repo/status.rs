@@ -130,6 +130,11 @@ fn judge(blob: &[u8]) -> (InGit, Option<Sealed>) {
     } else if !is_sealed(blob) {
         (InGit::Plaintext, None)
     } else {
-        Sealed::parse(blob).map_or((InGit::Broken, None), |sealed| (InGit::Sealed, Some(sealed)))
+        match Sealed::parse(blob) {
+            Ok(sealed) if sealed.check_structure().is_ok() => (InGit::Sealed, Some(sealed)),
+            // It has metadata, but what they should protect stands clear.
+            Ok(_) => (InGit::Plaintext, None),
+            Err(_) => (InGit::Broken, None),
+        }
     }
 }

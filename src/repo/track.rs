@@ -46,6 +46,12 @@ pub fn track(
 ) -> Result<Tracked, Error> {
     check_path(path)?;
     let tree = repository.work_tree()?;
+    if tree.join(path).is_dir() {
+        return Err(Error::BadPath {
+            path: path.to_owned(),
+            reason: "a directory: name its files".to_owned(),
+        });
+    }
     let mut done = Tracked {
         ignored: git.test(&["check-ignore", "-q", "--no-index", "--", path])?,
         was_plaintext: repository
@@ -68,6 +74,13 @@ pub fn track(
         done.rule |= add_rule(&tree.join(config::NAME), path, &selection)?;
     }
     done.attributes = add_attributes(repository, &tree.join(".gitattributes"), path, whole)?;
+    // Another line further down, or in a directory below, may still say otherwise.
+    let now = Repository::discover(tree)?.attributes(path.as_bytes())?;
+    if !now.filtered || now.whole != whole || now.conversion.is_some() {
+        let reason =
+            "another line of a `.gitattributes` takes the protection away: `git check-attr -a` shows it";
+        return Err(Error::BadPath { path: path.to_owned(), reason: reason.to_owned() });
+    }
     Ok(done)
 }
 
@@ -76,7 +89,12 @@ fn check_path(path: &str) -> Result<(), Error> {
     match path {
         ".gitattributes" | ".sops.yaml" => bad("git and hlx must be able to read it without a key"),
         "" => bad("name a file"),
-        _ if path.contains(['\n', '"', '\\']) => bad("such a name has no place in `.gitattributes`"),
+        _ if path.contains(|mark: char| mark.is_control() || "\"\\".contains(mark)) => {
+            bad("such a name has no place in `.gitattributes`")
+        }
+        _ if path.split('/').any(|part| matches!(part, "" | "." | "..")) => {
+            bad("name a file below the work tree")
+        }
         _ => Ok(()),
     }
 }
@@ -120,9 +138,29 @@ fn add_attributes(repository: &Repository, file: &Path, path: &str, whole: bool)
     if !text.is_empty() && !text.ends_with('\n') {
         text.push('\n');
     }
-    let pattern = if path.contains(' ') { format!("\"/{path}\"") } else { format!("/{path}") };
+    let pattern = pattern(path);
     let store = if whole { " hlx=binary" } else { "" };
     text += &format!("{pattern} filter=hlx diff=hlx merge=hlx -text -ident -working-tree-encoding{store}\n");
     fs::write(file, text).map_err(Error::io(file))?;
     Ok(true)
+}
+
+/// A pattern for just this path: what `.gitattributes` takes for a wildcard is put in brackets.
+fn pattern(path: &str) -> String {
+    let literal: String = path
+        .chars()
+        .map(|mark| if "*?[".contains(mark) { format!("[{mark}]") } else { mark.to_string() })
+        .collect();
+    if path.contains(' ') { format!("\"/{literal}\"") } else { format!("/{literal}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_matches_its_path_only() {
+        assert_eq!(pattern("a/db[prod].conf"), "/a/db[[]prod].conf");
+        assert_eq!(pattern("two words*"), "\"/two words[*]\"");
+    }
 }

@@ -28,6 +28,15 @@ enum Found {
     Ini,
 }
 
+/// The store that a text would be opened in, if it is one that is opened.
+pub(super) fn store_of(text: &str) -> Option<Store> {
+    match detect(text)? {
+        Found::Format(Format::Dotenv) => Some(Store::Dotenv),
+        Found::Format(Format::Yaml) => Some(Store::Yaml),
+        Found::Format(Format::Binary) | Found::Json | Found::Ini => None,
+    }
+}
+
 fn detect(text: &str) -> Option<Found> {
     let has_line = |start: &str| text.starts_with(start) || text.contains(&format!("\n{start}"));
     if text.trim_start().starts_with('{') && text.contains("\"sops\"") {
@@ -108,6 +117,32 @@ impl Sealed {
     /// The sealed file itself.
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// What can be seen without a key: every value that the rule covers must be sealed, and the rule
+    /// must cover something.
+    pub fn check_structure(&self) -> Result<(), Error> {
+        let Body::Leaves { document, covered, .. } = &self.body else { return Ok(()) };
+        select::check_selection(&self.metadata.rule, document, covered)?;
+        for (leaf, covered) in document.leaves.iter().zip(covered) {
+            let value = matches!(leaf.content, Content::Value(_)) && *covered && !leaf.content.is_empty();
+            if value && !leaf.content.text().is_some_and(|text| SealedValue::parse(text).is_ok()) {
+                return Err(Error::Clear(document.paths.display(leaf.path)));
+            }
+        }
+        Ok(())
+    }
+
+    /// The comments that stand clear where the rule seals comments. sops accepts such, and so they
+    /// may hold anything.
+    pub fn clear_comments(&self) -> Vec<&str> {
+        let Body::Leaves { document, covered, .. } = &self.body else { return Vec::new() };
+        let leaves = document.leaves.iter().zip(covered).filter(|(_, covered)| **covered);
+        let comments = leaves.filter_map(|(leaf, _)| match &leaf.content {
+            Content::Comment(text) => Some(text.as_str()),
+            Content::Value(_) => None,
+        });
+        comments.filter(|text| !text.is_empty() && !SealedValue::looks_like(text)).collect()
     }
 
     /// Opens the file: every value and the MAC must authenticate, or nothing comes out.
@@ -349,7 +384,12 @@ impl View<'_> {
 
     /// Whether a plaintext reads as exactly the values and comments that were authenticated.
     fn carries_the_values(&self, plaintext: &str) -> bool {
-        let Ok(read) = self.store.parse(plaintext) else { return false };
+        // What hlx sealed was read strictly; what sops sealed, as sops reads it.
+        let readings = [Store::parse_plaintext, Store::parse];
+        readings.iter().any(|read| read(self.store, plaintext).is_ok_and(|read| self.same_values(&read)))
+    }
+
+    fn same_values(&self, read: &Document) -> bool {
         let expected = self
             .document
             .leaves
@@ -357,7 +397,7 @@ impl View<'_> {
             .zip(self.contents)
             .map(|(leaf, opened)| (leaf, opened.as_ref().unwrap_or(&leaf.content)));
         let same = |((leaf, content), found): ((&Leaf, &Content), &Leaf)| {
-            *content == found.content && (is_comment(content) || self.same_path(leaf, found, &read))
+            *content == found.content && (is_comment(content) || self.same_path(leaf, found, read))
         };
         read.metadata.is_none()
             && read.leaves.len() == self.document.leaves.len()

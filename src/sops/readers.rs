@@ -1,9 +1,10 @@
 //! Giving a sealed file more readers, without touching its values: what `sops updatekeys` does.
 
 use crate::crypto::envelope::Envelope;
-use crate::format::{Field, Store, binary};
+use crate::format::{Field, Step, Store, binary};
+use crate::policy::Rule;
 
-use super::metadata::Metadata;
+use super::metadata::{LAYOUT, Metadata};
 use super::open::{Body, Sealed};
 
 impl Sealed {
@@ -11,13 +12,27 @@ impl Sealed {
     pub fn with_envelopes(&self, envelopes: Vec<Envelope>) -> String {
         let metadata = Metadata { envelopes, ..self.metadata.clone() };
         match &self.body {
-            Body::Whole { data } => binary::render(data, &metadata.fields(true)),
+            Body::Whole { data } => {
+                let old = binary::parse(&self.text).map(|whole| whole.fields).unwrap_or_default();
+                let kept = old.into_iter().filter(|field| !is_known(field));
+                let fields: Vec<Field> = metadata.fields(true).into_iter().chain(kept).collect();
+                binary::render(data, &fields)
+            }
             Body::Leaves { store, document, .. } => {
                 let block = document.metadata.as_ref().expect("a sealed file has metadata");
-                replace(&self.text, *store, &block.cut, &metadata.fields(false))
+                let kept = block.fields.iter().filter(|field| !is_known(field)).cloned();
+                let fields: Vec<Field> = metadata.fields(false).into_iter().chain(kept).collect();
+                replace(&self.text, *store, &block.cut, &fields)
             }
         }
     }
+}
+
+/// True for the fields that [`Metadata`] writes; readers of other kinds (pgp, kms, …) are none of them.
+fn is_known(field: &Field) -> bool {
+    let Some(Step::Key(top)) = field.path.first() else { return false };
+    let own = ["age", LAYOUT, "lastmodified", "mac", "mac_only_encrypted", "version"];
+    own.contains(&top.as_str()) || Rule::FIELDS.contains(&top.as_str())
 }
 
 fn replace(text: &str, store: Store, cuts: &[std::ops::Range<usize>], fields: &[Field]) -> String {

@@ -14,12 +14,12 @@ use crate::crypto::envelope::Envelope;
 use crate::crypto::mac::{Coverage, Mac};
 use crate::crypto::value::{Cipher, Kind};
 use crate::crypto::{DataKey, Entropy};
-use crate::format::{Block, Content, Document, Field, Format, Leaf, Scalar, Store};
+use crate::format::{Block, Content, Document, Field, Format, Leaf, Scalar, Store, Style};
 use crate::policy::Rule;
 
 use super::layout::{self, Spellings};
 use super::metadata::{LAYOUT, Metadata};
-use super::open::{Body, Opened, View, aad, is_sealable};
+use super::open::{Body, Opened, View, aad, is_sealable, store_of};
 use super::{Error, select, whole};
 
 /// What a file is sealed on.
@@ -94,7 +94,7 @@ pub fn seal(plaintext: &[u8], format: Format, basis: &Basis<'_>, stamp: Stamp<'_
         Format::Binary => return Ok(whole::seal(plaintext, basis, stamp).into_bytes()),
     };
     let text = std::str::from_utf8(plaintext).map_err(|_| Error::NotText)?;
-    let document = store.parse(text)?;
+    let document = store.parse_plaintext(text)?;
     if document.metadata.is_some() {
         return Err(Error::Reserved);
     }
@@ -123,7 +123,7 @@ impl<'a> Sealing<'a> {
     fn new(text: &'a str, store: Store, document: &'a Document, basis: &'a Basis<'a>) -> Result<Self, Error> {
         let (rule, _) = basis.rule();
         let covered = select::select(document, rule);
-        check_selection(rule, document, &covered)?;
+        select::check_selection(rule, document, &covered)?;
         check_aliases(text, document, &covered)?;
         let leaves = document.leaves.iter().zip(&covered).enumerate();
         let sealable =
@@ -132,6 +132,10 @@ impl<'a> Sealing<'a> {
     }
 
     fn run(&self, stamp: Stamp<'_>) -> Result<Vec<u8>, Error> {
+        let leaves = self.sealable.iter().map(|number| &self.document.leaves[*number]);
+        if let Some(blank) = leaves.into_iter().find(|leaf| leaf.style == Style::BlankBlock) {
+            return Err(self.not_restorable(blank.span.start, "it is a block of blank lines only"));
+        }
         let patches = self.patches(stamp.entropy);
         let mut metadata = self.metadata(&stamp.now, stamp.entropy);
         let sealed = self.assemble(&patches, &metadata);
@@ -243,6 +247,9 @@ impl<'a> Sealing<'a> {
         let written = document.metadata.as_ref().map(|block| Metadata::read(&block.fields));
         if written.is_none_or(|written| written.as_ref().map(|read| &read.mac) != Ok(&metadata.mac)) {
             return Err(self.not_restorable(0, in_the_way));
+        }
+        if store_of(sealed) != Some(self.store) {
+            return Err(self.not_restorable(0, "encrypted, it would be taken for another format"));
         }
         let contents = self.lay_over(&document, patches)?;
         let view = View { text: sealed, store: self.store, document: &document, contents: &contents };
@@ -467,16 +474,6 @@ fn duplicate(content: &Content) -> Content {
         Content::Value(scalar) => Content::Value(scalar.duplicate()),
         Content::Comment(text) => Content::Comment(text.clone()),
     }
-}
-
-/// A rule of the user's own that covers nothing would leave everything clear.
-fn check_selection(rule: &Rule, document: &Document, covered: &[bool]) -> Result<(), Error> {
-    let has_values = document.leaves.iter().any(|leaf| matches!(leaf.content, Content::Value(_)));
-    if has_values && !covered.contains(&true) {
-        let (field, text) = rule.field();
-        return Err(Error::NothingSelected { field, text: text.to_owned() });
-    }
-    Ok(())
 }
 
 fn check_aliases(text: &str, document: &Document, covered: &[bool]) -> Result<(), Error> {

@@ -105,7 +105,7 @@ fn git_add_never_lets_plaintext_through() {
                 sandbox.sh("lab", "echo 'new.env filter=hlx text' >>.gitattributes");
             }),
             "new.env",
-            "the attribute `text` would corrupt",
+            "the attribute `text` would change the file",
         ),
         (Box::new(yaml("a: 1\n b: [x\n")), "new.yml", "line 2, column"),
         (
@@ -196,4 +196,68 @@ fn an_empty_file_stays_empty_and_a_filled_one_is_sealed() {
     sandbox.write("lab/.env", format!("A={CANARY}\n"));
     sandbox.sh("lab", "git add .env; git commit -qm full");
     sandbox.no_canary_in_objects("lab");
+}
+
+#[test]
+fn no_part_of_a_dotenv_value_is_taken_for_a_key() {
+    let sandbox = Sandbox::new();
+    sandbox.lab();
+    let multi = format!("WG=\"# {CANARY}\n{CANARY}=\nend\"\n  # {CANARY}=1\n");
+    sandbox.write("lab/.env", &multi);
+    sandbox.sh("lab", "git add .env; git commit -qm multi; git show --no-textconv HEAD:.env >../sealed.env");
+    sandbox.no_canary_in_objects("lab");
+    sandbox.sh("lab", "rm .env; git checkout -- .env");
+    assert_eq!(sandbox.read("lab/.env"), multi);
+    let sops = sandbox.sops(".", &["-d", "sealed.env"]);
+    assert!(sops.out.starts_with(&format!("WG=\"# {CANARY}\\n{CANARY}=\\nend\"\n")), "{sops:?}");
+    sandbox.write("lab/.env", format!("A=1\nTOKEN: {CANARY}=\n"));
+    let refused = sandbox.run("lab", &["git", "add", ".env"]);
+    assert!(
+        refused.code == Some(128) && refused.err.contains("line 2, column 1: neither `KEY=value`"),
+        "{refused:?}"
+    );
+    assert!(!refused.err.contains("canary"), "{refused:?}");
+}
+
+#[test]
+fn what_only_looks_sealed_is_not_let_through() {
+    let sandbox = Sandbox::new();
+    sandbox.lab();
+    sandbox.write("lab/.env", "A=1\n");
+    sandbox.sh("lab", "git add .env; git commit -qm one; git show --no-textconv HEAD:.env >../sealed");
+    for line in [format!("#PASSWORD={CANARY}"), format!("ODD {CANARY}"), format!("NEW={CANARY}")] {
+        sandbox.sh("lab", &format!("cp ../sealed .env; echo '{line}' >>.env"));
+        let refused = sandbox.run("lab", &["git", "add", ".env"]);
+        assert_eq!(refused.code, Some(128), "{line}: {}", refused.err);
+        assert!(!refused.err.contains("canary"), "{}", refused.err);
+    }
+    // Sealed by stock sops with a rule that seals nothing.
+    sandbox.sh("lab", "git checkout -q -f -- .env; echo 's.yml filter=hlx -text' >>.gitattributes");
+    sandbox.write("lab/s.yml", format!("password: {CANARY}\n"));
+    let done = sandbox.sops("lab", &["-e", "--encrypted-regex", "^nothing$", "-i", "s.yml"]);
+    assert_eq!(done.code, Some(0), "{}", done.err);
+    let refused = sandbox.run("lab", &["git", "add", "s.yml"]);
+    assert!(refused.code == Some(128) && refused.err.contains("matches no key"), "{refused:?}");
+    // The same past the filter is caught by the hook.
+    sandbox.sh("lab", "blob=$(git hash-object -w --no-filters s.yml); git add .gitattributes; git update-index --add --cacheinfo 100644,$blob,s.yml");
+    let refused = sandbox.run("lab", &["git", "commit", "-qm", "oops"]);
+    assert!(refused.code == Some(1) && refused.err.contains("s.yml: plaintext in git"), "{refused:?}");
+}
+
+#[test]
+fn odd_names_are_files_like_any_other() {
+    let sandbox = Sandbox::new();
+    sandbox.lab();
+    for name in ["-x.env", ":!x.env", "a b.env", "é.env"] {
+        sandbox.write(&format!("lab/{name}"), format!("A={CANARY}\n"));
+    }
+    sandbox.write("lab/notes.txt", "before\n");
+    sandbox.sh("lab", "git add -A; git commit -qm odd");
+    sandbox.no_canary_in_objects("lab");
+    assert!(sandbox.ok("lab", &["git", "log", "-p", "-1"]).contains(&format!("+A={CANARY}")));
+    // Opening them in a clone touches nothing else.
+    sandbox.sh(".", "git clone -q -b app lab again; echo mine >again/notes.txt; cd again; hlx init");
+    assert_eq!(sandbox.read("again/notes.txt"), "mine\n");
+    assert_eq!(sandbox.read("again/:!x.env"), format!("A={CANARY}\n"));
+    assert_eq!(sandbox.ok("again", &["git", "status", "--porcelain"]), " M notes.txt\n");
 }

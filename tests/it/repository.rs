@@ -130,3 +130,39 @@ fn keys_are_private_and_never_overwritten() {
     let listed = sandbox.run(".", &["hlx", "keys", "list"]);
     assert!(listed.err.contains("chmod 600"), "{listed:?}");
 }
+
+#[test]
+fn track_protects_just_what_was_named_or_refuses() {
+    let sandbox = Sandbox::new();
+    sandbox.lab();
+    sandbox.sh("lab", "mkdir -p secrets sub; for f in 'db[prod].conf' sub/f secrets/x; do echo canary-swordfish >\"$f\"; done");
+    sandbox.write("lab/sub/.gitattributes", "*.conf -filter\n");
+    sandbox.write("lab/sub/x.conf", CANARY);
+    for path in ["secrets/", "secrets", "../outside", "sub/x.conf"] {
+        let refused = sandbox.run("lab", &["hlx", "track", path]);
+        assert_eq!(refused.code, Some(2), "{path}: {}", refused.err);
+    }
+    let absolute = sandbox.path("lab/secrets/x").canonicalize().unwrap();
+    sandbox.ok("lab", &["hlx", "track", "db[prod].conf", absolute.to_str().unwrap()]);
+    sandbox.ok("lab/sub", &["hlx", "track", "f"]);
+    sandbox.sh("lab", "rm sub/x.conf; git add -A; git commit -qm all");
+    sandbox.no_canary_in_objects("lab");
+}
+
+#[test]
+fn adding_a_recipient_keeps_what_hlx_does_not_know() {
+    let sandbox = Sandbox::new();
+    sandbox.lab();
+    sandbox.write("lab/.env", "A=1\n");
+    sandbox.sh("lab", "git add .env; git commit -qm one");
+    // An entry of another kind, as sops keeps beside age keys.
+    sandbox.sh("lab", "git show --no-textconv HEAD:.env >.env; echo 'sops_pgp__list_0__map_fp=ABC' >>.env; git add .env; git commit -qm pgp");
+    let other = sandbox.ok("lab", &["hlx", "keys", "generate", "-o", "../third.key"]);
+    sandbox.sh("lab", "git checkout -q -f HEAD -- .env");
+    sandbox.ok("lab", &["hlx", "recipients", "add", other.trim()]);
+    assert!(
+        sandbox
+            .ok("lab", &["git", "show", "--no-textconv", "HEAD:.env"])
+            .contains("sops_pgp__list_0__map_fp=ABC")
+    );
+}

@@ -49,7 +49,9 @@ impl<'a> Comments<'a> {
 
     /// A container begins.
     pub(super) fn open(&mut self, start: usize, context: Context, path: PathId) {
-        self.open.push(Container { column: span::column(self.text, start), context, path });
+        // Only the column of a block collection matters, and a flow collection may stand far into a long line.
+        let column = if context == Context::Block { span::column(self.text, start) } else { 0 };
+        self.open.push(Container { column, context, path });
     }
 
     /// A key or list item begins in the innermost container: comments before it belong there.

@@ -20,8 +20,9 @@ use comments::Comments;
 
 /// How deep collections may nest; deeper input is refused, so that it cannot exhaust the stack.
 const MAX_DEPTH: usize = 200;
-/// How many leaves all aliases together may add.
+/// How many leaves all aliases together may add, and how many bytes.
 const MAX_ALIAS_LEAVES: usize = 1_000_000;
+const MAX_ALIAS_BYTES: usize = 1 << 26;
 
 /// Reads a YAML text: one or more documents, each a mapping with string keys.
 ///
@@ -40,6 +41,7 @@ pub fn parse(text: &str) -> Result<Document, Error> {
         comments: Comments::new(text),
         anchors: HashMap::new(),
         alias_leaves: 0,
+        alias_bytes: 0,
         ordinal: 0,
     };
     walk.stream()?;
@@ -57,6 +59,7 @@ struct Walk<'a> {
     comments: Comments<'a>,
     anchors: HashMap<usize, Anchor>,
     alias_leaves: usize,
+    alias_bytes: usize,
     /// The number of the document in the stream.
     ordinal: usize,
 }
@@ -212,6 +215,9 @@ impl<'a> Walk<'a> {
                 return self.refuse(start(&span), format!("the key `{key}` stands here twice"));
             }
             if key == "sops" && place.depth == 0 {
+                if place.context == Context::Flow {
+                    return self.refuse(start(&span), "the `sops` block must stand on lines of its own");
+                }
                 self.metadata(&span)?;
             } else {
                 let path = self.document.paths.child(place.path, &key);
@@ -231,7 +237,11 @@ impl<'a> Walk<'a> {
         if anchor != 0 {
             self.skip_anchor()?;
         }
-        self.comments.open(span::dash(self.text, start(span)), place.context, place.path);
+        let start = match place.context {
+            Context::Block => span::dash(self.text, start(span)),
+            Context::Flow => start(span),
+        };
+        self.comments.open(start, place.context, place.path);
         loop {
             let (event, span) = self.next()?;
             if matches!(event, Event::SequenceEnd) {
@@ -286,9 +296,10 @@ impl<'a> Walk<'a> {
             Scalar::Str(text) => std::str::from_utf8(text).unwrap_or_default(),
             _ => "",
         };
-        let dash = span::dash(self.text, span.start);
-        let is_comment = dash < span.start && text.starts_with("ENC[") && text.ends_with(",type:comment]");
-        if is_comment && matches!(style, Style::Plain(Context::Block)) {
+        let looks_so = text.starts_with("ENC[") && text.ends_with(",type:comment]");
+        let plain = matches!(style, Style::Plain(Context::Block));
+        let dash = if looks_so && plain { span::dash(self.text, span.start) } else { span.start };
+        if dash < span.start {
             let text = Zeroizing::new(text.to_owned());
             (Content::Comment(text), dash..span.end, Style::ListComment)
         } else {
@@ -316,6 +327,10 @@ impl<'a> Walk<'a> {
         for index in leaves {
             let original = &self.document.leaves[index];
             let Content::Value(scalar) = &original.content else { continue };
+            self.alias_bytes += scalar.bytes().len();
+            if self.alias_bytes > MAX_ALIAS_BYTES {
+                return Err(Error::at(self.text, at.start, "aliases add more than 64 MiB"));
+            }
             let (content, style, span) =
                 (Content::Value(scalar.duplicate()), original.style, original.span.clone());
             let path = rebase(&mut self.document.paths, original.path, &mut moved);

@@ -82,6 +82,9 @@ pub(super) fn of_scalar(
 
 /// The content lines of a block scalar, leading blank lines included, trailing ones not.
 fn of_block(text: &str, node: &ScalarNode<'_>) -> (Range<usize>, Style) {
+    if text[node.range.clone()].trim().is_empty() {
+        return (node.range.start..node.range.start, Style::BlankBlock);
+    }
     let first = node.value.split('\n').find(|line| !line.trim().is_empty()).unwrap_or_default();
     let deeper = first.len() - first.trim_start_matches(' ').len();
     let content_line = line_start(text, node.range.start);

@@ -18,7 +18,7 @@ pub fn sealed(leaf: &Leaf, sealed: &str) -> String {
         Style::Plain(Context::Flow) => format!("'{sealed}'"),
         Style::Single(Context::Block) => format!("'{sealed}'"),
         Style::Single(Context::Flow) | Style::Double(_) => format!("\"{sealed}\""),
-        Style::Plain(Context::Block) | Style::Line => sealed.to_owned(),
+        Style::Plain(Context::Block) | Style::Line | Style::BlankBlock => sealed.to_owned(),
         Style::Hash | Style::ListComment | Style::Odd => format!("#{sealed}"),
         Style::Block(style) => {
             let end = if style.crlf { "\r\n" } else { "\n" };

@@ -56,7 +56,7 @@ fn odd_spellings_come_back_byte_for_byte() {
         "\n",
         "A=\nB=\n",
         "A=1\r\nB=2\r\n\r\n",
-        "  # indented\nKEY=\"first\n second\"\n",
+        "  # indented\nKEY=\"first\n second=x\\n\"\n\t\nB='one\n\ntwo' # c\nC=\"open\n",
         "export A = 1\nA=1\nA=1\n",
         "\u{feff}A=x\\ny\\\\n\n",
     ] {
@@ -135,19 +135,23 @@ fn a_changed_value_changes_its_line_and_the_metadata_only() {
     assert_eq!(names, ["B", "sops_mac"], "the time is fixed in tests");
 }
 
-/// Lines of dotenv files, the odd ones included.
-fn dotenv() -> impl Strategy<Value = String> {
-    let value = "[ -~é]{0,12}";
+/// Lines of dotenv files, the odd ones included, with values of a kind.
+fn dotenv(value: &'static str) -> impl Strategy<Value = String> {
     let line = prop_oneof![
         4 => ("[A-Z_]{1,4}", value).prop_map(|(key, value)| format!("{key}={value}")),
         1 => value.prop_map(|text| format!("#{text}")),
         1 => Just(String::new()),
-        1 => "[ a-z\"']{1,6}",
+        1 => "[ \t]{1,2}(#[ -~]{0,6})?",
     ];
     (prop::collection::vec(line, 1..12), "(\n|\r\n)", any::<bool>())
         .prop_map(|(lines, end, last)| lines.join(&end) + if last { &end } else { "" })
-        .prop_filter("empty files stay empty; `sops_` is reserved", |text| !text.is_empty())
+        .prop_filter("empty files stay empty", |text| !text.is_empty())
 }
+
+/// Values with quotes that may close on another line.
+const QUOTED: &str = "[\"']?[ -~é]{0,12}[\"']?";
+/// Values without.
+const PLAIN: &str = "[a-zé$#= ]{0,12}";
 
 /// YAML mappings as people write them: every style of scalar, comments, lists, nesting.
 fn yaml() -> impl Strategy<Value = String> {
@@ -240,7 +244,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
-    fn sealed_dotenv_opens_to_the_same_bytes(text in dotenv()) {
+    fn sealed_dotenv_opens_to_the_same_bytes(text in dotenv(QUOTED)) {
         holds(&text, Format::Dotenv, Rule::default());
     }
 
@@ -250,7 +254,7 @@ proptest! {
     }
 
     #[test]
-    fn one_edited_line_of_dotenv_changes_no_other(text in dotenv(), at in any::<prop::sample::Index>()) {
+    fn one_edited_line_of_dotenv_changes_no_other(text in dotenv(PLAIN), at in any::<prop::sample::Index>()) {
         let old = seal_new(&text, Format::Dotenv, Rule::default()).unwrap();
         let mut lines: Vec<&str> = text.split('\n').collect();
         let line = at.index(lines.len());
@@ -286,7 +290,7 @@ proptest! {
         let new = again(&old, &edited.join("\n"));
         let gone: Vec<&str> = old.lines().filter(|sealed| sealed.contains("ENC[") && !new.contains(*sealed)).collect();
         let below = lines[line + 1..].iter().take_while(|line| !line.starts_with("key")).count();
-        prop_assert!(gone.len() <= below + 2, "{gone:?}");
+        prop_assert!(gone.len() <= below + 3, "{gone:?}");
     }
 
     #[test]
