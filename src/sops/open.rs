@@ -126,7 +126,7 @@ impl Sealed {
         select::check_selection(&self.metadata.rule, document, covered)?;
         for (leaf, covered) in document.leaves.iter().zip(covered) {
             let value = matches!(leaf.content, Content::Value(_)) && *covered && !leaf.content.is_empty();
-            if value && !leaf.content.text().is_some_and(|text| SealedValue::parse(text).is_ok()) {
+            if value && leaf.content.text().is_none_or(|text| SealedValue::parse(text).is_err()) {
                 return Err(Error::Clear(document.paths.display(leaf.path)));
             }
         }

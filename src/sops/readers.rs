@@ -15,23 +15,28 @@ impl Sealed {
             Body::Whole { data } => {
                 let old = binary::parse(&self.text).map(|whole| whole.fields).unwrap_or_default();
                 let kept = old.into_iter().filter(|field| !is_known(field));
-                let fields: Vec<Field> = metadata.fields(true).into_iter().chain(kept).collect();
+                let fields: Vec<Field> = without_version(metadata.fields(true)).chain(kept).collect();
                 binary::render(data, &fields)
             }
             Body::Leaves { store, document, .. } => {
                 let block = document.metadata.as_ref().expect("a sealed file has metadata");
                 let kept = block.fields.iter().filter(|field| !is_known(field)).cloned();
-                let fields: Vec<Field> = metadata.fields(false).into_iter().chain(kept).collect();
+                let fields: Vec<Field> = without_version(metadata.fields(false)).chain(kept).collect();
                 replace(&self.text, *store, &block.cut, &fields)
             }
         }
     }
 }
 
+/// The version says who wrote the values, and those stay.
+fn without_version(fields: Vec<Field>) -> impl Iterator<Item = Field> {
+    fields.into_iter().filter(|field| field.top_name() != Some("version"))
+}
+
 /// True for the fields that [`Metadata`] writes; readers of other kinds (pgp, kms, …) are none of them.
 fn is_known(field: &Field) -> bool {
     let Some(Step::Key(top)) = field.path.first() else { return false };
-    let own = ["age", LAYOUT, "lastmodified", "mac", "mac_only_encrypted", "version"];
+    let own = ["age", LAYOUT, "lastmodified", "mac", "mac_only_encrypted"];
     own.contains(&top.as_str()) || Rule::FIELDS.contains(&top.as_str())
 }
 

@@ -55,72 +55,67 @@ fn without_a_key_clones_work_and_new_secrets_are_sealed() {
     assert!(sandbox.read("guest/.env").contains(CANARY) && sandbox.read("guest/new.env").contains(CANARY));
 }
 
-#[test]
-fn git_add_never_lets_plaintext_through() {
-    let bad_config = |text: &'static str| move |sandbox: &Sandbox| sandbox.write("lab/.sops.yaml", text);
-    let yaml = |text: &'static str| {
-        move |sandbox: &Sandbox| {
-            sandbox.sh("lab", "echo '*.yml filter=hlx -text' >>.gitattributes");
-            sandbox.write("lab/new.yml", text);
-        }
+/// How a lab is broken before a file is added, the file, and what is said of it.
+type Case = (Box<dyn Fn(&Sandbox)>, &'static str, &'static str);
+
+const KEY: &str = "age1xk7yh7phvy5fcapfuzwvhrr8hehh35p0zyrk4hur70yge458ayxq6dm0nj";
+
+fn config(rule: &str, message: &'static str) -> Case {
+    let text = rule.replace("KEY", KEY);
+    (Box::new(move |sandbox| sandbox.write("lab/.sops.yaml", &text)), "new.env", message)
+}
+
+fn yaml(text: &'static str, message: &'static str) -> Case {
+    let breaks = move |sandbox: &Sandbox| {
+        sandbox.sh("lab", "echo '*.yml filter=hlx -text' >>.gitattributes");
+        sandbox.write("lab/new.yml", text);
     };
-    type Break = Box<dyn Fn(&Sandbox)>;
-    let rule = "creation_rules:\n  - encrypted_regex: ^nowhere$\n    age: age1xk7yh7phvy5fcapfuzwvhrr8hehh35p0zyrk4hur70yge458ayxq6dm0nj\n";
-    let cases: Vec<(Break, &str, &str)> = vec![
-        (Box::new(bad_config("creation_rules: [")), "new.env", "`.sops.yaml`: line 2: not valid"),
-        (
-            Box::new(bad_config(
-                "creation_rules:\n  - path_regex: nothing$\n    age: age1xk7yh7phvy5fcapfuzwvhrr8hehh35p0zyrk4hur70yge458ayxq6dm0nj\n",
-            )),
-            "new.env",
+    (Box::new(breaks), "new.yml", message)
+}
+
+fn shell(line: &'static str, message: &'static str) -> Case {
+    (Box::new(move |sandbox| drop(sandbox.sh("lab", line))), "new.env", message)
+}
+
+fn broken_configs() -> Vec<Case> {
+    vec![
+        config("creation_rules: [", "`.sops.yaml`: line 2: not valid"),
+        config(
+            "creation_rules:\n  - path_regex: nothing$\n    age: KEY\n",
             "no creation rule matches `new.env`",
         ),
-        (
-            Box::new(bad_config("creation_rules:\n  - encrypted_regex: (\n    age: x\n")),
-            "new.env",
-            "no recipient",
+        config("creation_rules:\n  - path_regex: 2024\n    age: KEY\n", "`path_regex` must be a text"),
+        config("creation_rules:\n  - age: x\n", "no recipient"),
+        config("creation_rules:\n  - encrypted_regex: (\n    age: KEY\n", "no valid regular expression"),
+        config("creation_rules:\n  - path_regex: env$\n", "names no age recipient"),
+        config(
+            "creation_rules:\n  - encrypted_regex: ^nowhere$\n    age: KEY\n",
+            "matches no key, so that nothing would be encrypted",
         ),
-        (
-            Box::new(bad_config(
-                "creation_rules:\n  - encrypted_regex: (\n    age: age1xk7yh7phvy5fcapfuzwvhrr8hehh35p0zyrk4hur70yge458ayxq6dm0nj\n",
-            )),
-            "new.env",
-            "no valid regular expression",
-        ),
-        (
-            Box::new(bad_config("creation_rules:\n  - path_regex: env$\n")),
-            "new.env",
-            "names no age recipient",
-        ),
-        (Box::new(bad_config(rule)), "new.env", "matches no key, so that nothing would be encrypted"),
-        (
-            Box::new(|sandbox: &Sandbox| {
-                sandbox.sh("lab", "git rm -q --cached .sops.yaml; rm .sops.yaml; git commit -qm gone");
-            }),
-            "new.env",
+        shell(
+            "git rm -q --cached .sops.yaml; rm .sops.yaml; git commit -qm gone",
             "there is no `.sops.yaml`",
         ),
-        (
-            Box::new(|sandbox: &Sandbox| {
-                sandbox.sh("lab", "echo 'new.env filter=hlx text' >>.gitattributes");
-            }),
-            "new.env",
+        shell(
+            "echo 'new.env filter=hlx text' >>.gitattributes",
             "the attribute `text` would change the file",
         ),
-        (Box::new(yaml("a: 1\n b: [x\n")), "new.yml", "line 2, column"),
-        (
-            Box::new(yaml("a: canary-swordfish-7f3a9c\n1: x\n")),
-            "new.yml",
-            "line 2, column 1: this key is no string",
-        ),
-        (Box::new(yaml("- canary-swordfish-7f3a9c\n")), "new.yml", "top level of the file must be a mapping"),
-        (
-            Box::new(yaml("x: &x {k: canary-swordfish-7f3a9c}\ny: *x\n")),
-            "new.yml",
-            "line 2: the alias puts `y.k`",
-        ),
-    ];
-    for (breaks, file, message) in cases {
+    ]
+}
+
+fn broken_yaml() -> Vec<Case> {
+    vec![
+        yaml("a: 1\n b: [x\n", "line 2, column"),
+        yaml("a: canary-swordfish-7f3a9c\n1: x\n", "line 2, column 1: this key is no string"),
+        yaml("- canary-swordfish-7f3a9c\n", "top level of the file must be a mapping"),
+        yaml("x: &x {k: canary-swordfish-7f3a9c}\ny: *x\n", "line 2: the alias puts `y.k`"),
+        yaml("{a: canary-swordfish-7f3a9c}\n", "must be written as lines"),
+    ]
+}
+
+#[test]
+fn git_add_never_lets_plaintext_through() {
+    for (breaks, file, message) in broken_configs().into_iter().chain(broken_yaml()) {
         let sandbox = Sandbox::new();
         sandbox.lab();
         sandbox.write("lab/new.env", format!("A={CANARY}\n"));
