@@ -228,7 +228,7 @@ impl Resident {
     fn mount(&self) -> io::Result<()> {
         if !ram::is_mounted(&self.dir)? {
             disk::private_dir(&self.dir)?;
-            ram::mount(&self.dir)?;
+            ram::mount(&self.dir, None)?;
         }
         match ram::may_swap(&self.dir)? {
             true => Err(io::Error::other("the RAM file system there could be swapped out")),

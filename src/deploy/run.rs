@@ -214,17 +214,13 @@ impl Deploy<'_> {
         resident: &Resident,
     ) -> Result<Model, Error> {
         let key = self.label_key()?;
-        stage.cover()?;
         let project = self.wish.service.project();
-        let (model, json) =
-            self.timings.measure("compose config", Whose::Docker, || stage.model(&project))?;
+        let model = self.timings.measure("compose config", Whose::Docker, || stage.model(&project))?;
         self.admit(&model, &model.wishes()?)?;
         let plan = Plan::new(&model, ground)?;
         if model.builds() {
-            stage.uncover()?;
             (self.world.report)(Event::Step("building images, with sealed files left sealed"));
-            self.timings.measure("building images", Whose::Docker, || stage.build(&model, json))?;
-            stage.cover()?;
+            self.timings.measure("building images", Whose::Docker, || stage.build(&model))?;
         }
         if !plan.is_empty() {
             let place = || resident.place(&plan, ground, &key);
