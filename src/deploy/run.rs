@@ -356,7 +356,12 @@ impl Deploy<'_> {
     }
 
     fn record(&self, began: i64, account: &Account, error: Option<&Error>) -> Result<(), Error> {
-        let result = error.map_or_else(|| "good".to_owned(), ToString::to_string);
+        // The first line is ours; those below it may repeat what a program said.
+        let reason = |error: &Error| match error {
+            Error::Unreadable(_) => "compose printed a model that makes no sense".to_owned(),
+            other => other.to_string().lines().next().unwrap_or_default().to_owned(),
+        };
+        let result = error.map_or_else(|| "good".to_owned(), reason);
         let (phases, commit) =
             (account.json(), Some(self.commit.as_str()).filter(|commit| !commit.is_empty()));
         let (action, took) = ("deploy", account.total);

@@ -134,6 +134,8 @@ impl Vault {
             std::thread::sleep(Duration::from_millis(1));
         }
         let _ = std::fs::remove_dir(&self.dir);
+        // Another stack's vault may be there.
+        let _ = self.dir.parent().map(std::fs::remove_dir);
     }
 }
 

@@ -567,3 +567,19 @@ fn a_container_that_shares_the_directory_does_not_choose_what_runs() {
     }
     assert!(!lab.path("pwned").exists() && lab.containers().len() == 1);
 }
+
+#[test]
+fn the_record_of_a_failure_repeats_no_log() {
+    let Some(lab) = Lab::new("record") else { return };
+    lab.seal(".env", &format!("TOKEN={TOKEN}\n"));
+    lab.compose(
+        "echo canary-$TOKEN | /bin/busybox rev; echo log-canary; exit 3",
+        "    environment: [TOKEN]\n",
+    )
+    .commit();
+    lab.fails(7, &[], &["log-canary"]);
+    let state =
+        ["state.db", "state.db-wal"].map(|name| fs::read(lab.path("state").join(name)).unwrap_or_default());
+    assert!(!state.concat().windows(10).any(|part| part == b"log-canary"));
+    assert!(!lab.path("run/.vault").exists());
+}
