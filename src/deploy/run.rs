@@ -117,7 +117,7 @@ impl Deploy<'_> {
             None => Source::around(self.world.cwd, git),
         };
         let source = self.timings.measure("finding the repository", Whose::Git, find)?;
-        let moved = self.known && self.stack.repo != source.as_str() && self.wish.adopt == Adopt::No;
+        let moved = self.known && self.stack.repo != source.recorded() && self.wish.adopt == Adopt::No;
         match (moved, Source::new(&self.stack.repo, self.world.cwd)) {
             (false, _) => Ok(source),
             (true, old) => Err(Error::OtherRepo {
@@ -143,7 +143,7 @@ impl Deploy<'_> {
     }
 
     fn check_history(&self, mirror: &Mirror<'_>, source: &Source, new: &str) -> Result<(), Error> {
-        let Some(old) = self.stack.tried.as_ref().filter(|_| self.stack.repo == source.as_str()) else {
+        let Some(old) = self.stack.tried.as_ref().filter(|_| self.stack.repo == source.recorded()) else {
             return Ok(());
         };
         if self.wish.rewrite == Rewrite::Accept || mirror.goes_on(old, new)? {
@@ -164,7 +164,7 @@ impl Deploy<'_> {
             let elsewhere = self.state.manifest(&self.wish.service)?;
             self.state.drop_from_manifest(&self.wish.service, &elsewhere)?;
         }
-        self.stack.repo = source.as_str().to_owned();
+        self.stack.repo = source.recorded();
         self.stack.directory = dir.to_string_lossy().into_owned();
         Ok(self.state.save(&self.wish.service, &self.stack)?)
     }
