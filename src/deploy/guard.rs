@@ -21,6 +21,8 @@ use crate::sys::{namespace, ram};
 
 /// Where the files that lie over the project's are, below the vault.
 pub const TREE: &str = "tree";
+/// The same files, read-only: what is laid over the project is bound from here.
+const SHOWN: &str = "shown";
 /// Where programs put their temporary files, below the vault.
 pub const TEMPORARY: &str = "tmp";
 
@@ -70,8 +72,8 @@ fn listen(mut input: impl Read + Send + 'static) -> mpsc::IntoIter<Request> {
 }
 
 fn obey(vault: &mut Option<View>, request: Request, output: &mut impl Write) -> io::Result<Answer> {
-    if let Request::Begin { vault: at, project } = request {
-        *vault = Some(View::begin(at, &project)?);
+    if let Request::Begin { vault: at, project, size } = request {
+        *vault = Some(View::begin(at, &project, size)?);
         return Ok(Answer::Done);
     }
     let view = vault.as_mut().ok_or_else(|| io::Error::other("the vault is not there yet"))?;
@@ -79,6 +81,9 @@ fn obey(vault: &mut Option<View>, request: Request, output: &mut impl Write) -> 
         Request::Begin { .. } => {}
         Request::Put { path, mode, content } => view.put(&path, mode, &content)?,
         Request::Cover(paths) => paths.into_iter().try_for_each(|path| view.cover(path))?,
+        Request::Link { path, target } => view.vault.put_link(&path, &target).map(drop)?,
+        Request::Replace => view.replace()?,
+        Request::Check => view.check()?,
         Request::Uncover => view.uncover()?,
         Request::Run(call) => return run(&call, output).map(Answer::Ended),
         Request::Shred => view.shred()?,
@@ -90,18 +95,27 @@ fn obey(vault: &mut Option<View>, request: Request, output: &mut impl Write) -> 
 struct View {
     at: PathBuf,
     vault: Root,
+    shown: Root,
+    project_path: PathBuf,
     project: Root,
     covered: Vec<PathBuf>,
+    replaced: bool,
 }
 
 impl View {
-    fn begin(at: PathBuf, project: &Path) -> io::Result<Self> {
+    fn begin(at: PathBuf, project: &Path, size: u64) -> io::Result<Self> {
+        let project_path = project.to_owned();
         let project = Root::open(project)?;
-        ram::mount(&at)?;
+        ram::mount(&at, Some(size))?;
         let vault = Root::open(&at)?;
         std::fs::create_dir(at.join(TREE))?;
         std::fs::create_dir(at.join(TEMPORARY))?;
-        Ok(Self { at, vault, project, covered: Vec::new() })
+        let shown = at.join(SHOWN);
+        std::fs::create_dir(&shown)?;
+        namespace::bind(vault.at(Path::new(TREE), OFlags::PATH)?, vault.at(Path::new(SHOWN), OFlags::PATH)?)?;
+        namespace::freeze(&shown)?;
+        let shown = Root::open(&shown)?;
+        Ok(Self { at, vault, shown, project_path, project, covered: Vec::new(), replaced: false })
     }
 
     fn put(&self, path: &Path, mode: u32, content: &SecretBytes) -> io::Result<()> {
@@ -109,13 +123,39 @@ impl View {
     }
 
     fn cover(&mut self, path: PathBuf) -> io::Result<()> {
-        let source = self.vault.at(&Path::new(TREE).join(&path), OFlags::PATH)?;
+        let source = self.shown.at(&path, OFlags::PATH)?;
         namespace::bind(source, self.seen(&path)?)?;
         self.covered.push(path);
         Ok(())
     }
 
+    /// A container that shares the project directory can rename and remove what is in it, and
+    /// the kernel then takes away what was laid over it. The directory itself is out of its reach.
+    fn replace(&mut self) -> io::Result<()> {
+        namespace::bind(self.shown.at(Path::new(""), OFlags::PATH)?, self.seen(Path::new(""))?)?;
+        self.replaced = true;
+        Ok(())
+    }
+
+    fn check(&self) -> io::Result<()> {
+        let identity = |root: &Root, path: &Path| -> io::Result<(u64, u64)> {
+            let stat = rustix::fs::fstat(root.at(path, OFlags::PATH)?)?;
+            Ok((stat.st_dev, stat.st_ino))
+        };
+        let changed =
+            |path: &&PathBuf| identity(&self.project, path).ok() != identity(&self.shown, path).ok();
+        match self.covered.iter().find(changed) {
+            Some(path) => {
+                Err(io::Error::other(format!("another program replaced {path:?} during the deploy")))
+            }
+            None => Ok(()),
+        }
+    }
+
     fn uncover(&mut self) -> io::Result<()> {
+        if std::mem::take(&mut self.replaced) {
+            ram::unmount(&self.project_path)?;
+        }
         while let Some(path) = self.covered.pop() {
             namespace::unbind(self.seen(&path)?)?;
         }
@@ -129,10 +169,10 @@ impl View {
     /// The end of the namespace would do the same, but for the overwriting.
     fn shred(&mut self) -> io::Result<()> {
         namespace::kill_others()?;
-        let uncovered = self.uncover();
+        // What lies over the project goes with the namespace; the read-only view is in the way.
+        ram::unmount(&self.at.join(SHOWN))?;
         disk::shred_all(&self.at)?;
-        ram::unmount(&self.at)?;
-        uncovered
+        ram::unmount(&self.at)
     }
 }
 

@@ -4,7 +4,7 @@
 //! doubled `$`, and in base64 at each of the three alignments. Patterns hold no newline, so
 //! only the unfinished last line of what has come so far may have to wait for more.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
@@ -33,16 +33,22 @@ impl std::fmt::Debug for Masker {
 
 impl Masker {
     /// A masker for these values; of one with many lines, each line is a secret.
-    pub fn new<'a>(secrets: impl IntoIterator<Item = &'a [u8]>) -> Self {
+    pub fn new<S: AsRef<[u8]>>(secrets: impl IntoIterator<Item = S>) -> Self {
         let mut masker = Self::default();
-        let mut seen = HashSet::new();
-        for line in secrets.into_iter().flat_map(|secret| secret.split(|byte| *byte == b'\n')) {
-            let line = line.trim_ascii();
-            if line.len() >= SHORTEST && seen.insert(line) {
-                spellings(line).into_iter().for_each(|spelling| masker.add(spelling));
+        for secret in secrets {
+            let lines = secret.as_ref().split(|byte| *byte == b'\n');
+            for variant in lines.flat_map(variants) {
+                if !masker.has(&variant) {
+                    spellings(&variant).into_iter().for_each(|spelling| masker.add(spelling));
+                }
             }
         }
         masker
+    }
+
+    fn has(&self, pattern: &Pattern) -> bool {
+        let bucket = pattern.first_chunk().and_then(|head| self.patterns.get(head));
+        bucket.is_some_and(|bucket| bucket.contains(pattern))
     }
 
     fn add(&mut self, spelling: Pattern) {
@@ -97,6 +103,7 @@ enum Look {
 pub struct Flow<'m> {
     masker: &'m Masker,
     held: Zeroizing<Vec<u8>>,
+    controls: Controls,
     /// How many of the bytes to come still belong to a secret.
     covered: usize,
 }
@@ -104,12 +111,13 @@ pub struct Flow<'m> {
 impl<'m> Flow<'m> {
     /// A stream that has not begun.
     pub fn new(masker: &'m Masker) -> Self {
-        Self { masker, held: Zeroizing::default(), covered: 0 }
+        Self { masker, held: Zeroizing::default(), controls: Controls::default(), covered: 0 }
     }
 
     /// Takes more text and gives what can be shown by now.
     pub fn push(&mut self, text: &[u8]) -> Vec<u8> {
-        self.held.extend_from_slice(text);
+        let controls = &mut self.controls;
+        self.held.extend(text.iter().filter(|byte| controls.shows(**byte)));
         self.advance(false)
     }
 
@@ -140,6 +148,98 @@ impl<'m> Flow<'m> {
         self.held = Zeroizing::new(self.held[at..].to_vec());
         shown
     }
+}
+
+/// Finds control characters and colours, which would hide a secret by standing inside it.
+#[derive(Debug, Default)]
+enum Controls {
+    #[default]
+    Text,
+    /// After an escape character.
+    Escape,
+    /// Within a sequence that a letter ends.
+    Sequence,
+}
+
+impl Controls {
+    fn shows(&mut self, byte: u8) -> bool {
+        let (next, shown) = match (&self, byte) {
+            (Self::Text | Self::Escape, 0x1b) => (Self::Escape, false),
+            (Self::Escape, b'[') => (Self::Sequence, false),
+            (Self::Sequence, b'@'..=b'~') => (Self::Text, false),
+            (Self::Sequence, b'\n') => (Self::Text, true),
+            (Self::Sequence, _) => (Self::Sequence, false),
+            (Self::Text | Self::Escape, byte) => {
+                (Self::Text, !byte.is_ascii_control() || matches!(byte, b'\n' | b'\t'))
+            }
+        };
+        *self = next;
+        shown
+    }
+}
+
+/// What a program may make of a line: a name may stand before it, a note after it, quotes
+/// around it and escapes in it, and compose takes `$` for the beginning of a variable.
+fn variants(line: &[u8]) -> Vec<Pattern> {
+    let mut controls = Controls::default();
+    let line: Pattern = Zeroizing::new(line.iter().copied().filter(|byte| controls.shows(*byte)).collect());
+    let mut all = vec![Zeroizing::new(line.trim_ascii().to_vec())];
+    let mut next = 0;
+    while let Some(text) = all.get(next).cloned() {
+        for form in forms(&text) {
+            let form = Zeroizing::new(form.trim_ascii().to_vec());
+            if form.len() >= SHORTEST && !all.contains(&form) {
+                all.push(form);
+            }
+        }
+        next += 1;
+    }
+    all.retain(|form| form.len() >= SHORTEST);
+    all
+}
+
+fn forms(text: &[u8]) -> Vec<Pattern> {
+    let after = |mark: &[u8]| {
+        let at = text.windows(mark.len()).position(|part| part == mark)?;
+        Some((&text[..at], &text[at + mark.len()..]))
+    };
+    let mut forms: Vec<&[u8]> = Vec::new();
+    forms.extend(after(b"=").map(|(_, value)| value));
+    forms.extend(after(b": ").map(|(_, value)| value));
+    forms.extend(after(b" #").map(|(value, _)| value));
+    if let Some(quote) = text.first().filter(|first| matches!(first, b'"' | b'\'')) {
+        let end = text[1..].iter().rposition(|byte| byte == quote).map_or(text.len(), |end| end + 1);
+        forms.push(&text[1..end]);
+    }
+    forms.extend(text.split(|byte| *byte == b'$'));
+    forms.extend(text.split(|byte| matches!(byte, b'$' | b'{' | b'}')));
+    let mut forms: Vec<Pattern> = forms.into_iter().map(|form| Zeroizing::new(form.to_vec())).collect();
+    forms.push(unescaped(text));
+    // `\n` makes two lines of it.
+    let lines = |form: &Pattern| {
+        form.split(|byte| *byte == b'\n').map(|part| Zeroizing::new(part.to_vec())).collect::<Vec<_>>()
+    };
+    forms.iter().flat_map(lines).collect()
+}
+
+fn unescaped(text: &[u8]) -> Pattern {
+    let mut plain = Zeroizing::new(Vec::with_capacity(text.len()));
+    let mut bytes = text.iter().copied();
+    while let Some(byte) = bytes.next() {
+        let byte = if byte == b'\\' {
+            bytes.next().unwrap_or(byte)
+        } else {
+            plain.push(byte);
+            continue;
+        };
+        match byte {
+            b'n' => plain.push(b'\n'),
+            b't' => plain.push(b'\t'),
+            b'r' => {}
+            other => plain.push(other),
+        }
+    }
+    plain
 }
 
 fn spellings(secret: &[u8]) -> Vec<Pattern> {
@@ -212,6 +312,32 @@ mod tests {
         assert_eq!(masker.text(json.as_bytes()), format!("\"{MARK}\""));
         assert_eq!(masker.text(b"pa%24%24%20%22word%22%2Fx%2B%C3%A9"), MARK);
         assert_eq!(masker.text("pa$$$$ \"word\"/x+é".as_bytes()), MARK);
+    }
+
+    #[test]
+    fn what_programs_make_of_a_line_is_masked() {
+        let table = [
+            (r#""quoted-hunter1111""#, "quoted-hunter1111"),
+            ("'single-hunter'", "single-hunter"),
+            ("inline-hunter # note", "inline-hunter"),
+            (r#""quoted-hunter" # note"#, "quoted-hunter"),
+            ("NAME=value-hunter", "value-hunter"),
+            ("NAME: value-hunter", "value-hunter"),
+            ("NAME='value-hunter'", "value-hunter"),
+            (r#""es\"caped\\hunter""#, r#"es"caped\hunter"#),
+            ("correct$horsebattery99", "horsebattery99"),
+            ("hun\x1b[0mter-blue", "hun\x1b[0mter-blue"),
+            ("hunter-blue", "hun\x1b[0mter-blue"),
+            ("hunter-blue", "hun\x07ter-\x1b[1;31mblue"),
+            ("3.14159265", "3.14159265"),
+        ];
+        for (secret, said) in table {
+            assert_eq!(
+                masker(&[secret]).text(format!("<{said}>").as_bytes()),
+                format!("<{MARK}>"),
+                "{secret}"
+            );
+        }
     }
 
     #[test]

@@ -16,6 +16,8 @@ use crate::sys::process::{Call, End, Env, Finished};
 
 /// A fetch over a slow line may take this long.
 const FETCH: Duration = Duration::from_secs(600);
+/// What git is told the repository is called.
+const REMOTE: &str = "hlx-source";
 const LOCAL: Duration = Duration::from_secs(60);
 
 /// Where a repository is: a URL, or an absolute path.
@@ -23,14 +25,23 @@ const LOCAL: Duration = Duration::from_secs(60);
 pub struct Source(String);
 
 impl fmt::Display for Source {
-    /// Without the password that a URL may carry.
+    /// Without the login that a URL may carry.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.split_once('@')?))) {
-            Some((scheme, (login, rest))) if login.contains(':') && !login.contains('/') => {
-                write!(f, "{scheme}://{}@{rest}", login.split(':').next().unwrap_or_default())
-            }
-            _ => f.write_str(&self.0),
+        f.write_str(&bare(&self.0))
+    }
+}
+
+/// A URL without user and password: a token may stand in either place. The user of an ssh URL
+/// is no secret, and part of where the repository is.
+fn bare(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    match host.rsplit_once('@') {
+        Some((login, host)) if scheme.ends_with("ssh") && !login.contains([':', '@']) => {
+            format!("{scheme}://{login}@{host}{path}")
         }
+        Some((_, host)) => format!("{scheme}://{host}{path}"),
+        None => url.to_owned(),
     }
 }
 
@@ -92,7 +103,7 @@ pub(super) fn indented(said: &str) -> String {
 impl Source {
     /// Takes what was typed: a path that is there, else a URL.
     pub fn new(repo: &str, cwd: &Path) -> Result<Self, Error> {
-        let refuse = |why| Err(Error::Source { repo: repo.to_owned(), why });
+        let refuse = |why| Err(Error::Source { repo: bare(repo), why });
         if repo.is_empty() || repo.starts_with('-') || repo.contains(char::is_control) {
             return refuse("it is empty, begins with `-` or holds control characters");
         }
@@ -125,14 +136,14 @@ impl Source {
         }
     }
 
-    /// The repository as recorded.
-    pub fn as_str(&self) -> &str {
-        &self.0
+    /// The repository as recorded: without a login.
+    pub fn recorded(&self) -> String {
+        self.to_string()
     }
 
     /// A short name that no other repository has.
     pub fn id(&self) -> String {
-        Sha256::digest(self.0.as_bytes())[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+        Sha256::digest(bare(&self.0).as_bytes())[..8].iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     fn is_ssh(&self) -> bool {
@@ -227,7 +238,13 @@ impl<'s> Mirror<'s> {
             // Settings of the command line do not reach the other end of a local fetch.
             call = call.args(["--upload-pack", "git -c safe.directory='*' upload-pack"]);
         }
-        call.args(["--", &self.source.0, last]).output(b"").map_err(Error::Start)
+        // The URL may hold a login, and anyone may read the arguments of a program.
+        let count = self.git.env.iter().find(|(name, _)| name == "GIT_CONFIG_COUNT");
+        let count = count.and_then(|(_, count)| count.to_str()?.parse::<u32>().ok()).unwrap_or(0);
+        call = call.var(&format!("GIT_CONFIG_KEY_{count}"), format!("remote.{REMOTE}.url"));
+        call = call.var(&format!("GIT_CONFIG_VALUE_{count}"), &self.source.0);
+        call = call.var("GIT_CONFIG_COUNT", (count + 1).to_string());
+        call.args(["--", REMOTE, last]).output(b"").map_err(Error::Start)
     }
 
     /// The branch is not there, or something else went wrong.
@@ -335,7 +352,9 @@ mod tests {
 
     #[test]
     fn a_password_in_a_url_is_not_shown() {
-        assert_eq!(source("https://me:pw@h/x.git").as_deref(), Ok("https://me@h/x.git"));
+        assert_eq!(source("https://me:pw@h/x.git").as_deref(), Ok("https://h/x.git"));
+        assert_eq!(source("https://ghp_TOKEN@h/x.git").as_deref(), Ok("https://h/x.git"));
+        assert_eq!(source("https://me:p@ss@h/a@b").as_deref(), Ok("https://h/a@b"));
         assert_eq!(
             without_logins("fatal: 'https://me:pw@h/x.git/' not found"),
             "fatal: 'https://h/x.git/' not found"

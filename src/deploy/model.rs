@@ -166,9 +166,6 @@ pub struct Mount {
     /// The path in the container.
     #[serde(default)]
     pub target: String,
-    /// The container cannot write there.
-    #[serde(default)]
-    pub read_only: bool,
 }
 
 impl Model {

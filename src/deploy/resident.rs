@@ -66,20 +66,13 @@ type File = (PathBuf, Access);
 pub struct Plan {
     secrets: BTreeMap<String, File>,
     configs: BTreeMap<String, File>,
-    mounts: BTreeMap<String, Vec<(File, Bind)>>,
+    mounts: BTreeMap<String, Vec<(File, PathBuf)>>,
     /// All files that a service reads, in one way or another.
     uses: BTreeMap<String, BTreeSet<File>>,
 }
 
 /// The label on services that use resident files.
 const LABEL: &str = "hlx.resident";
-
-/// A mount of a resident file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Bind {
-    target: PathBuf,
-    read_only: bool,
-}
 
 /// What a plan is made from.
 #[derive(Debug, Clone, Copy)]
@@ -146,7 +139,8 @@ impl Plan {
         let sources = |files: &BTreeMap<String, File>| -> Value {
             files.iter().map(|(name, file)| (name.clone(), json!({ "file": at(file) }))).collect()
         };
-        let volume = |(file, bind): &(File, Bind)| json!({"type": "bind", "source": at(file), "target": bind.target, "read_only": bind.read_only});
+        // A container must not write what the next one reads.
+        let volume = |(file, target): &(File, PathBuf)| json!({"type": "bind", "source": at(file), "target": target, "read_only": true});
         let service = |(name, files): (&String, &BTreeSet<File>)| {
             let places: Vec<PathBuf> = files.iter().map(at).collect();
             let places: Vec<&[u8]> = places.iter().map(|place| place.as_os_str().as_bytes()).collect();
@@ -184,20 +178,19 @@ fn granted(
 }
 
 /// A sealed file that is mounted, or each sealed file of a directory that is.
-fn binds(mount: &Mount, ground: Ground<'_>) -> Vec<(File, Bind)> {
+fn binds(mount: &Mount, ground: Ground<'_>) -> Vec<(File, PathBuf)> {
     let Some(path) = tracked(Path::new(&mount.source), ground.project, ground.tree) else {
         return Vec::new();
     };
     if mount.kind != "bind" {
         return Vec::new();
     }
-    let bind = |target: PathBuf| Bind { target, read_only: mount.read_only };
     if ground.unsealed.holds(&path) {
-        return vec![(file(&path, ground), bind(mount.target.clone().into()))];
+        return vec![(file(&path, ground), mount.target.clone().into())];
     }
     let nested = ground.sealed_below(&path).map(|sealed| {
         let rest = sealed.strip_prefix(&path).expect("it was found below");
-        (file(sealed, ground), bind(Path::new(&mount.target).join(rest)))
+        (file(sealed, ground), Path::new(&mount.target).join(rest))
     });
     nested.collect()
 }
@@ -228,7 +221,7 @@ impl Resident {
     fn mount(&self) -> io::Result<()> {
         if !ram::is_mounted(&self.dir)? {
             disk::private_dir(&self.dir)?;
-            ram::mount(&self.dir)?;
+            ram::mount(&self.dir, None)?;
         }
         match ram::may_swap(&self.dir)? {
             true => Err(io::Error::other("the RAM file system there could be swapped out")),
@@ -244,7 +237,7 @@ impl Resident {
                 ground.unsealed.plain(ground.tree, &file.0).expect("the plan holds sealed files only");
             let place =
                 self.dir.join(keyed_name(file, content, key)).join(file.0.file_name().unwrap_or_default());
-            if !place.exists() {
+            if !holds(&place, content) {
                 self.write(&place, content, file.1).map_err(|source| self.failed(source))?;
             }
             places.insert(file, place);
@@ -252,7 +245,8 @@ impl Resident {
         Ok(plan.override_file(&|file| places[file].clone(), key))
     }
 
-    /// Complete under its name, or not there.
+    /// Complete under its name, or not there. A container may have been able to write to what is
+    /// there; it keeps its own copy when another takes the place.
     fn write(&self, place: &Path, content: &[u8], access: Access) -> io::Result<()> {
         let (Some(dir), Some(name)) = (place.parent(), place.file_name()) else { return Ok(()) };
         let fresh = self.dir.join(FRESH);
@@ -305,6 +299,12 @@ impl Resident {
     fn failed(&self, source: io::Error) -> Error {
         Error::Ram { path: self.dir.clone(), source }
     }
+}
+
+/// True if the file is there with this content, and is no link.
+fn holds(place: &Path, content: &[u8]) -> bool {
+    let is_file = place.symlink_metadata().is_ok_and(|meta| meta.is_file());
+    is_file && std::fs::read(place).is_ok_and(|now| now == content)
 }
 
 fn remove(dir: &Path) -> io::Result<()> {
@@ -401,7 +401,7 @@ mod tests {
     #[test]
     fn each_sealed_file_of_a_mounted_directory_is_mounted_over() {
         let made = plan(
-            r#"{"name":"p","services":{"a":{"volumes":[{"type":"bind","source":"/p/d","target":"/t","read_only":true},
+            r#"{"name":"p","services":{"a":{"volumes":[{"type":"bind","source":"/p/d","target":"/t"},
             {"type":"volume","source":"d","target":"/v"},{"type":"bind","source":"/p/da","target":"/n"}]}}}"#,
             &["d/x/s", "e"],
         );

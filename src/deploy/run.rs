@@ -117,7 +117,7 @@ impl Deploy<'_> {
             None => Source::around(self.world.cwd, git),
         };
         let source = self.timings.measure("finding the repository", Whose::Git, find)?;
-        let moved = self.known && self.stack.repo != source.as_str() && self.wish.adopt == Adopt::No;
+        let moved = self.known && self.stack.repo != source.recorded() && self.wish.adopt == Adopt::No;
         match (moved, Source::new(&self.stack.repo, self.world.cwd)) {
             (false, _) => Ok(source),
             (true, old) => Err(Error::OtherRepo {
@@ -143,7 +143,7 @@ impl Deploy<'_> {
     }
 
     fn check_history(&self, mirror: &Mirror<'_>, source: &Source, new: &str) -> Result<(), Error> {
-        let Some(old) = self.stack.tried.as_ref().filter(|_| self.stack.repo == source.as_str()) else {
+        let Some(old) = self.stack.tried.as_ref().filter(|_| self.stack.repo == source.recorded()) else {
             return Ok(());
         };
         if self.wish.rewrite == Rewrite::Accept || mirror.goes_on(old, new)? {
@@ -164,7 +164,7 @@ impl Deploy<'_> {
             let elsewhere = self.state.manifest(&self.wish.service)?;
             self.state.drop_from_manifest(&self.wish.service, &elsewhere)?;
         }
-        self.stack.repo = source.as_str().to_owned();
+        self.stack.repo = source.recorded();
         self.stack.directory = dir.to_string_lossy().into_owned();
         Ok(self.state.save(&self.wish.service, &self.stack)?)
     }
@@ -214,17 +214,13 @@ impl Deploy<'_> {
         resident: &Resident,
     ) -> Result<Model, Error> {
         let key = self.label_key()?;
-        stage.cover()?;
         let project = self.wish.service.project();
-        let (model, json) =
-            self.timings.measure("compose config", Whose::Docker, || stage.model(&project))?;
+        let model = self.timings.measure("compose config", Whose::Docker, || stage.model(&project))?;
         self.admit(&model, &model.wishes()?)?;
         let plan = Plan::new(&model, ground)?;
         if model.builds() {
-            stage.uncover()?;
             (self.world.report)(Event::Step("building images, with sealed files left sealed"));
-            self.timings.measure("building images", Whose::Docker, || stage.build(&model, json))?;
-            stage.cover()?;
+            self.timings.measure("building images", Whose::Docker, || stage.build(&model))?;
         }
         if !plan.is_empty() {
             let place = || resident.place(&plan, ground, &key);
@@ -360,7 +356,12 @@ impl Deploy<'_> {
     }
 
     fn record(&self, began: i64, account: &Account, error: Option<&Error>) -> Result<(), Error> {
-        let result = error.map_or_else(|| "good".to_owned(), ToString::to_string);
+        // The first line is ours; those below it may repeat what a program said.
+        let reason = |error: &Error| match error {
+            Error::Unreadable(_) => "compose printed a model that makes no sense".to_owned(),
+            other => other.to_string().lines().next().unwrap_or_default().to_owned(),
+        };
+        let result = error.map_or_else(|| "good".to_owned(), reason);
         let (phases, commit) =
             (account.json(), Some(self.commit.as_str()).filter(|commit| !commit.is_empty()));
         let (action, took) = ("deploy", account.total);

@@ -1,6 +1,7 @@
 //! The programs of a deploy, run in the vault's view of the project directory.
 
 use std::ffi::OsString;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use super::mirror::os;
 use super::model::{self, Model, Naming};
 use super::outlet::{Outlet, Report};
 use super::resident::Ground;
+use super::tree::{Entry, Kind};
 use super::vault::Vault;
 use crate::secret::SecretBytes;
 use crate::sys::process::{Call, End, Env};
@@ -34,6 +36,11 @@ pub(super) struct Stage<'s> {
     has_override: bool,
 }
 
+/// The most that the files of a commit may hold together: they are in RAM during a deploy.
+const MOST: u64 = 256 << 20;
+/// What the vault may hold besides: the model, and temporary files of programs.
+const BESIDES: u64 = 256 << 20;
+
 impl<'s> Stage<'s> {
     /// Opens the vault at `dir` and fills it; the project directory still shows ciphertext.
     pub(super) fn open(
@@ -43,38 +50,45 @@ impl<'s> Stage<'s> {
         files: Vec<PathBuf>,
         report: Report<'s>,
     ) -> Result<Self, Error> {
-        let mut vault = Vault::open(dir, ground.project).map_err(Error::Vault)?;
-        for path in ground.unsealed.paths() {
-            let content = ground.unsealed.plain(ground.tree, path).expect("it is one of its paths");
-            let mode = ground.tree.get(path).map_or(0o600, |entry| entry.mode() & 0o700);
-            let put = vault.put(Path::new(TREE).join(path), mode, SecretBytes::new(content.to_vec()));
-            put.map_err(Error::Vault)?;
-        }
+        let mut vault = Vault::open(dir, ground.project, room(&ground)?).map_err(Error::Vault)?;
+        ground
+            .tree
+            .iter()
+            .try_for_each(|(path, entry)| fill(&mut vault, &ground, path, entry))
+            .map_err(Error::Vault)?;
         let mut env = env.clone();
         env.push(("TMPDIR".into(), dir.join(TEMPORARY).into()));
         Ok(Self { vault, ground, env, files, report, has_override: false })
     }
 
-    /// Shows plaintext in the project directory, inside the vault only.
-    pub(super) fn cover(&mut self) -> Result<(), Error> {
-        let paths = self.ground.unsealed.paths().cloned().collect();
-        self.vault.cover(paths).map_err(Error::Vault)
+    /// Shows the commit's files in the project directory, sealed ones in plaintext, among what
+    /// is there besides; inside the vault only. Containers may share the directory and write
+    /// to it, so that files that are not sealed are not taken from there either.
+    fn cover(&mut self) -> io::Result<()> {
+        let files = self.ground.tree.iter().filter(|(_, entry)| entry.kind != Kind::Link);
+        let paths = files.map(|(path, _)| path.clone()).collect();
+        self.vault.cover(paths)
     }
 
-    /// Shows ciphertext again.
-    pub(super) fn uncover(&mut self) -> Result<(), Error> {
-        self.vault.uncover().map_err(Error::Vault)
+    /// The model as compose sees it, read from nothing but the commit. From here on compose is
+    /// given the model that it printed.
+    pub(super) fn model(&mut self, branch: &str) -> Result<Model, Error> {
+        self.vault.replace().map_err(Error::Vault)?;
+        let read = self.read_model(branch);
+        self.vault.uncover().map_err(Error::Vault)?;
+        let (model, json) = read?;
+        self.vault.put(MODEL, 0o600, json).map_err(Error::Vault)?;
+        Ok(model)
     }
 
-    /// The model as compose sees it, and the JSON it came from, which holds secrets.
-    pub(super) fn model(&mut self, branch: &str) -> Result<(Model, SecretBytes), Error> {
+    fn read_model(&mut self, branch: &str) -> Result<(Model, SecretBytes), Error> {
         let main = self.ground.unsealed.plain(self.ground.tree, &self.files[0]).unwrap_or_default();
         let name = match model::naming(main) {
             Naming::File(name) => Some(name),
             Naming::Branch => Some(branch.to_owned()),
             Naming::Compose => None,
         };
-        let call = self.compose(name.as_deref(), ASK).args(["config", "--format", "json"]);
+        let call = self.tracked(name.as_deref()).args(["config", "--format", "json"]);
         let done = self.vault.output(call).map_err(Error::Vault)?;
         let masker = &self.ground.unsealed.masker;
         let said = masker.text(done.err.expose());
@@ -87,8 +101,7 @@ impl<'s> Stage<'s> {
     }
 
     /// Builds images from contexts that show ciphertext; only `build.secrets` are plain.
-    pub(super) fn build(&mut self, model: &Model, json: SecretBytes) -> Result<(), Error> {
-        self.vault.put(MODEL, 0o600, json).map_err(Error::Vault)?;
+    pub(super) fn build(&mut self, model: &Model) -> Result<(), Error> {
         let secrets = self.build_secrets(model);
         self.vault.put(BUILD, 0o600, SecretBytes::new(secrets.to_string().into())).map_err(Error::Vault)?;
         let files = [MODEL, BUILD].map(|name| self.vault.dir().join(name));
@@ -120,7 +133,9 @@ impl<'s> Stage<'s> {
     pub(super) fn setup(&mut self, script: &str, content: &[u8]) -> Result<(), Error> {
         let mut call = self.call(LONG);
         call.argv = interpreter(content);
-        self.step("setup.sh", "setup.sh", call.arg(format!("./{script}")))
+        self.cover().and_then(|()| self.vault.check()).map_err(Error::Vault)?;
+        self.step("setup.sh", "setup.sh", call.arg(format!("./{script}")))?;
+        self.vault.check().map_err(Error::Vault)
     }
 
     /// Pulls the images that are not built here.
@@ -161,11 +176,17 @@ impl<'s> Stage<'s> {
         Call { argv: Vec::new(), cwd: self.ground.project.to_owned(), env: self.env.clone(), limit }
     }
 
-    /// Compose on the project's own files, with `.env` only if it is tracked.
+    /// Compose on the model.
     fn compose(&self, project: Option<&str>, limit: Duration) -> Call {
-        let mut files: Vec<PathBuf> = self.files.iter().map(|file| self.ground.project.join(file)).collect();
+        let mut files = vec![self.vault.dir().join(MODEL)];
         files.extend(self.has_override.then(|| self.vault.dir().join(OVERRIDE)));
-        let call = self.docker_compose(&files, project, limit);
+        self.docker_compose(&files, project, limit).var("COMPOSE_DISABLE_ENV_FILE", "1")
+    }
+
+    /// Compose on the commit's own files, with `.env` only if it is tracked.
+    fn tracked(&self, project: Option<&str>) -> Call {
+        let files: Vec<PathBuf> = self.files.iter().map(|file| self.ground.project.join(file)).collect();
+        let call = self.docker_compose(&files, project, ASK);
         match self.ground.tree.contains_key(Path::new(".env")) {
             true => call.arg("--env-file").arg(self.ground.project.join(".env")),
             false => call.var("COMPOSE_DISABLE_ENV_FILE", "1"),
@@ -180,6 +201,32 @@ impl<'s> Stage<'s> {
             call = call.arg("-f").arg(file);
         }
         project.into_iter().fold(call, |call, project| call.arg("-p").arg(project))
+    }
+}
+
+/// How much RAM the vault needs; refused if it is too much.
+fn room(ground: &Ground<'_>) -> Result<u64, Error> {
+    const PAGE: u64 = 4096;
+    let size = |path| ground.unsealed.plain(ground.tree, path).map_or(0, <[u8]>::len) as u64;
+    let total: u64 = ground.tree.keys().map(|path| size(path).next_multiple_of(PAGE)).sum();
+    match total > MOST {
+        true => Err(Error::Vault(io::Error::other(format!(
+            "the commit's files take {} MiB, and a deploy holds no more than {} MiB of them in RAM",
+            total >> 20,
+            MOST >> 20
+        )))),
+        false => Ok(total + BESIDES),
+    }
+}
+
+/// Puts a path of the commit into the vault as programs should see it.
+fn fill(vault: &mut Vault, ground: &Ground<'_>, path: &Path, entry: &Entry) -> io::Result<()> {
+    let place = Path::new(TREE).join(path);
+    let content = ground.unsealed.plain(ground.tree, path).expect("it is one of its paths");
+    let mode = if ground.unsealed.holds(path) { entry.mode() & 0o700 } else { entry.mode() };
+    match entry.kind {
+        Kind::Link => vault.put_link(place, &entry.content),
+        Kind::File | Kind::Program => vault.put(place, mode, SecretBytes::new(content.to_vec())),
     }
 }
 

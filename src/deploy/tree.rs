@@ -75,7 +75,10 @@ pub fn read(mirror: &Mirror<'_>, commit: &str) -> Result<Tree, Error> {
         }
         tree.insert(path, Entry { kind, content });
     }
-    Ok(tree)
+    match winding(&tree) {
+        Some(path) => Err(Error::Link(path.clone())),
+        None => Ok(tree),
+    }
 }
 
 /// Path, kind and object id of each entry of `ls-tree -z`.
@@ -122,6 +125,24 @@ fn leads_out(link: &Path, target: &[u8]) -> bool {
     target.is_empty() || target.contains(&0)
 }
 
+/// A link whose target passes through another one: `..` after that would lead elsewhere than
+/// it seems to.
+fn winding(tree: &Tree) -> Option<&PathBuf> {
+    let is_link = |path: &Path| tree.get(path).is_some_and(|entry| entry.kind == Kind::Link);
+    let winds = |(link, entry): &(&PathBuf, &Entry)| {
+        let mut at = link.parent().unwrap_or(Path::new("")).to_owned();
+        Path::new(OsStr::from_bytes(&entry.content)).components().any(|part| {
+            let through = is_link(&at);
+            match part {
+                Component::ParentDir => drop(at.pop()),
+                other => at.push(other),
+            }
+            through
+        })
+    };
+    tree.iter().filter(|(_, entry)| entry.kind == Kind::Link).find(winds).map(|(path, _)| path)
+}
+
 /// The next object of `cat-file --batch`: `<id> blob <size>\n<content>\n`.
 fn blob<'b>(rest: &mut &'b [u8]) -> Option<&'b [u8]> {
     let end = rest.iter().position(|byte| *byte == b'\n')?;
@@ -163,6 +184,17 @@ pub fn flat(path: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_link_through_another_link_is_refused() {
+        let tree = |links: &[(&str, &str)]| -> Tree {
+            let entry = |target: &str| Entry { kind: Kind::Link, content: target.into() };
+            links.iter().map(|(path, target)| (PathBuf::from(path), entry(target))).collect()
+        };
+        let bad = tree(&[("x/y/z/l", "../../.."), ("m", "x/y/z/l/../../../etc/hostname")]);
+        assert_eq!(winding(&bad), Some(&PathBuf::from("m")));
+        assert_eq!(winding(&tree(&[("a", "d/f"), ("b", "a"), ("d/c", "../x/y")])), None);
+    }
 
     #[test]
     fn entries_are_listed_with_any_name() {

@@ -26,8 +26,8 @@ pub struct Vault {
 }
 
 impl Vault {
-    /// Opens an empty vault at `dir`, with a private view of the directory `project`.
-    pub fn open(dir: &Path, project: &Path) -> io::Result<Self> {
+    /// Opens an empty vault at `dir` for `size` bytes, with a private view of the directory `project`.
+    pub fn open(dir: &Path, project: &Path, size: u64) -> io::Result<Self> {
         disk::private_dir(dir)?;
         let mut child = Command::new("/proc/self/exe")
             .args(["vault-init", "--parent", &std::process::id().to_string()])
@@ -38,7 +38,7 @@ impl Vault {
             .spawn()?;
         let (to, from) = child.stdin.take().zip(child.stdout.take()).expect("both are pipes");
         let mut vault = Self { dir: dir.to_owned(), child, to: Some(to), from };
-        vault.ask(&Request::Begin { vault: dir.to_owned(), project: project.to_owned() })?;
+        vault.ask(&Request::Begin { vault: dir.to_owned(), project: project.to_owned(), size })?;
         Ok(vault)
     }
 
@@ -50,6 +50,21 @@ impl Vault {
     /// Writes a file into it.
     pub fn put(&mut self, path: impl Into<PathBuf>, mode: u32, content: SecretBytes) -> io::Result<()> {
         self.ask(&Request::Put { path: path.into(), mode, content })
+    }
+
+    /// Writes a symbolic link into it.
+    pub fn put_link(&mut self, path: impl Into<PathBuf>, target: &[u8]) -> io::Result<()> {
+        self.ask(&Request::Link { path: path.into(), target: target.to_vec() })
+    }
+
+    /// Shows its tree, and nothing else, where the project directory is.
+    pub fn replace(&mut self) -> io::Result<()> {
+        self.ask(&Request::Replace)
+    }
+
+    /// Fails if a covered file is no longer seen as the vault has it.
+    pub fn check(&mut self) -> io::Result<()> {
+        self.ask(&Request::Check)
     }
 
     /// Lays files of its tree over the project's.
@@ -119,6 +134,8 @@ impl Vault {
             std::thread::sleep(Duration::from_millis(1));
         }
         let _ = std::fs::remove_dir(&self.dir);
+        // Another stack's vault may be there.
+        let _ = self.dir.parent().map(std::fs::remove_dir);
     }
 }
 

@@ -26,6 +26,8 @@ pub(super) enum Request {
         vault: PathBuf,
         /// The project directory.
         project: PathBuf,
+        /// How many bytes the vault may hold.
+        size: u64,
     },
     /// Write a file into the vault.
     Put {
@@ -38,7 +40,18 @@ pub(super) enum Request {
     },
     /// Lay these files of the vault's `tree` over those of the same name in the project.
     Cover(Vec<PathBuf>),
-    /// Take them away again.
+    /// Show the vault's `tree` alone where the project directory is.
+    Replace,
+    /// Fail unless every file that was covered still is.
+    Check,
+    /// Write a symbolic link into the vault.
+    Link {
+        /// Where, below the vault.
+        path: PathBuf,
+        /// Where it leads.
+        target: Vec<u8>,
+    },
+    /// Show the project's own files again.
     Uncover,
     /// Run a program.
     Run(Call),
@@ -127,7 +140,9 @@ impl Request {
     /// Sends it.
     pub(super) fn send(&self, to: &mut impl Write) -> io::Result<()> {
         match self {
-            Self::Begin { vault, project } => write(to, 0, &[bytes(vault), bytes(project)]),
+            Self::Begin { vault, project, size } => {
+                write(to, 0, &[bytes(vault), bytes(project), &size.to_le_bytes()])
+            }
             Self::Put { path, mode, content } => {
                 write(to, 1, &[bytes(path), &u64::from(*mode).to_le_bytes(), content.expose()])
             }
@@ -135,6 +150,9 @@ impl Request {
             Self::Uncover => write(to, 3, &[]),
             Self::Run(call) => send_call(to, call),
             Self::Shred => write(to, 5, &[]),
+            Self::Replace => write(to, 6, &[]),
+            Self::Check => write(to, 7, &[]),
+            Self::Link { path, target } => write(to, 8, &[bytes(path), target]),
         }
     }
 
@@ -142,7 +160,7 @@ impl Request {
     pub(super) fn receive(from: &mut impl Read) -> io::Result<Self> {
         let mut frame = read(from)?;
         Ok(match frame.kind {
-            0 => Self::Begin { vault: frame.path()?, project: frame.path()? },
+            0 => Self::Begin { vault: frame.path()?, project: frame.path()?, size: frame.number()? },
             1 => Self::Put {
                 path: frame.path()?,
                 mode: frame.number()? as u32,
@@ -152,6 +170,9 @@ impl Request {
             3 => Self::Uncover,
             4 => Self::Run(receive_call(frame)?),
             5 => Self::Shred,
+            6 => Self::Replace,
+            7 => Self::Check,
+            8 => Self::Link { path: frame.path()?, target: frame.next()?.to_vec() },
             _ => return Err(malformed()),
         })
     }

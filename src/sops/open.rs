@@ -214,13 +214,13 @@ impl Opened {
     }
 
     /// Every value and comment that was sealed, as bytes: what must be masked in output.
-    pub fn secrets(&self) -> impl Iterator<Item = &[u8]> {
+    pub fn secrets(&self) -> impl Iterator<Item = std::borrow::Cow<'_, [u8]>> {
         let whole =
-            matches!(self.sealed.body, Body::Whole { .. }).then(|| self.plaintext.expose().as_slice());
+            matches!(self.sealed.body, Body::Whole { .. }).then(|| self.plaintext.expose().as_slice().into());
         let leaves = self.contents.iter().flatten().filter_map(|content| match content {
-            Content::Value(Scalar::Str(text)) => Some(text.as_slice()),
-            Content::Comment(text) => Some(text.as_bytes()),
-            Content::Value(_) => None,
+            Content::Value(Scalar::Bool(_) | Scalar::Null) => None,
+            Content::Value(value) => Some(value.bytes()),
+            Content::Comment(text) => Some(text.as_bytes().into()),
         });
         whole.into_iter().chain(leaves)
     }

@@ -15,8 +15,11 @@ use rustix::io::Errno;
 const BENEATH: ResolveFlags =
     ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
 
-/// The name under which a file is written before it takes its place.
-const FRESH: &str = ".hlx-new~";
+/// A name under which a file is written before it takes its place; no other file has it.
+fn fresh_name() -> io::Result<PathBuf> {
+    let random = getrandom::u64().map_err(|error| io::Error::other(error.to_string()))?;
+    Ok(format!(".hlx-{random:016x}~").into())
+}
 
 /// How often a lookup is repeated that raced with a rename (`EAGAIN` of `openat2`).
 const RACES: usize = 64;
@@ -61,9 +64,9 @@ impl Root {
         if holds(&dir, name, content, mode)? {
             return Ok(Change::Kept);
         }
-        clear_name(&dir, Path::new(FRESH))?;
-        drop(create(&dir, Path::new(FRESH), content, mode)?);
-        take_place(&dir, name)?;
+        let fresh = fresh_name()?;
+        let made = create(&dir, &fresh, content, mode).map(drop);
+        settle(&dir, &fresh, made.and_then(|()| take_place(&dir, &fresh, name)))?;
         Ok(Change::Written)
     }
 
@@ -73,9 +76,9 @@ impl Root {
         if rustix::fs::readlinkat(&dir, name, Vec::new()).is_ok_and(|now| now.as_bytes() == target) {
             return Ok(Change::Kept);
         }
-        clear_name(&dir, Path::new(FRESH))?;
-        rustix::fs::symlinkat(target, &dir, FRESH)?;
-        take_place(&dir, name)?;
+        let fresh = fresh_name()?;
+        let made = rustix::fs::symlinkat(target, &dir, &fresh).map_err(io::Error::from);
+        settle(&dir, &fresh, made.and_then(|()| take_place(&dir, &fresh, name)))?;
         Ok(Change::Written)
     }
 
@@ -160,20 +163,18 @@ fn create(dir: impl AsFd, name: &Path, content: &[u8], mode: u32) -> io::Result<
     Ok(file)
 }
 
-fn clear_name(dir: impl AsFd, name: &Path) -> io::Result<()> {
-    match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
-        Ok(()) | Err(Errno::NOENT) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
+/// Leaves no fresh file behind where something failed.
+fn settle(dir: impl AsFd, fresh: &Path, result: io::Result<()>) -> io::Result<()> {
+    result.inspect_err(|_| rustix::fs::unlinkat(dir, fresh, AtFlags::empty()).unwrap_or_default())
 }
 
 /// Renames the fresh file to `name`. The Docker daemon makes an empty directory where a bind
 /// mount's file is missing; such a one gives way.
-fn take_place(dir: impl AsFd, name: &Path) -> io::Result<()> {
-    match rustix::fs::renameat(&dir, FRESH, &dir, name) {
+fn take_place(dir: impl AsFd, fresh: &Path, name: &Path) -> io::Result<()> {
+    match rustix::fs::renameat(&dir, fresh, &dir, name) {
         Err(Errno::ISDIR) => {
             rustix::fs::unlinkat(&dir, name, AtFlags::REMOVEDIR)?;
-            Ok(rustix::fs::renameat(&dir, FRESH, &dir, name)?)
+            Ok(rustix::fs::renameat(&dir, fresh, &dir, name)?)
         }
         other => Ok(other?),
     }
@@ -305,6 +306,11 @@ mod tests {
         std::fs::create_dir_all(dir.path().join("full/x")).unwrap();
         root.put_file(Path::new("empty"), b"1", 0o644).unwrap();
         assert!(root.put_file(Path::new("full"), b"1", 0o644).is_err());
+        // And whatever failed leaves nothing; a file of the tree may have any name.
+        root.put_file(Path::new(".hlx-new~"), b"1", 0o644).unwrap();
+        root.put_file(Path::new("other"), b"2", 0o644).unwrap();
+        assert_eq!(std::fs::read(dir.path().join(".hlx-new~")).unwrap(), b"1");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 4);
     }
 
     #[test]

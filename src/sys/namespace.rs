@@ -55,6 +55,13 @@ pub fn bind(source: impl AsFd, target: impl AsFd) -> io::Result<()> {
     Ok(rustix::mount::move_mount(&tree, "", target, "", flags)?)
 }
 
+/// Makes the mount at `at` read-only; what is bound from it from now on is read-only too.
+pub fn freeze(at: &Path) -> io::Result<()> {
+    // Programs of the commit may be run, so `noexec` of the file system below is not kept.
+    let flags = MountFlags::BIND | MountFlags::RDONLY | MountFlags::NODEV | MountFlags::NOSUID;
+    Ok(rustix::mount::mount_remount(at, flags, "")?)
+}
+
 /// Takes away what [`bind`] laid over a file; `target` is the file as seen now.
 pub fn unbind(target: impl AsFd) -> io::Result<()> {
     let path = format!("/proc/self/fd/{}", target.as_fd().as_raw_fd());

@@ -1,5 +1,6 @@
 //! File systems that live in RAM and are never written to a swap device.
 
+use std::ffi::CString;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -15,10 +16,13 @@ const MAGIC: [u64; 2] = [0x0102_1994, 0x8584_58f6];
 /// Mounts a RAM file system on a directory, closed to everyone but its owner.
 ///
 /// tmpfs with `noswap` needs Linux 6.4; ramfs never swaps but knows no limit; plain tmpfs
-/// will do where no swap is on.
-pub fn mount(at: &Path) -> io::Result<()> {
+/// will do where no swap is on. `limit` is in bytes; half of the memory if there is none.
+pub fn mount(at: &Path, limit: Option<u64>) -> io::Result<()> {
     use rustix::mount::mount;
-    if mount("hlx", at, "tmpfs", SAFE, Some(c"noswap,mode=0700")).is_ok() {
+    let size = limit.map(|bytes| format!(",size={bytes}")).unwrap_or_default();
+    let options =
+        |first: &str| CString::new(format!("{first}mode=0700{size}")).expect("it holds no zero byte");
+    if mount("hlx", at, "tmpfs", SAFE, Some(&*options("noswap,"))).is_ok() {
         return Ok(());
     }
     if mount("hlx", at, "ramfs", SAFE, Some(c"mode=0700")).is_ok() {
@@ -27,7 +31,7 @@ pub fn mount(at: &Path) -> io::Result<()> {
     if swap_is_on()? {
         return Err(io::Error::other("no RAM file system here keeps out of swap"));
     }
-    Ok(mount("hlx", at, "tmpfs", SAFE, Some(c"mode=0700"))?)
+    Ok(mount("hlx", at, "tmpfs", SAFE, Some(&*options("")))?)
 }
 
 /// True if a RAM file system is mounted right at `path`.

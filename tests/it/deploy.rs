@@ -541,3 +541,45 @@ fn one_deploy_at_a_time() {
     fs::write(lab.project_dir().join("go"), "").unwrap();
     assert!(first.wait().unwrap().success());
 }
+
+#[test]
+fn a_container_that_shares_the_directory_does_not_choose_what_runs() {
+    let Some(lab) = Lab::new("shared") else { return };
+    let attack = "while true; do echo 'touch ../../pwned' > /p/setup.sh; echo 'A=pwned' > /p/plain.env; \
+                  echo 'services: {evil: {image: x, privileged: true}}' > /p/more.yml; \
+                  /bin/busybox sed 's/honest/pwned/' /p/compose.yml > /c; /bin/busybox cat /c > /p/compose.yml; done";
+    let rest = "    volumes: [\".:/p\"]\n    env_file: [plain.env]\n    labels: {who: honest}\n";
+    lab.seal(".env", &format!("TOKEN={TOKEN}\n")).write("setup.sh", "echo honest > setup.log\n");
+    lab.write("plain.env", "A=honest\n").write("more.yml", "x-more: 1\n");
+    lab.compose(attack, &format!("{rest}include: [more.yml]\n")).commit().deploys(&[]);
+    for round in 0..3 {
+        let setup = format!("sleep 0.2\necho {round} > setup.log\ngrep -q honest compose.yml plain.env\n");
+        lab.write("setup.sh", setup)
+            .write("plain.env", format!("A=honest\nB={round}\n"))
+            .commit()
+            .deploys(&[]);
+        let log = fs::read_to_string(lab.project_dir().join("setup.log")).unwrap();
+        assert_eq!(log, format!("{round}\n"));
+        let format = "{{.Config.Env}} {{.Config.Labels}}";
+        let inspected = lab.docker(&["inspect", "-f", format, &lab.containers()[0]]);
+        assert!(inspected.contains("A=honest") && inspected.contains(&format!("B={round}")), "{inspected}");
+        assert!(!inspected.contains("pwned"), "{inspected}");
+    }
+    assert!(!lab.path("pwned").exists() && lab.containers().len() == 1);
+}
+
+#[test]
+fn the_record_of_a_failure_repeats_no_log() {
+    let Some(lab) = Lab::new("record") else { return };
+    lab.seal(".env", &format!("TOKEN={TOKEN}\n"));
+    lab.compose(
+        "echo canary-$TOKEN | /bin/busybox rev; echo log-canary; exit 3",
+        "    environment: [TOKEN]\n",
+    )
+    .commit();
+    lab.fails(7, &[], &["log-canary"]);
+    let state =
+        ["state.db", "state.db-wal"].map(|name| fs::read(lab.path("state").join(name)).unwrap_or_default());
+    assert!(!state.concat().windows(10).any(|part| part == b"log-canary"));
+    assert!(!lab.path("run/.vault").exists());
+}
