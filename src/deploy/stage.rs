@@ -129,12 +129,21 @@ impl<'s> Stage<'s> {
     }
 
     /// Runs `setup.sh` in the project directory, with the interpreter that its first line names:
-    /// the vault's own files cannot be executed.
+    /// the vault's own files cannot be executed. A shell reads it from the vault itself, where no
+    /// container can put another in its place; other interpreters open it by its name, covered.
     pub(super) fn setup(&mut self, script: &str, content: &[u8]) -> Result<(), Error> {
         let mut call = self.call(LONG);
         call.argv = interpreter(content);
+        let named = PathBuf::from(format!("./{script}"));
+        if is_shell(&call.argv) {
+            // `$0` is what the script would see, and there are no arguments.
+            call = call.args(["-c", "hlx_script=$1; shift; . \"$hlx_script\""]).arg(&named);
+            call = call.arg(self.vault.dir().join(TREE).join(script));
+        } else {
+            call = call.arg(&named);
+        }
         self.cover().and_then(|()| self.vault.check()).map_err(Error::Vault)?;
-        self.step("setup.sh", "setup.sh", call.arg(format!("./{script}")))?;
+        self.step("setup.sh", "setup.sh", call)?;
         self.vault.check().map_err(Error::Vault)
     }
 
@@ -242,9 +251,28 @@ fn interpreter(script: &[u8]) -> Vec<OsString> {
     }
 }
 
+/// True for a shell of the Bourne family, plain or behind `env`, without odd options.
+fn is_shell(argv: &[OsString]) -> bool {
+    let words: Vec<_> = argv.iter().map(|word| word.to_string_lossy()).collect();
+    let name = |word: &str| word.rsplit('/').next().unwrap_or_default().to_owned();
+    let words = if words.first().is_some_and(|word| name(word) == "env") { &words[1..] } else { &words[..] };
+    let shell =
+        words.first().is_some_and(|word| ["sh", "bash", "dash", "ash", "ksh"].contains(&name(word).as_str()));
+    shell && words[1..].iter().all(|word| word.starts_with('-') && !word.contains(['c', 's', ' ']))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn shells_are_told_from_other_interpreters() {
+        let is = |words: &[&str]| is_shell(&words.iter().map(OsString::from).collect::<Vec<_>>());
+        assert!(is(&["/bin/sh"]) && is(&["/usr/bin/env", "bash"]) && is(&["/bin/bash", "-eu"]));
+        assert!(
+            !is(&["/usr/bin/python3"]) && !is(&["/usr/bin/env", "-S bash -eu"]) && !is(&["/bin/sh", "-c"])
+        );
+    }
 
     #[test]
     fn scripts_run_with_what_their_first_line_names() {
