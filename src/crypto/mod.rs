@@ -30,7 +30,7 @@ pub enum Error {
 
 /// The source of randomness for initialization vectors and data keys: fills the buffer.
 ///
-/// The operating system's generator in the program ([`crate::sys::entropy`]); tests may bring their own.
+/// The operating system's generator in the program (`getrandom`); tests may bring their own.
 pub type Entropy<'a> = &'a mut dyn FnMut(&mut [u8]);
 
 /// The key of 32 random bytes that seals the values of a file.

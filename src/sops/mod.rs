@@ -1,6 +1,6 @@
 //! Sealed files as a whole: the only place where formats and cryptography meet.
 //!
-//! [`Sealed::parse`] reads a sealed file, [`Sealed::open`] checks and opens it, [`seal`] makes
+//! [`Sealed::parse`] reads a sealed file, [`Sealed::open`] checks and opens it, [`seal()`] makes
 //! one. Opening yields no byte before the MAC was checked: only [`Sealed::open`] can make an
 //! [`Opened`].
 
