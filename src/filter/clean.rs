@@ -82,15 +82,19 @@ impl<'a> Cleaner<'a> {
     /// Opens the version that git has.
     fn reopen(&self, path: &[u8], content: &[u8], known: Option<Vec<u8>>) -> Result<Option<Old>, Error> {
         let Some(known) = known else { return Ok(None) };
-        match self.keyring.open(&known) {
-            Ok(old) if old.plaintext().expose() == content => Ok(Some(Old::Same(known))),
-            Ok(old) => Ok(Some(Old::Opened(Box::new(old)))),
+        let sealed = Sealed::parse(&known)?;
+        let key = match self.keyring.data_key(sealed.envelopes()) {
+            Ok(key) => key,
             Err(keys::Error::NoIdentity { .. }) if keyless::recall(self.repository, path, content)? => {
-                Ok(Some(Old::Same(known)))
+                return Ok(Some(Old::Same(known)));
             }
-            Err(keys::Error::NoIdentity { .. }) => Err(Error::LockedEdit),
-            Err(error) => Err(error.into()),
+            Err(keys::Error::NoIdentity { .. }) => return Err(Error::LockedEdit),
+            Err(error) => return Err(error.into()),
+        };
+        if sealed.opens_to(&key, content)? {
+            return Ok(Some(Old::Same(known)));
         }
+        Ok(Some(Old::Opened(Box::new(sealed.open(&key)?))))
     }
 
     /// The version of a path that git has: the index's, else HEAD's.

@@ -2,10 +2,12 @@
 
 use crate::crypto::envelope::Envelope;
 use crate::crypto::mac::Coverage;
+use crate::crypto::value::Cipher;
 use crate::format::{Field, Step};
 use crate::policy::Rule;
 
 use super::Error;
+use super::layout::{self, Spellings};
 
 /// The version that hlx writes: the one of sops whose format this is.
 const VERSION: &str = "3.11.0";
@@ -57,6 +59,11 @@ impl Metadata {
             coverage: if only { Coverage::OnlyEncrypted } else { Coverage::All },
             layout: get(LAYOUT).map(str::to_owned),
         })
+    }
+
+    /// The original spellings of the layout entry, if there is a good one.
+    pub(super) fn spellings(&self, cipher: &Cipher) -> Option<Spellings> {
+        layout::open(self.layout.as_ref()?, &self.mac, cipher).ok()
     }
 
     /// The fields of the block, without a rule for whole files.

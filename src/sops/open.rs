@@ -13,7 +13,7 @@ use crate::secret::SecretBytes;
 
 use super::layout::Spellings;
 use super::metadata::Metadata;
-use super::{Error, layout, select, whole};
+use super::{Error, select, whole};
 
 /// True if the bytes have the outer form of a sealed file, in any store: metadata of SOPS are there.
 ///
@@ -143,6 +143,21 @@ impl Sealed {
             Content::Value(_) => None,
         });
         comments.filter(|text| !text.is_empty() && !SealedValue::looks_like(text)).collect()
+    }
+
+    /// Whether the file is authentic and opens to just this plaintext. Cheaper than opening it.
+    pub fn opens_to(&self, key: &DataKey, plaintext: &[u8]) -> Result<bool, Error> {
+        let cipher = Cipher::new(key);
+        match &self.body {
+            Body::Whole { data } => Ok(whole::open(data, &self.metadata, &cipher)?.expose() == plaintext),
+            Body::Leaves { store, document, covered } => {
+                let contents = open_leaves(document, covered, &cipher)?;
+                check_mac(document, covered, &contents, &self.metadata, &cipher)?;
+                let view = View { text: &self.text, store: *store, document, contents: &contents };
+                let (text, _) = view.spell(&self.metadata.spellings(&cipher).unwrap_or_default());
+                Ok(text.as_bytes() == plaintext)
+            }
+        }
     }
 
     /// Opens the file: every value and the MAC must authenticate, or nothing comes out.
@@ -329,9 +344,7 @@ pub(super) struct View<'a> {
 impl View<'_> {
     /// The plaintext: with the original spellings if the layout entry is good, else in the plain way.
     fn restore(&self, metadata: &Metadata, cipher: &Cipher) -> Result<(SecretBytes, Vec<Piece>), Error> {
-        let entry = metadata.layout.as_ref();
-        let spellings = entry.and_then(|entry| layout::open(entry, &metadata.mac, cipher).ok());
-        if let Some(spellings) = spellings {
+        if let Some(spellings) = metadata.spellings(cipher) {
             let (text, pieces) = self.spell(&spellings);
             if self.carries_the_values(&text) {
                 return Ok((bytes(text), pieces));
