@@ -11,6 +11,7 @@ use crate::keys::{self, Keyring};
 use crate::policy::creation::{Config, Terms};
 use crate::sops::{self, Basis, Opened, Sealed, Stamp, is_sealed};
 
+use super::memory::Memory;
 use super::{Clock, Error, keyless};
 
 /// The file with the creation rules.
@@ -26,6 +27,7 @@ pub struct Cleaner<'a> {
     /// file: someone else may know it.)
     fresh: RefCell<HashMap<Vec<Recipient>, Wrapped>>,
     config: RefCell<Option<Config>>,
+    memory: Memory,
 }
 
 /// A data key and what it is wrapped in.
@@ -48,7 +50,14 @@ impl std::fmt::Debug for Cleaner<'_> {
 impl<'a> Cleaner<'a> {
     /// Cleans for a repository, with these identities.
     pub fn new(repository: &'a Repository, keyring: &'a Keyring, clock: Clock<'a>) -> Self {
-        Self { repository, keyring, clock, fresh: RefCell::default(), config: RefCell::default() }
+        Self {
+            repository,
+            keyring,
+            clock,
+            fresh: RefCell::default(),
+            config: RefCell::default(),
+            memory: Memory::of(repository),
+        }
     }
 
     /// The bytes that git shall store for a file of the work tree.
@@ -82,6 +91,10 @@ impl<'a> Cleaner<'a> {
     /// Opens the version that git has.
     fn reopen(&self, path: &[u8], content: &[u8], known: Option<Vec<u8>>) -> Result<Option<Old>, Error> {
         let Some(known) = known else { return Ok(None) };
+        let name = self.repository.name_of(&known)?;
+        if self.memory.knows(&name, content) {
+            return Ok(Some(Old::Same(known)));
+        }
         let sealed = Sealed::parse(&known)?;
         let key = match self.keyring.data_key(sealed.envelopes()) {
             Ok(key) => key,
@@ -92,6 +105,7 @@ impl<'a> Cleaner<'a> {
             Err(error) => return Err(error.into()),
         };
         if sealed.opens_to(&key, content)? {
+            self.memory.learn(name, content);
             return Ok(Some(Old::Same(known)));
         }
         Ok(Some(Old::Opened(Box::new(sealed.open(&key)?))))

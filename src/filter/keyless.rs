@@ -46,6 +46,13 @@ fn failed(path: &Path, source: io::Error) -> Error {
     Error::Record { path: path.to_owned(), source }
 }
 
+/// The clone's own key.
+pub(super) fn key_of(repository: &Repository) -> io::Result<Zeroizing<Vec<u8>>> {
+    let directory = directory(repository);
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory)?;
+    clone_key(&directory.with_file_name("clone.key"))
+}
+
 fn entry(directory: &Path, path: &[u8], plaintext: &[u8]) -> io::Result<PathBuf> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     let key = clone_key(&directory.with_file_name("clone.key"))?;

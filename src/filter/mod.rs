@@ -5,6 +5,7 @@
 
 pub mod clean;
 pub mod keyless;
+mod memory;
 pub mod merge;
 pub mod process;
 pub mod smudge;
