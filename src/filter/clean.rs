@@ -1,6 +1,6 @@
 //! Clean: from the work tree into git. Plaintext is sealed; sealed files pass if they are good.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 
 use crate::crypto::DataKey;
@@ -27,7 +27,8 @@ pub struct Cleaner<'a> {
     /// file: someone else may know it.)
     fresh: RefCell<HashMap<Vec<Recipient>, Wrapped>>,
     config: RefCell<Option<Config>>,
-    memory: Memory,
+    /// Read when the first known file is cleaned: a checkout needs none.
+    memory: OnceCell<Memory>,
 }
 
 /// A data key and what it is wrapped in.
@@ -56,7 +57,7 @@ impl<'a> Cleaner<'a> {
             clock,
             fresh: RefCell::default(),
             config: RefCell::default(),
-            memory: Memory::of(repository),
+            memory: OnceCell::new(),
         }
     }
 
@@ -92,7 +93,8 @@ impl<'a> Cleaner<'a> {
     fn reopen(&self, path: &[u8], content: &[u8], known: Option<Vec<u8>>) -> Result<Option<Old>, Error> {
         let Some(known) = known else { return Ok(None) };
         let name = self.repository.name_of(&known)?;
-        if self.memory.knows(&name, content) {
+        let memory = self.memory.get_or_init(|| Memory::of(self.repository));
+        if memory.knows(&name, content) {
             return Ok(Some(Old::Same(known)));
         }
         let sealed = Sealed::parse(&known)?;
@@ -105,7 +107,7 @@ impl<'a> Cleaner<'a> {
             Err(error) => return Err(error.into()),
         };
         if sealed.opens_to(&key, content)? {
-            self.memory.learn(name, content);
+            memory.learn(name, content);
             return Ok(Some(Old::Same(known)));
         }
         Ok(Some(Old::Opened(Box::new(sealed.open(&key)?))))

@@ -24,16 +24,14 @@ pub(super) fn record(
     plaintext: &[u8],
     sealed: &[u8],
 ) -> Result<(), Error> {
-    let directory = directory(repository);
     let name = repository.name_of(sealed)?;
-    let place = entry(&directory, path, plaintext).map_err(|source| failed(&directory, source))?;
+    let place = entry(repository, path, plaintext)?;
     fs::write(&place, name).map_err(|source| failed(&place, source))
 }
 
 /// True if the version in the index is what this plaintext at this path was sealed to.
 pub(super) fn recall(repository: &Repository, path: &[u8], plaintext: &[u8]) -> Result<bool, Error> {
-    let directory = directory(repository);
-    let place = entry(&directory, path, plaintext).map_err(|source| failed(&directory, source))?;
+    let place = entry(repository, path, plaintext)?;
     let recorded = fs::read_to_string(place).ok();
     Ok(recorded.is_some() && repository.index_blob_name(path)? == recorded)
 }
@@ -53,9 +51,9 @@ pub(super) fn key_of(repository: &Repository) -> io::Result<Zeroizing<Vec<u8>>> 
     clone_key(&directory.with_file_name("clone.key"))
 }
 
-fn entry(directory: &Path, path: &[u8], plaintext: &[u8]) -> io::Result<PathBuf> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    let key = clone_key(&directory.with_file_name("clone.key"))?;
+fn entry(repository: &Repository, path: &[u8], plaintext: &[u8]) -> Result<PathBuf, Error> {
+    let directory = directory(repository);
+    let key = key_of(repository).map_err(|source| failed(&directory, source))?;
     let mut mac = Hmac::<Sha256>::new_from_slice(&key).expect("HMAC takes keys of any length");
     mac.update(&(path.len() as u64).to_le_bytes());
     mac.update(path);
