@@ -364,7 +364,7 @@ mod tests {
 
     fn plan(model: &str, sealed: &[&str]) -> Result<Value, String> {
         let tree = tree(sealed);
-        let open = |sealed: &[u8]| Ok(Sealed::parse(sealed)?.open(&key())?);
+        let open = crate::deploy::opener(|sealed| Ok(Sealed::parse(sealed)?.open(&key())?));
         let unsealed = Unsealed::open(&tree, &open).unwrap();
         let ground = Ground { project: Path::new("/p"), tree: &tree, unsealed: &unsealed };
         let plan =

@@ -35,11 +35,11 @@ pub struct Cleaner<'a> {
 type Wrapped = (DataKey, Vec<Envelope>);
 
 /// The version of a file that git has, opened.
-enum Old {
+enum Old<'k> {
     /// It is what stands in the work tree: the blob itself is the answer.
-    Same(Vec<u8>),
+    Same,
     /// It is another.
-    Opened(Box<Opened>),
+    Opened(Box<Opened<'k>>),
 }
 
 impl std::fmt::Debug for Cleaner<'_> {
@@ -72,10 +72,14 @@ impl<'a> Cleaner<'a> {
         if is_sealed(content) {
             return self.pass(content, known.as_deref());
         }
-        let old = self.reopen(path, content, known.filter(|known| is_sealed(known)))?;
-        if let Some(Old::Same(known)) = old {
-            return Ok(known);
-        }
+        let known = known.filter(|known| is_sealed(known));
+        let old = match &known {
+            Some(known) => match self.reopen(path, content, known)? {
+                Old::Same => return Ok(known.clone()),
+                Old::Opened(old) => Some(old),
+            },
+            None => None,
+        };
         let attributes = self.repository.attributes(path)?;
         if let Some(conversion) = attributes.conversion {
             return Err(Error::Conversion(conversion));
@@ -83,34 +87,32 @@ impl<'a> Cleaner<'a> {
         let format =
             if attributes.whole { Format::Binary } else { Format::of_path(&String::from_utf8_lossy(path)) };
         match old {
-            Some(Old::Same(known)) => Ok(known),
-            Some(Old::Opened(old)) => self.seal_again(content, &old, format),
+            Some(old) => self.seal_again(content, &old, format),
             None => self.seal_new(path, content, format),
         }
     }
 
     /// Opens the version that git has.
-    fn reopen(&self, path: &[u8], content: &[u8], known: Option<Vec<u8>>) -> Result<Option<Old>, Error> {
-        let Some(known) = known else { return Ok(None) };
-        let name = self.repository.name_of(&known)?;
+    fn reopen<'k>(&self, path: &[u8], content: &[u8], known: &'k [u8]) -> Result<Old<'k>, Error> {
+        let name = self.repository.name_of(known)?;
         let memory = self.memory.get_or_init(|| Memory::of(self.repository));
         if memory.knows(&name, content) {
-            return Ok(Some(Old::Same(known)));
+            return Ok(Old::Same);
         }
-        let sealed = Sealed::parse(&known)?;
+        let sealed = Sealed::parse(known)?;
         let key = match self.keyring.data_key(sealed.envelopes()) {
             Ok(key) => key,
             Err(keys::Error::NoIdentity { .. }) if keyless::recall(self.repository, path, content)? => {
-                return Ok(Some(Old::Same(known)));
+                return Ok(Old::Same);
             }
             Err(keys::Error::NoIdentity { .. }) => return Err(Error::LockedEdit),
             Err(error) => return Err(error.into()),
         };
         if sealed.opens_to(&key, content)? {
             memory.learn(name, content);
-            return Ok(Some(Old::Same(known)));
+            return Ok(Old::Same);
         }
-        Ok(Some(Old::Opened(Box::new(sealed.open(&key)?))))
+        Ok(Old::Opened(Box::new(sealed.open(&key)?)))
     }
 
     /// The version of a path that git has: the index's, else HEAD's.
@@ -136,7 +138,7 @@ impl<'a> Cleaner<'a> {
         }
     }
 
-    fn seal_again(&self, content: &[u8], old: &Opened, format: Format) -> Result<Vec<u8>, Error> {
+    fn seal_again(&self, content: &[u8], old: &Opened<'_>, format: Format) -> Result<Vec<u8>, Error> {
         // A file keeps its store, but the rule of a whole-file path is to have no inner structure.
         let format = if format == Format::Binary { format } else { keep_store(old, format) };
         Ok(sops::seal(content, format, &Basis::Again(old), self.stamp(&mut random))?)
@@ -193,7 +195,7 @@ impl<'a> Cleaner<'a> {
     }
 }
 
-fn keep_store(old: &Opened, format: Format) -> Format {
+fn keep_store(old: &Opened<'_>, format: Format) -> Format {
     match Sealed::format(old.sealed()) {
         // Only a merge conflict makes a whole-file version of a path that has a store.
         Format::Binary => format,

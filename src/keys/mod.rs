@@ -143,12 +143,12 @@ impl Keyring {
     }
 
     /// Opens a sealed file; nothing comes out unless all of it is authentic.
-    pub fn open(&self, sealed: &[u8]) -> Result<Opened, Error> {
+    pub fn open<'t>(&self, sealed: &'t [u8]) -> Result<Opened<'t>, Error> {
         self.open_sealed(Sealed::parse(sealed)?)
     }
 
     /// Opens a sealed file that was read already.
-    pub fn open_sealed(&self, sealed: Sealed) -> Result<Opened, Error> {
+    pub fn open_sealed<'t>(&self, sealed: Sealed<'t>) -> Result<Opened<'t>, Error> {
         let key = self.data_key(sealed.envelopes())?;
         Ok(sealed.open(&key)?)
     }

@@ -71,7 +71,7 @@ pub fn with_rule(text: &str, path: &str, selection: &Selection) -> Result<String
 pub fn with_recipients(text: &str, added: &[Named]) -> Result<Option<String>, Error> {
     parse(text)?;
     let document = yaml::parse(text).map_err(|_| Error::Uneditable(NAME.to_owned()))?;
-    let mut lists: BTreeMap<PathId, Vec<&crate::format::Leaf>> = BTreeMap::new();
+    let mut lists: BTreeMap<PathId, Vec<&crate::format::Leaf<'_>>> = BTreeMap::new();
     let is_age = |path: PathId| {
         matches!(
             document.paths.names(path)[..],
@@ -98,7 +98,7 @@ pub fn with_recipients(text: &str, added: &[Named]) -> Result<Option<String>, Er
     Ok((new != text).then_some(new))
 }
 
-fn insert(text: &mut String, last: &crate::format::Leaf, missing: &[&Named]) -> Result<(), Error> {
+fn insert(text: &mut String, last: &crate::format::Leaf<'_>, missing: &[&Named]) -> Result<(), Error> {
     let line_start = text[..last.span.start].rfind('\n').map_or(0, |end| end + 1);
     let before = &text[line_start..last.span.start];
     let keys = || missing.iter().map(|named| named.recipient.as_str()).collect::<Vec<_>>().join(",");
@@ -117,7 +117,7 @@ fn insert(text: &mut String, last: &crate::format::Leaf, missing: &[&Named]) -> 
         }
         Style::Single(_) | Style::Double(_) => text.insert_str(last.span.end - 1, &format!(",{}", keys())),
         Style::Block(style) => {
-            let line = format!("{:indent$}{}\n", "", keys(), indent = style.indent);
+            let line = format!("{:indent$}{}\n", "", keys(), indent = style.indent as usize);
             let end = text[..last.span.end].trim_end().len();
             let comma = if text[..end].ends_with(',') { "" } else { "," };
             text.insert_str(last.span.end, &line);

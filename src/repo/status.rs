@@ -124,7 +124,7 @@ fn file(path: String, blob: &[u8], in_tree: InTree, keyring: &Keyring) -> File {
     File { path, in_git, in_tree, readers, readable }
 }
 
-fn judge(blob: &[u8]) -> (InGit, Option<Sealed>) {
+fn judge(blob: &[u8]) -> (InGit, Option<Sealed<'_>>) {
     if blob.is_empty() {
         (InGit::Empty, None)
     } else if !is_sealed(blob) {

@@ -7,7 +7,7 @@ use crate::format::{Field, Step};
 use crate::policy::Rule;
 
 use super::Error;
-use super::layout::{self, Spellings};
+use super::layout::Layout;
 
 /// The version that hlx writes: the one of sops whose format this is.
 const VERSION: &str = "3.11.0";
@@ -61,9 +61,9 @@ impl Metadata {
         })
     }
 
-    /// The original spellings of the layout entry, if there is a good one.
-    pub(super) fn spellings(&self, cipher: &Cipher) -> Option<Spellings> {
-        layout::open(self.layout.as_ref()?, &self.mac, cipher).ok()
+    /// The layout entry, if there is a good one.
+    pub(super) fn layout(&self, cipher: &Cipher) -> Option<Layout> {
+        Layout::open(self.layout.as_ref()?, &self.mac, cipher).ok()
     }
 
     /// The fields of the block, without a rule for whole files.

@@ -65,8 +65,10 @@ pub enum Error {
         /// The rule's text.
         text: String,
     },
-    /// A value under an encrypted key is reached through an alias, where sops could not open it.
-    #[error("line {line}: the alias puts `{path}` under a rule that encrypts it, which SOPS cannot express")]
+    /// An alias in a part that stays clear names a value that is sealed where its anchor stands.
+    #[error(
+        "line {line}: the alias would show `{path}` in clear, which is encrypted where its anchor stands"
+    )]
     SealedAlias {
         /// Where the alias stands, counted from 1.
         line: usize,

@@ -8,10 +8,10 @@ use crate::crypto::DataKey;
 use crate::crypto::envelope::Envelope;
 use crate::crypto::mac::Mac;
 use crate::crypto::value::{Cipher, Kind, Sealed as SealedValue};
-use crate::format::{Content, Document, Format, Leaf, Paths, Scalar, Store, binary};
+use crate::format::{Content, Document, Format, Leaf, Paths, Scalar, Store, Tail, binary};
 use crate::secret::SecretBytes;
 
-use super::layout::Spellings;
+use super::layout::{Layout, Spelling};
 use super::metadata::Metadata;
 use super::{Error, select, whole};
 
@@ -57,26 +57,26 @@ fn detect(text: &str) -> Option<Found> {
 
 /// A sealed file, read but not opened.
 #[derive(Debug)]
-pub struct Sealed {
-    pub(super) text: String,
-    pub(super) body: Body,
+pub struct Sealed<'t> {
+    pub(super) text: &'t str,
+    pub(super) body: Body<'t>,
     /// The `sops` block.
     pub metadata: Metadata,
 }
 
 #[derive(Debug)]
-pub(super) enum Body {
+pub(super) enum Body<'t> {
     /// Values sealed one by one.
-    Leaves { store: Store, document: Document, covered: Vec<bool> },
+    Leaves { store: Store, document: Document<'t>, covered: Vec<bool> },
     /// One value.
     Whole { data: String },
 }
 
-impl Sealed {
+impl<'t> Sealed<'t> {
     /// Reads a sealed file, in the store that its content shows.
     ///
     /// Fails if it is not sealed, or broken in a way that needs no key to see.
-    pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
+    pub fn parse(bytes: &'t [u8]) -> Result<Self, Error> {
         let text = std::str::from_utf8(bytes).map_err(|_| Error::NotSealed)?;
         match detect(text) {
             None => Err(Error::NotSealed),
@@ -85,19 +85,19 @@ impl Sealed {
             Some(Found::Format(Format::Binary)) => {
                 let whole = binary::parse(text).ok_or(Error::NotSealed)?;
                 let metadata = Metadata::read(&whole.fields)?;
-                Ok(Self { text: text.to_owned(), body: Body::Whole { data: whole.data }, metadata })
+                Ok(Self { text, body: Body::Whole { data: whole.data }, metadata })
             }
             Some(Found::Format(Format::Dotenv)) => Self::of_leaves(text, Store::Dotenv),
             Some(Found::Format(Format::Yaml)) => Self::of_leaves(text, Store::Yaml),
         }
     }
 
-    fn of_leaves(text: &str, store: Store) -> Result<Self, Error> {
+    fn of_leaves(text: &'t str, store: Store) -> Result<Self, Error> {
         let document = store.parse(text)?;
         let block = document.metadata.as_ref().ok_or(Error::NotSealed)?;
         let metadata = Metadata::read(&block.fields)?;
         let covered = select::select(&document, &metadata.rule);
-        Ok(Self { text: text.to_owned(), body: Body::Leaves { store, document, covered }, metadata })
+        Ok(Self { text, body: Body::Leaves { store, document, covered }, metadata })
     }
 
     /// The store it is sealed in.
@@ -115,8 +115,8 @@ impl Sealed {
     }
 
     /// The sealed file itself.
-    pub fn text(&self) -> &str {
-        &self.text
+    pub fn text(&self) -> &'t str {
+        self.text
     }
 
     /// What can be seen without a key: every value that the rule covers must be sealed, and the rule
@@ -139,7 +139,7 @@ impl Sealed {
         let Body::Leaves { document, covered, .. } = &self.body else { return Vec::new() };
         let leaves = document.leaves.iter().zip(covered).filter(|(_, covered)| **covered);
         let comments = leaves.filter_map(|(leaf, _)| match &leaf.content {
-            Content::Comment(text) => Some(text.as_str()),
+            Content::Comment(text) => Some(&**text),
             Content::Value(_) => None,
         });
         comments.filter(|text| !text.is_empty() && !SealedValue::looks_like(text)).collect()
@@ -153,15 +153,20 @@ impl Sealed {
             Body::Leaves { store, document, covered } => {
                 let contents = open_leaves(document, covered, &cipher)?;
                 check_mac(document, covered, &contents, &self.metadata, &cipher)?;
-                let view = View { text: &self.text, store: *store, document, contents: &contents };
-                let (text, _) = view.spell(&self.metadata.spellings(&cipher).unwrap_or_default());
+                let view = View {
+                    text: self.text,
+                    store: *store,
+                    document,
+                    contents: &|leaf| contents[leaf].as_ref(),
+                };
+                let (text, _) = view.spell(&self.metadata.layout(&cipher).unwrap_or_default());
                 Ok(text.as_bytes() == plaintext)
             }
         }
     }
 
     /// Opens the file: every value and the MAC must authenticate, or nothing comes out.
-    pub fn open(self, key: &DataKey) -> Result<Opened, Error> {
+    pub fn open(self, key: &DataKey) -> Result<Opened<'t>, Error> {
         let cipher = Cipher::new(key);
         match &self.body {
             Body::Whole { data } => {
@@ -177,7 +182,12 @@ impl Sealed {
             Body::Leaves { store, document, covered } => {
                 let contents = open_leaves(document, covered, &cipher)?;
                 check_mac(document, covered, &contents, &self.metadata, &cipher)?;
-                let view = View { text: &self.text, store: *store, document, contents: &contents };
+                let view = View {
+                    text: self.text,
+                    store: *store,
+                    document,
+                    contents: &|leaf| contents[leaf].as_ref(),
+                };
                 let (plaintext, pieces) = view.restore(&self.metadata, &cipher)?;
                 Ok(Opened { plaintext, pieces, contents, key: key.duplicate(), sealed: self })
             }
@@ -187,27 +197,27 @@ impl Sealed {
 
 /// A sealed file, opened: all of it is authentic.
 #[derive(Debug)]
-pub struct Opened {
-    pub(super) sealed: Sealed,
+pub struct Opened<'t> {
+    pub(super) sealed: Sealed<'t>,
     pub(super) key: DataKey,
     pub(super) plaintext: SecretBytes,
     /// The opened content of each sealed leaf, by the leaf's number.
-    pub(super) contents: Vec<Option<Content>>,
+    pub(super) contents: Vec<Option<Content<'static>>>,
     pub(super) pieces: Vec<Piece>,
 }
 
-/// Where a sealed leaf stands, sealed and open.
+/// A part of the text that differs between sealed and open: a leaf, or all that an alias stands for.
 #[derive(Debug, Clone)]
 pub(super) struct Piece {
-    /// The leaf's number in the document.
-    pub(super) leaf: usize,
+    /// The numbers of its leaves in the document.
+    pub(super) leaves: Range<usize>,
     /// Its span in the sealed text.
     pub(super) sealed: Range<usize>,
     /// Its span in the plaintext.
     pub(super) open: Range<usize>,
 }
 
-impl Opened {
+impl<'t> Opened<'t> {
     /// The whole file in plaintext.
     pub fn plaintext(&self) -> &SecretBytes {
         &self.plaintext
@@ -219,7 +229,7 @@ impl Opened {
     }
 
     /// What was read.
-    pub fn sealed(&self) -> &Sealed {
+    pub fn sealed(&self) -> &Sealed<'t> {
         &self.sealed
     }
 
@@ -243,21 +253,18 @@ impl Opened {
     /// The names of the sealed values, dotted; comments have none.
     pub fn names(&self) -> Vec<String> {
         let Body::Leaves { document, .. } = &self.sealed.body else { return Vec::new() };
-        let is_value = |piece: &&Piece| matches!(document.leaves[piece.leaf].content, Content::Value(_));
-        self.pieces
-            .iter()
-            .filter(is_value)
-            .map(|p| document.paths.display(document.leaves[p.leaf].path))
-            .collect()
+        let sealed = document.leaves.iter().zip(&self.contents).filter(|(_, opened)| opened.is_some());
+        let values = sealed.filter(|(leaf, _)| matches!(leaf.content, Content::Value(_)));
+        values.map(|(leaf, _)| document.paths.display(leaf.path)).collect()
     }
 }
 
 fn open_leaves(
-    document: &Document,
+    document: &Document<'_>,
     covered: &[bool],
     cipher: &Cipher,
-) -> Result<Vec<Option<Content>>, Error> {
-    let open = |(leaf, covered): (&Leaf, &bool)| match covered {
+) -> Result<Vec<Option<Content<'static>>>, Error> {
+    let open = |(leaf, covered): (&Leaf<'_>, &bool)| match covered {
         true if !leaf.content.is_empty() => open_leaf(document, leaf, cipher),
         true | false => Ok(None),
     };
@@ -265,7 +272,11 @@ fn open_leaves(
 }
 
 /// `Ok(None)` for a comment that is clear: sops accepts those too.
-fn open_leaf(document: &Document, leaf: &Leaf, cipher: &Cipher) -> Result<Option<Content>, Error> {
+fn open_leaf(
+    document: &Document<'_>,
+    leaf: &Leaf<'_>,
+    cipher: &Cipher,
+) -> Result<Option<Content<'static>>, Error> {
     let name = || document.paths.display(leaf.path);
     let is_comment = matches!(leaf.content, Content::Comment(_));
     let text = leaf.content.text().ok_or_else(|| Error::Clear(name()))?;
@@ -281,24 +292,24 @@ fn open_leaf(document: &Document, leaf: &Leaf, cipher: &Cipher) -> Result<Option
         }
         opened => opened,
     };
-    content(value.kind, &opened.map_err(tampered)?).ok_or_else(|| Error::BadType(name())).map(Some)
+    content(value.kind, opened.map_err(tampered)?).ok_or_else(|| Error::BadType(name())).map(Some)
 }
 
 /// A comment that go-yaml hangs on another container than we do: it opens with that one's path.
-fn open_stray(document: &Document, value: &SealedValue, cipher: &Cipher) -> Option<SecretBytes> {
+fn open_stray(document: &Document<'_>, value: &SealedValue, cipher: &Cipher) -> Option<SecretBytes> {
     let containers = document.paths.all();
     containers.filter_map(|path| cipher.open(value, document.paths.aad(path).as_bytes()).ok()).next()
 }
 
 /// The typed content of opened bytes; `None` if they do not fit the type.
-fn content(kind: Kind, bytes: &SecretBytes) -> Option<Content> {
-    let bytes = bytes.expose();
-    let text = || std::str::from_utf8(bytes).ok();
+fn content(kind: Kind, mut bytes: SecretBytes) -> Option<Content<'static>> {
+    let taken = std::mem::take(bytes.expose_mut());
+    let text = || std::str::from_utf8(&taken).ok();
     let scalar = match kind {
         Kind::Comment => {
-            return Some(Content::Comment(Zeroizing::new(String::from_utf8_lossy(bytes).into_owned())));
+            return Some(Content::Comment(String::from_utf8_lossy(&taken).into_owned().into()));
         }
-        Kind::Str => Scalar::Str(Zeroizing::new(bytes.clone())),
+        Kind::Str => Scalar::Str(taken.into()),
         Kind::Int => Scalar::Int(text()?.parse().ok()?),
         Kind::Float => Scalar::Float(parse_float(text()?)?),
         Kind::Bool => Scalar::Bool(match text()? {
@@ -306,7 +317,7 @@ fn content(kind: Kind, bytes: &SecretBytes) -> Option<Content> {
             "0" | "f" | "F" | "FALSE" | "false" | "False" => false,
             _ => return None,
         }),
-        Kind::Time => Scalar::Time(Zeroizing::new(text()?.to_owned())),
+        Kind::Time => Scalar::Time(text()?.to_owned()),
     };
     Some(Content::Value(scalar))
 }
@@ -317,9 +328,9 @@ fn parse_float(text: &str) -> Option<f64> {
 }
 
 fn check_mac(
-    document: &Document,
+    document: &Document<'_>,
     covered: &[bool],
-    contents: &[Option<Content>],
+    contents: &[Option<Content<'_>>],
     metadata: &Metadata,
     cipher: &Cipher,
 ) -> Result<(), Error> {
@@ -333,105 +344,137 @@ fn check_mac(
     mac.finish().check(&metadata.mac, cipher, &aad).map_err(|_| Error::Mac)
 }
 
-/// A sealed text with the contents of its leaves.
+/// A sealed text with the contents of its sealed leaves.
 pub(super) struct View<'a> {
     pub(super) text: &'a str,
     pub(super) store: Store,
-    pub(super) document: &'a Document,
-    pub(super) contents: &'a [Option<Content>],
+    pub(super) document: &'a Document<'a>,
+    /// What a leaf says, by its number; `None` if it is not sealed.
+    pub(super) contents: &'a dyn Fn(usize) -> Option<&'a Content<'a>>,
 }
 
 impl View<'_> {
     /// The plaintext: with the original spellings if the layout entry is good, else in the plain way.
     fn restore(&self, metadata: &Metadata, cipher: &Cipher) -> Result<(SecretBytes, Vec<Piece>), Error> {
-        if let Some(spellings) = metadata.spellings(cipher) {
-            let (text, pieces) = self.spell(&spellings);
+        if let Some(layout) = metadata.layout(cipher) {
+            let (text, pieces) = self.spell(&layout);
             if self.carries_the_values(&text) {
                 return Ok((bytes(text), pieces));
             }
         }
-        let (text, pieces) = self.spell(&Spellings::new());
+        let (text, pieces) = self.spell(&Layout::default());
         if self.carries_the_values(&text) { Ok((bytes(text), pieces)) } else { Err(Error::Unspellable) }
     }
 
+    /// The numbers of the sealed leaves that have a text of their own. (The copies that aliases make have none.)
+    pub(super) fn sealed_leaves(&self) -> impl Iterator<Item = usize> {
+        let leaves = self.document.leaves.iter().enumerate();
+        leaves
+            .filter(|(number, leaf)| leaf.alias.is_none() && (self.contents)(*number).is_some())
+            .map(|(n, _)| n)
+    }
+
+    /// The part to replace that begins with a sealed leaf, its spelling in the plaintext, and how many leaves it takes.
+    fn part(&self, sealed: &[usize], index: usize, layout: &Layout) -> (Piece, Zeroizing<String>, usize) {
+        let first = sealed[index];
+        let span = self.document.leaves[first].span.clone();
+        let piece = |last: usize, span| Piece { leaves: first..sealed[last] + 1, sealed: span, open: 0..0 };
+        match layout.get(index) {
+            Some(Spelling::Leaf(text)) => (piece(index, span), text.clone(), 1),
+            Some(Spelling::Alias { leaves, before, after, text }) => {
+                let last = index.saturating_add(leaves.saturating_sub(1)).min(sealed.len() - 1);
+                let end = self.document.leaves[sealed[last]].span.end;
+                let span =
+                    span.start.saturating_sub(*before)..end.saturating_add(*after).min(self.text.len());
+                (piece(last, span), text.clone(), last + 1 - index)
+            }
+            None => (piece(index, span), self.spell_open(first), 1),
+        }
+    }
+
+    /// A sealed leaf in plaintext, in the plain way.
+    pub(super) fn spell_open(&self, number: usize) -> Zeroizing<String> {
+        let content = (self.contents)(number).expect("only sealed leaves are opened");
+        self.store.spell_open(self.text, &self.document.leaves[number], content)
+    }
+
     /// Puts each sealed leaf's plaintext in its place, and cuts the metadata.
-    pub(super) fn spell(&self, spellings: &Spellings) -> (Zeroizing<String>, Vec<Piece>) {
-        // The copies that aliases make have no text of their own.
-        let own = |leaf: &usize| self.document.leaves[*leaf].alias.is_none();
-        let sealed =
-            self.contents.iter().enumerate().filter_map(|(leaf, content)| Some((leaf, content.as_ref()?)));
-        let sealed = sealed.filter(|(leaf, _)| own(leaf));
-        let mut pieces: Vec<Piece> = Vec::new();
-        let mut out = Zeroizing::new(String::with_capacity(self.text.len()));
+    pub(super) fn spell(&self, layout: &Layout) -> (Zeroizing<String>, Vec<Piece>) {
+        let sealed: Vec<usize> = self.sealed_leaves().collect();
+        let mut out = Zeroizing::new(String::with_capacity(self.length(&sealed)));
+        let mut pieces: Vec<Piece> = Vec::with_capacity(sealed.len());
         let mut cuts = self.document.metadata.iter().flat_map(|block| &block.cut).peekable();
-        let mut at = 0;
-        for (number, (leaf, content)) in sealed.enumerate() {
-            let span = &self.document.leaves[leaf].span;
-            while let Some(cut) = cuts.next_if(|cut| cut.start < span.start) {
-                out.push_str(&self.text[at..cut.start]);
+        let (mut at, mut index) = (0, 0);
+        while index < sealed.len() {
+            let (piece, text, taken) = self.part(&sealed, index, layout);
+            index += taken;
+            while let Some(cut) = cuts.next_if(|cut| cut.start < piece.sealed.start) {
+                out.push_str(self.text.get(at..cut.start).unwrap_or_default());
                 at = cut.end;
             }
-            out.push_str(&self.text[at..span.start]);
+            // A layout entry that points between characters, or back, yields what the check then refuses.
+            out.push_str(self.text.get(at..piece.sealed.start).unwrap_or_default());
             let start = out.len();
-            match spellings.get(&number) {
-                Some(spelling) => out.push_str(spelling),
-                None => out.push_str(&self.store.spell_open(self.text, &self.document.leaves[leaf], content)),
-            }
-            pieces.push(Piece { leaf, sealed: span.clone(), open: start..out.len() });
-            at = span.end;
+            out.push_str(&text);
+            at = piece.sealed.end;
+            pieces.push(Piece { open: start..out.len(), ..piece });
         }
         for cut in cuts {
-            out.push_str(&self.text[at..cut.start]);
+            out.push_str(self.text.get(at..cut.start).unwrap_or_default());
             at = cut.end;
         }
-        out.push_str(&self.text[at..]);
-        // A plaintext without a final line feed is sealed to a text without one.
-        if at == self.text.len() && !self.text.ends_with('\n') && out.ends_with('\n') {
+        out.push_str(self.text.get(at..).unwrap_or_default());
+        self.end_alike(at, &mut out, &mut pieces);
+        (out, pieces)
+    }
+
+    /// About how long the plaintext is.
+    fn length(&self, sealed: &[usize]) -> usize {
+        let shrunk = sealed.iter().map(|number| {
+            let plain = (self.contents)(*number).map_or(0, |content| content.text().map_or(8, str::len));
+            self.document.leaves[*number].span.len().saturating_sub(plain + 2)
+        });
+        self.text.len().saturating_sub(shrunk.sum())
+    }
+
+    /// A plaintext without a final line feed is sealed to a text without one.
+    fn end_alike(&self, at: usize, out: &mut String, pieces: &mut [Piece]) {
+        let lines = matches!(self.document.tail, Tail::Lines(_));
+        if lines && at == self.text.len() && !self.text.ends_with('\n') && out.ends_with('\n') {
             out.pop();
             if let Some(last) = pieces.last_mut() {
                 last.open.end = last.open.end.min(out.len());
             }
         }
-        (out, pieces)
     }
 
     /// Whether a plaintext reads as exactly the values and comments that were authenticated.
     fn carries_the_values(&self, plaintext: &str) -> bool {
         // What hlx sealed was read strictly; what sops sealed, as sops reads it.
-        let readings = [Store::parse_plaintext, Store::parse];
-        readings.iter().any(|read| read(self.store, plaintext).is_ok_and(|read| self.same_values(&read)))
+        let strictly = self.store.parse_plaintext(plaintext);
+        strictly.is_ok_and(|read| self.same_values(&read))
+            || (self.store == Store::Dotenv
+                && self.store.parse(plaintext).is_ok_and(|read| self.same_values(&read)))
     }
 
-    fn same_values(&self, read: &Document) -> bool {
-        let expected = self
-            .document
-            .leaves
-            .iter()
-            .zip(self.contents)
-            .map(|(leaf, opened)| (leaf, opened.as_ref().unwrap_or(&leaf.content)));
-        let same = |((leaf, content), found): ((&Leaf, &Content), &Leaf)| {
-            *content == found.content && (is_comment(content) || self.same_path(leaf, found, read))
-        };
+    fn same_values(&self, read: &Document<'_>) -> bool {
+        let leaves = self.document.leaves.iter().enumerate();
+        let mut expected =
+            leaves.map(|(number, leaf)| (leaf, (self.contents)(number).unwrap_or(&leaf.content)));
+        let mut found = read.leaves.iter();
         read.metadata.is_none()
-            && read.leaves.len() == self.document.leaves.len()
-            && expected.zip(&read.leaves).all(same)
-    }
-
-    fn same_path(&self, leaf: &Leaf, found: &Leaf, read: &Document) -> bool {
-        let (mut one, mut other) = (leaf.path, found.path);
-        loop {
-            match (self.document.paths.split(one), read.paths.split(other)) {
-                (None, None) => return true,
-                (Some((up, name)), Some((up_other, name_other))) if name == name_other => {
-                    (one, other) = (up, up_other);
-                }
-                _ => return false,
-            }
-        }
+            && expected.all(|(leaf, content)| {
+                found.next().is_some_and(|found| {
+                    *content == found.content
+                        && (is_comment(content)
+                            || self.document.paths.alike(leaf.path, &read.paths, found.path))
+                })
+            })
+            && found.next().is_none()
     }
 }
 
-fn is_comment(content: &Content) -> bool {
+fn is_comment(content: &Content<'_>) -> bool {
     matches!(content, Content::Comment(_))
 }
 
@@ -440,11 +483,6 @@ fn bytes(mut text: Zeroizing<String>) -> SecretBytes {
 }
 
 /// The additional data of a path, for those who compare leaves.
-pub(super) fn aad(paths: &Paths, leaf: &Leaf) -> String {
+pub(super) fn aad(paths: &Paths, leaf: &Leaf<'_>) -> String {
     paths.aad(leaf.path)
-}
-
-/// True for leaves that have a text of their own to seal: not the copies that aliases make.
-pub(super) fn is_sealable(leaf: &Leaf, covered: bool) -> bool {
-    covered && !leaf.content.is_empty() && leaf.alias.is_none()
 }

@@ -6,7 +6,7 @@ use crate::policy::Rule;
 use super::Error;
 
 /// One answer per leaf: does the rule cover it? (Empty values stay clear all the same.)
-pub(super) fn select(document: &Document, rule: &Rule) -> Vec<bool> {
+pub(super) fn select(document: &Document<'_>, rule: &Rule) -> Vec<bool> {
     let mut covered: Vec<bool> = Vec::new();
     for path in document.paths.all() {
         let answer = document
@@ -19,7 +19,7 @@ pub(super) fn select(document: &Document, rule: &Rule) -> Vec<bool> {
 }
 
 /// A rule of the user's own that covers nothing would leave everything clear.
-pub(super) fn check_selection(rule: &Rule, document: &Document, covered: &[bool]) -> Result<(), Error> {
+pub(super) fn check_selection(rule: &Rule, document: &Document<'_>, covered: &[bool]) -> Result<(), Error> {
     let has_values = document.leaves.iter().any(|leaf| matches!(leaf.content, Content::Value(_)));
     if has_values && !covered.contains(&true) {
         let (field, text) = rule.field();

@@ -89,7 +89,8 @@ fn what_sops_refuses_is_refused() {
         for expected in expectations(part) {
             let name = expected["name"].as_str().unwrap();
             let exits = [expected["sops_exit"].as_i64(), expected["sops_exit_3.11.0"].as_i64()];
-            let result = keyring.open(&fs::read(folder(part).join(name)).unwrap());
+            let sealed = fs::read(folder(part).join(name)).unwrap();
+            let result = keyring.open(&sealed);
             let opened = result.is_ok();
             match name {
                 // A comment that does not authenticate: sops passes it on as it is, with a warning.

@@ -4,10 +4,10 @@ use super::*;
 
 fn leaves(text: &str) -> Vec<String> {
     let document = parse(text).unwrap();
-    let show = |leaf: &Leaf| {
+    let show = |leaf: &Leaf<'_>| {
         let content = match &leaf.content {
             Content::Value(scalar) => String::from_utf8_lossy(&scalar.bytes()).into_owned(),
-            Content::Comment(text) => format!("#{}", text.as_str()),
+            Content::Comment(text) => format!("#{text}"),
         };
         format!("{} {:?} {}", document.paths.aad(leaf.path), &text[leaf.span.clone()], content)
     };
