@@ -102,8 +102,7 @@ pub fn seal(plaintext: &[u8], format: Format, basis: &Basis<'_>, stamp: Stamp<'_
     if document.metadata.is_some() {
         return Err(Error::Reserved);
     }
-    let sealing = Sealing::new(text, store, &document, basis)?;
-    sealing.run(stamp)
+    Sealing::new(text, store, &document, basis)?.run(stamp)
 }
 
 struct Sealing<'a> {
@@ -147,13 +146,18 @@ impl<'a> Sealing<'a> {
         Ok(Self { text, store, document, basis, cipher: Cipher::new(basis.key()), covered, parts })
     }
 
-    fn run(&self, stamp: Stamp<'_>) -> Result<Vec<u8>, Error> {
+    fn run(mut self, stamp: Stamp<'_>) -> Result<Vec<u8>, Error> {
         let leaves = self.parts.iter().map(|part| &self.document.leaves[part.leaves.start]);
         if let Some(blank) = leaves.into_iter().find(|leaf| leaf.style == Style::BlankBlock) {
             return Err(self.not_restorable(blank.span.start, "it is a block of blank lines only"));
         }
         let mut metadata = self.metadata(&stamp.now, stamp.entropy);
-        let mut sealed = self.assemble(&metadata, stamp.entropy)?;
+        let kept = Kept::find(&self);
+        // A file that sops wrote may hold the same value in another style, over another span.
+        for (index, part) in self.parts.iter_mut().enumerate() {
+            part.span = kept.span(index).unwrap_or_else(|| part.span.clone());
+        }
+        let mut sealed = self.assemble(&kept, &metadata, stamp.entropy)?;
         let layout = self.check(&sealed, &metadata)?;
         metadata.layout = layout.seal(&metadata.mac, &self.cipher, stamp.entropy);
         if metadata.layout.is_some() {
@@ -186,8 +190,12 @@ impl<'a> Sealing<'a> {
     }
 
     /// The plaintext with its parts sealed and the metadata put in.
-    fn assemble(&self, metadata: &Metadata, entropy: Entropy<'_>) -> Result<Assembled, Error> {
-        let kept = Kept::find(self);
+    fn assemble(
+        &self,
+        kept: &Kept<'_>,
+        metadata: &Metadata,
+        entropy: Entropy<'_>,
+    ) -> Result<Assembled, Error> {
         let mut reuse = kept.middle();
         let tail = self.document.tail.offset();
         let mut out = String::with_capacity(self.text.len() + self.parts.len() * SEALED + BLOCK);
@@ -201,7 +209,7 @@ impl<'a> Sealing<'a> {
             }
             out.push_str(&self.text[at..part.span.start]);
             let start = out.len();
-            match kept.text(self, index) {
+            match kept.text(index) {
                 Some(sealed) => out.push_str(sealed),
                 None => self.seal_part(part, &mut out, &mut reuse, entropy)?,
             }
@@ -480,11 +488,15 @@ struct Kept<'a> {
     old: Option<(&'a Opened<'a>, &'a Document<'a>)>,
     head: usize,
     tail: usize,
+    /// How many parts there are, and how long the plaintext is.
+    parts: usize,
+    length: usize,
 }
 
 impl<'a> Kept<'a> {
     fn find(sealing: &Sealing<'a>) -> Self {
-        let nothing = Self { old: None, head: 0, tail: 0 };
+        let (parts, length) = (sealing.parts.len(), sealing.text.len());
+        let nothing = Self { old: None, head: 0, tail: 0, parts, length };
         let Basis::Again(old) = sealing.basis else { return nothing };
         let Body::Leaves { document, store, .. } = &old.sealed.body else { return nothing };
         if *store != sealing.store {
@@ -495,7 +507,7 @@ impl<'a> Kept<'a> {
         let common_head = was.iter().zip(now).take_while(|(one, other)| one == other).count();
         let common_tail =
             was.iter().rev().zip(now.iter().rev()).take_while(|(one, other)| one == other).count();
-        let mut kept = Self { old: Some((old, document)), head: 0, tail: 0 };
+        let mut kept = Self { old: Some((old, document)), ..nothing };
         let most = old.pieces.len().min(sealing.parts.len());
         while kept.head < most && kept.head_fits(sealing, kept.head, common_head) {
             kept.head += 1;
@@ -539,17 +551,31 @@ impl<'a> Kept<'a> {
     }
 
     /// The old sealed form of a part that is as before.
-    fn text(&self, sealing: &Sealing<'_>, index: usize) -> Option<&'a str> {
+    fn text(&self, index: usize) -> Option<&'a str> {
         let (old, _) = self.old?;
-        let from_end = sealing.parts.len() - index;
-        let piece = if index < self.head {
-            &old.pieces[index]
+        Some(&old.sealed.text[self.piece(index)?.sealed.clone()])
+    }
+
+    /// Where a part that is as before stands in the plaintext.
+    fn span(&self, index: usize) -> Option<Range<usize>> {
+        let (old, _) = self.old?;
+        let open = &self.piece(index)?.open;
+        // Texts that end alike keep their distance from the end.
+        let place =
+            |at: usize| if index < self.head { at } else { at + self.length - old.plaintext.expose().len() };
+        Some(place(open.start)..place(open.end))
+    }
+
+    fn piece(&self, index: usize) -> Option<&'a Piece> {
+        let (old, _) = self.old?;
+        let from_end = self.parts - index;
+        if index < self.head {
+            Some(&old.pieces[index])
         } else if from_end <= self.tail {
-            &old.pieces[old.pieces.len() - from_end]
+            Some(&old.pieces[old.pieces.len() - from_end])
         } else {
-            return None;
-        };
-        Some(&old.sealed.text[piece.sealed.clone()])
+            None
+        }
     }
 
     /// The old ciphertexts between head and tail, by place and plaintext.
