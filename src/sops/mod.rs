@@ -10,6 +10,7 @@ mod open;
 mod readers;
 mod seal;
 mod select;
+mod view;
 mod whole;
 
 pub use metadata::Metadata;

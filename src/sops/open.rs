@@ -1,18 +1,15 @@
 //! Reading and opening a sealed file.
 
-use std::ops::Range;
-
-use zeroize::Zeroizing;
-
 use crate::crypto::DataKey;
 use crate::crypto::envelope::Envelope;
 use crate::crypto::mac::Mac;
 use crate::crypto::value::{Cipher, Kind, Sealed as SealedValue};
-use crate::format::{Content, Document, Format, Leaf, Paths, Scalar, Store, Tail, binary};
+use crate::format::{Content, Document, Format, Leaf, Paths, Scalar, Store, binary};
 use crate::secret::SecretBytes;
 
-use super::layout::{Layout, Spelling};
+use super::layout::Layout;
 use super::metadata::Metadata;
+use super::view::{Piece, View};
 use super::{Error, select, whole};
 
 /// True if the bytes have the outer form of a sealed file, in any store: metadata of SOPS are there.
@@ -153,14 +150,10 @@ impl<'t> Sealed<'t> {
             Body::Leaves { store, document, covered } => {
                 let contents = open_leaves(document, covered, &cipher)?;
                 check_mac(document, covered, &contents, &self.metadata, &cipher)?;
-                let view = View {
-                    text: self.text,
-                    store: *store,
-                    document,
-                    contents: &|leaf| contents[leaf].as_ref(),
-                };
-                let (text, _) = view.spell(&self.metadata.layout(&cipher).unwrap_or_default());
-                Ok(text.as_bytes() == plaintext)
+                let Ok(plaintext) = std::str::from_utf8(plaintext) else { return Ok(false) };
+                let content = |leaf: usize| contents[leaf].as_ref();
+                let view = View { text: self.text, store: *store, document, contents: &content };
+                Ok(view.shows(&self.metadata.layout(&cipher).unwrap_or_default(), plaintext).is_ok())
             }
         }
     }
@@ -173,7 +166,7 @@ impl<'t> Sealed<'t> {
                 let plaintext = whole::open(data, &self.metadata, &cipher)?;
                 Ok(Opened {
                     plaintext,
-                    pieces: Vec::new(),
+                    layout: Layout::default(),
                     contents: Vec::new(),
                     key: key.duplicate(),
                     sealed: self,
@@ -182,14 +175,10 @@ impl<'t> Sealed<'t> {
             Body::Leaves { store, document, covered } => {
                 let contents = open_leaves(document, covered, &cipher)?;
                 check_mac(document, covered, &contents, &self.metadata, &cipher)?;
-                let view = View {
-                    text: self.text,
-                    store: *store,
-                    document,
-                    contents: &|leaf| contents[leaf].as_ref(),
-                };
-                let (plaintext, pieces) = view.restore(&self.metadata, &cipher)?;
-                Ok(Opened { plaintext, pieces, contents, key: key.duplicate(), sealed: self })
+                let content = |leaf: usize| contents[leaf].as_ref();
+                let view = View { text: self.text, store: *store, document, contents: &content };
+                let (plaintext, layout) = view.restore(&self.metadata, &cipher)?;
+                Ok(Opened { plaintext, layout, contents, key: key.duplicate(), sealed: self })
             }
         }
     }
@@ -203,24 +192,21 @@ pub struct Opened<'t> {
     pub(super) plaintext: SecretBytes,
     /// The opened content of each sealed leaf, by the leaf's number.
     pub(super) contents: Vec<Option<Content<'static>>>,
-    pub(super) pieces: Vec<Piece>,
-}
-
-/// A part of the text that differs between sealed and open: a leaf, or all that an alias stands for.
-#[derive(Debug, Clone)]
-pub(super) struct Piece {
-    /// The numbers of its leaves in the document.
-    pub(super) leaves: Range<usize>,
-    /// Its span in the sealed text.
-    pub(super) sealed: Range<usize>,
-    /// Its span in the plaintext.
-    pub(super) open: Range<usize>,
+    /// The spellings that it was opened with.
+    layout: Layout,
 }
 
 impl<'t> Opened<'t> {
     /// The whole file in plaintext.
     pub fn plaintext(&self) -> &SecretBytes {
         &self.plaintext
+    }
+
+    /// The pieces of the plaintext that are sealed, in order; none for a whole file.
+    pub(super) fn pieces(&self) -> Vec<Piece> {
+        let Body::Leaves { store, document, .. } = &self.sealed.body else { return Vec::new() };
+        let content = |leaf: usize| self.contents[leaf].as_ref();
+        View { text: self.sealed.text, store: *store, document, contents: &content }.pieces(&self.layout)
     }
 
     /// Gives up the sealed form and keeps the plaintext.
@@ -342,144 +328,6 @@ fn check_mac(
     }
     let aad = Metadata::mac_aad(&metadata.lastmodified);
     mac.finish().check(&metadata.mac, cipher, &aad).map_err(|_| Error::Mac)
-}
-
-/// A sealed text with the contents of its sealed leaves.
-pub(super) struct View<'a> {
-    pub(super) text: &'a str,
-    pub(super) store: Store,
-    pub(super) document: &'a Document<'a>,
-    /// What a leaf says, by its number; `None` if it is not sealed.
-    pub(super) contents: &'a dyn Fn(usize) -> Option<&'a Content<'a>>,
-}
-
-impl View<'_> {
-    /// The plaintext: with the original spellings if the layout entry is good, else in the plain way.
-    fn restore(&self, metadata: &Metadata, cipher: &Cipher) -> Result<(SecretBytes, Vec<Piece>), Error> {
-        if let Some(layout) = metadata.layout(cipher) {
-            let (text, pieces) = self.spell(&layout);
-            if self.carries_the_values(&text) {
-                return Ok((bytes(text), pieces));
-            }
-        }
-        let (text, pieces) = self.spell(&Layout::default());
-        if self.carries_the_values(&text) { Ok((bytes(text), pieces)) } else { Err(Error::Unspellable) }
-    }
-
-    /// The numbers of the sealed leaves that have a text of their own. (The copies that aliases make have none.)
-    pub(super) fn sealed_leaves(&self) -> impl Iterator<Item = usize> {
-        let leaves = self.document.leaves.iter().enumerate();
-        leaves
-            .filter(|(number, leaf)| leaf.alias.is_none() && (self.contents)(*number).is_some())
-            .map(|(n, _)| n)
-    }
-
-    /// The part to replace that begins with a sealed leaf, its spelling in the plaintext, and how many leaves it takes.
-    fn part(&self, sealed: &[usize], index: usize, layout: &Layout) -> (Piece, Zeroizing<String>, usize) {
-        let first = sealed[index];
-        let span = self.document.leaves[first].span.clone();
-        let piece = |last: usize, span| Piece { leaves: first..sealed[last] + 1, sealed: span, open: 0..0 };
-        match layout.get(index) {
-            Some(Spelling::Leaf(text)) => (piece(index, span), text.clone(), 1),
-            Some(Spelling::Alias { leaves, before, after, text }) => {
-                let last = index.saturating_add(leaves.saturating_sub(1)).min(sealed.len() - 1);
-                let end = self.document.leaves[sealed[last]].span.end;
-                let span =
-                    span.start.saturating_sub(*before)..end.saturating_add(*after).min(self.text.len());
-                (piece(last, span), text.clone(), last + 1 - index)
-            }
-            None => (piece(index, span), self.spell_open(first), 1),
-        }
-    }
-
-    /// A sealed leaf in plaintext, in the plain way.
-    pub(super) fn spell_open(&self, number: usize) -> Zeroizing<String> {
-        let content = (self.contents)(number).expect("only sealed leaves are opened");
-        self.store.spell_open(self.text, &self.document.leaves[number], content)
-    }
-
-    /// Puts each sealed leaf's plaintext in its place, and cuts the metadata.
-    pub(super) fn spell(&self, layout: &Layout) -> (Zeroizing<String>, Vec<Piece>) {
-        let sealed: Vec<usize> = self.sealed_leaves().collect();
-        let mut out = Zeroizing::new(String::with_capacity(self.length(&sealed)));
-        let mut pieces: Vec<Piece> = Vec::with_capacity(sealed.len());
-        let mut cuts = self.document.metadata.iter().flat_map(|block| &block.cut).peekable();
-        let (mut at, mut index) = (0, 0);
-        while index < sealed.len() {
-            let (piece, text, taken) = self.part(&sealed, index, layout);
-            index += taken;
-            while let Some(cut) = cuts.next_if(|cut| cut.start < piece.sealed.start) {
-                out.push_str(self.text.get(at..cut.start).unwrap_or_default());
-                at = cut.end;
-            }
-            // A layout entry that points between characters, or back, yields what the check then refuses.
-            out.push_str(self.text.get(at..piece.sealed.start).unwrap_or_default());
-            let start = out.len();
-            out.push_str(&text);
-            at = piece.sealed.end;
-            pieces.push(Piece { open: start..out.len(), ..piece });
-        }
-        for cut in cuts {
-            out.push_str(self.text.get(at..cut.start).unwrap_or_default());
-            at = cut.end;
-        }
-        out.push_str(self.text.get(at..).unwrap_or_default());
-        self.end_alike(at, &mut out, &mut pieces);
-        (out, pieces)
-    }
-
-    /// About how long the plaintext is.
-    fn length(&self, sealed: &[usize]) -> usize {
-        let shrunk = sealed.iter().map(|number| {
-            let plain = (self.contents)(*number).map_or(0, |content| content.text().map_or(8, str::len));
-            self.document.leaves[*number].span.len().saturating_sub(plain + 2)
-        });
-        self.text.len().saturating_sub(shrunk.sum())
-    }
-
-    /// A plaintext without a final line feed is sealed to a text without one.
-    fn end_alike(&self, at: usize, out: &mut String, pieces: &mut [Piece]) {
-        let lines = matches!(self.document.tail, Tail::Lines(_));
-        if lines && at == self.text.len() && !self.text.ends_with('\n') && out.ends_with('\n') {
-            out.pop();
-            if let Some(last) = pieces.last_mut() {
-                last.open.end = last.open.end.min(out.len());
-            }
-        }
-    }
-
-    /// Whether a plaintext reads as exactly the values and comments that were authenticated.
-    fn carries_the_values(&self, plaintext: &str) -> bool {
-        // What hlx sealed was read strictly; what sops sealed, as sops reads it.
-        let strictly = self.store.parse_plaintext(plaintext);
-        strictly.is_ok_and(|read| self.same_values(&read))
-            || (self.store == Store::Dotenv
-                && self.store.parse(plaintext).is_ok_and(|read| self.same_values(&read)))
-    }
-
-    fn same_values(&self, read: &Document<'_>) -> bool {
-        let leaves = self.document.leaves.iter().enumerate();
-        let mut expected =
-            leaves.map(|(number, leaf)| (leaf, (self.contents)(number).unwrap_or(&leaf.content)));
-        let mut found = read.leaves.iter();
-        read.metadata.is_none()
-            && expected.all(|(leaf, content)| {
-                found.next().is_some_and(|found| {
-                    *content == found.content
-                        && (is_comment(content)
-                            || self.document.paths.alike(leaf.path, &read.paths, found.path))
-                })
-            })
-            && found.next().is_none()
-    }
-}
-
-fn is_comment(content: &Content<'_>) -> bool {
-    matches!(content, Content::Comment(_))
-}
-
-fn bytes(mut text: Zeroizing<String>) -> SecretBytes {
-    SecretBytes::new(std::mem::take(&mut *text).into_bytes())
 }
 
 /// The additional data of a path, for those who compare leaves.

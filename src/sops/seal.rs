@@ -19,7 +19,8 @@ use crate::policy::Rule;
 
 use super::layout::{Layout, Spelling};
 use super::metadata::{LAYOUT, Metadata};
-use super::open::{Body, Opened, Piece, View, aad, store_of};
+use super::open::{Body, Opened, aad, store_of};
+use super::view::{Piece, View};
 use super::{Error, select, whole};
 
 /// About how much longer a value is when sealed, and how long a `sops` block is: a guess, to allocate once.
@@ -320,12 +321,10 @@ impl<'a> Sealing<'a> {
         let content = |number: usize| self.is_sealable(number).then(|| &self.document.leaves[number].content);
         let view = View { text: &sealed.text, store: self.store, document: &document, contents: &content };
         let layout = self.layout(sealed, &view);
-        let (restored, _) = view.spell(&layout);
-        if *restored == self.text {
-            return Ok(layout);
+        match view.shows(&layout, self.text) {
+            Ok(()) => Ok(layout),
+            Err(at) => Err(self.not_restorable(at, "its quotes, escapes or line ends would change")),
         }
-        let common = restored.bytes().zip(self.text.bytes()).take_while(|(one, other)| one == other).count();
-        Err(self.not_restorable(common.min(self.text.len()), "its quotes, escapes or line ends would change"))
     }
 
     /// Every leaf must be where it was: clear ones with the same content, sealed ones with a sealed text in the
@@ -486,6 +485,7 @@ type Reuse = HashMap<[u8; 32], VecDeque<String>>;
 /// How many parts at the head and at the tail are, with all text around them, as before.
 struct Kept<'a> {
     old: Option<(&'a Opened<'a>, &'a Document<'a>)>,
+    pieces: Vec<Piece>,
     head: usize,
     tail: usize,
     /// How many parts there are, and how long the plaintext is.
@@ -496,7 +496,7 @@ struct Kept<'a> {
 impl<'a> Kept<'a> {
     fn find(sealing: &Sealing<'a>) -> Self {
         let (parts, length) = (sealing.parts.len(), sealing.text.len());
-        let nothing = Self { old: None, head: 0, tail: 0, parts, length };
+        let nothing = Self { old: None, pieces: Vec::new(), head: 0, tail: 0, parts, length };
         let Basis::Again(old) = sealing.basis else { return nothing };
         let Body::Leaves { document, store, .. } = &old.sealed.body else { return nothing };
         if *store != sealing.store {
@@ -507,8 +507,8 @@ impl<'a> Kept<'a> {
         let common_head = was.iter().zip(now).take_while(|(one, other)| one == other).count();
         let common_tail =
             was.iter().rev().zip(now.iter().rev()).take_while(|(one, other)| one == other).count();
-        let mut kept = Self { old: Some((old, document)), ..nothing };
-        let most = old.pieces.len().min(sealing.parts.len());
+        let mut kept = Self { old: Some((old, document)), pieces: old.pieces(), ..nothing };
+        let most = kept.pieces.len().min(sealing.parts.len());
         while kept.head < most && kept.head_fits(sealing, kept.head, common_head) {
             kept.head += 1;
         }
@@ -521,7 +521,7 @@ impl<'a> Kept<'a> {
     fn head_fits(&self, sealing: &Sealing<'_>, index: usize, common: usize) -> bool {
         let Some((old, _)) = self.old else { return false };
         let part = &sealing.parts[index];
-        let end = old.pieces[index].open.end.max(part.span.end);
+        let end = self.pieces[index].open.end.max(part.span.end);
         // One byte beyond the part must be the same too, or it may have grown.
         let at_end = end == sealing.text.len() && end == old.plaintext.expose().len();
         (end < common || (at_end && end == common)) && self.same(sealing, index, part)
@@ -530,8 +530,8 @@ impl<'a> Kept<'a> {
     fn tail_fits(&self, sealing: &Sealing<'_>, from_end: usize, common: usize) -> bool {
         let Some((old, _)) = self.old else { return false };
         let part = &sealing.parts[sealing.parts.len() - from_end];
-        let index = old.pieces.len() - from_end;
-        let was_left = old.plaintext.expose().len() - old.pieces[index].open.start;
+        let index = self.pieces.len() - from_end;
+        let was_left = old.plaintext.expose().len() - self.pieces[index].open.start;
         let left = sealing.text.len() - part.span.start;
         was_left.max(left) < common && self.same(sealing, index, part)
     }
@@ -539,7 +539,7 @@ impl<'a> Kept<'a> {
     /// Whether an old piece has the leaves of a part: same places, same contents.
     fn same(&self, sealing: &Sealing<'_>, index: usize, part: &Part) -> bool {
         let Some((old, document)) = self.old else { return false };
-        let piece = &old.pieces[index];
+        let piece = &self.pieces[index];
         let sealable = part.leaves.clone().filter(|number| sealing.is_sealable(*number));
         let opened = piece.leaves.clone().filter(|number| old.contents[*number].is_some());
         let alike = |(one, other): (usize, usize)| {
@@ -566,13 +566,12 @@ impl<'a> Kept<'a> {
         Some(place(open.start)..place(open.end))
     }
 
-    fn piece(&self, index: usize) -> Option<&'a Piece> {
-        let (old, _) = self.old?;
+    fn piece(&self, index: usize) -> Option<&Piece> {
         let from_end = self.parts - index;
         if index < self.head {
-            Some(&old.pieces[index])
+            Some(&self.pieces[index])
         } else if from_end <= self.tail {
-            Some(&old.pieces[old.pieces.len() - from_end])
+            Some(&self.pieces[self.pieces.len() - from_end])
         } else {
             None
         }
@@ -582,7 +581,7 @@ impl<'a> Kept<'a> {
     fn middle(&self) -> Reuse {
         let mut reuse = Reuse::new();
         let Some((old, document)) = self.old else { return reuse };
-        let pieces = &old.pieces[self.head..old.pieces.len() - self.tail];
+        let pieces = &self.pieces[self.head..self.pieces.len() - self.tail];
         for number in pieces.iter().flat_map(|piece: &Piece| piece.leaves.clone()) {
             let leaf = &document.leaves[number];
             if let (Some(content), Some(sealed)) = (&old.contents[number], leaf.content.text()) {

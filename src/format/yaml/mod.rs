@@ -51,6 +51,9 @@ pub fn parse(text: &str) -> Result<Document<'_>, Error> {
         alias_bytes: 0,
         ordinal: 0,
     };
+    // About one leaf a line; but blank lines must not cost memory.
+    let lines = text.bytes().filter(|byte| *byte == b'\n').count();
+    walk.document.leaves.reserve_exact(lines.min(text.len() / 32));
     walk.stream()?;
     let mut document = walk.document;
     walk.comments.join(&mut document, &walk.starts);
