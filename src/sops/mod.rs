@@ -4,6 +4,7 @@
 //! one. Opening yields no byte before the MAC was checked: only [`Sealed::open`] can make an
 //! [`Opened`].
 
+mod contents;
 mod layout;
 pub mod metadata;
 mod open;

@@ -3,10 +3,11 @@
 use crate::crypto::DataKey;
 use crate::crypto::envelope::Envelope;
 use crate::crypto::mac::Mac;
-use crate::crypto::value::{Cipher, Kind, Sealed as SealedValue};
+use crate::crypto::value::{Cipher, Sealed as SealedValue};
 use crate::format::{Content, Document, Format, Leaf, Paths, Scalar, Store, binary};
 use crate::secret::SecretBytes;
 
+use super::contents::Contents;
 use super::layout::Layout;
 use super::metadata::Metadata;
 use super::view::{Piece, View};
@@ -148,10 +149,10 @@ impl<'t> Sealed<'t> {
         match &self.body {
             Body::Whole { data } => Ok(whole::open(data, &self.metadata, &cipher)?.expose() == plaintext),
             Body::Leaves { store, document, covered } => {
-                let contents = open_leaves(document, covered, &cipher)?;
+                let contents = Contents::open(document, covered, &cipher)?;
                 check_mac(document, covered, &contents, &self.metadata, &cipher)?;
                 let Ok(plaintext) = std::str::from_utf8(plaintext) else { return Ok(false) };
-                let content = |leaf: usize| contents[leaf].as_ref();
+                let content = |leaf: usize| contents.get(leaf);
                 let view = View { text: self.text, store: *store, document, contents: &content };
                 Ok(view.shows(&self.metadata.layout(&cipher).unwrap_or_default(), plaintext).is_ok())
             }
@@ -167,15 +168,15 @@ impl<'t> Sealed<'t> {
                 Ok(Opened {
                     plaintext,
                     layout: Layout::default(),
-                    contents: Vec::new(),
+                    contents: Contents::none(),
                     key: key.duplicate(),
                     sealed: self,
                 })
             }
             Body::Leaves { store, document, covered } => {
-                let contents = open_leaves(document, covered, &cipher)?;
+                let contents = Contents::open(document, covered, &cipher)?;
                 check_mac(document, covered, &contents, &self.metadata, &cipher)?;
-                let content = |leaf: usize| contents[leaf].as_ref();
+                let content = |leaf: usize| contents.get(leaf);
                 let view = View { text: self.text, store: *store, document, contents: &content };
                 let (plaintext, layout) = view.restore(&self.metadata, &cipher)?;
                 Ok(Opened { plaintext, layout, contents, key: key.duplicate(), sealed: self })
@@ -190,8 +191,7 @@ pub struct Opened<'t> {
     pub(super) sealed: Sealed<'t>,
     pub(super) key: DataKey,
     pub(super) plaintext: SecretBytes,
-    /// The opened content of each sealed leaf, by the leaf's number.
-    pub(super) contents: Vec<Option<Content<'static>>>,
+    pub(super) contents: Contents,
     /// The spellings that it was opened with.
     layout: Layout,
 }
@@ -205,7 +205,7 @@ impl<'t> Opened<'t> {
     /// The pieces of the plaintext that are sealed, in order; none for a whole file.
     pub(super) fn pieces(&self) -> Vec<Piece> {
         let Body::Leaves { store, document, .. } = &self.sealed.body else { return Vec::new() };
-        let content = |leaf: usize| self.contents[leaf].as_ref();
+        let content = |leaf: usize| self.contents.get(leaf);
         View { text: self.sealed.text, store: *store, document, contents: &content }.pieces(&self.layout)
     }
 
@@ -228,10 +228,10 @@ impl<'t> Opened<'t> {
     pub fn secrets(&self) -> impl Iterator<Item = std::borrow::Cow<'_, [u8]>> {
         let whole =
             matches!(self.sealed.body, Body::Whole { .. }).then(|| self.plaintext.expose().as_slice().into());
-        let leaves = self.contents.iter().flatten().filter_map(|content| match content {
+        let leaves = self.contents.all().filter_map(|content| match content {
             Content::Value(Scalar::Bool(_) | Scalar::Null) => None,
-            Content::Value(value) => Some(value.bytes()),
-            Content::Comment(text) => Some(text.as_bytes().into()),
+            Content::Value(value) => Some(value.into_bytes()),
+            Content::Comment(text) => Some(text.into_owned().into_bytes().into()),
         });
         whole.into_iter().chain(leaves)
     }
@@ -239,89 +239,23 @@ impl<'t> Opened<'t> {
     /// The names of the sealed values, dotted; comments have none.
     pub fn names(&self) -> Vec<String> {
         let Body::Leaves { document, .. } = &self.sealed.body else { return Vec::new() };
-        let sealed = document.leaves.iter().zip(&self.contents).filter(|(_, opened)| opened.is_some());
-        let values = sealed.filter(|(leaf, _)| matches!(leaf.content, Content::Value(_)));
-        values.map(|(leaf, _)| document.paths.display(leaf.path)).collect()
+        let sealed =
+            document.leaves.iter().enumerate().filter(|(number, _)| self.contents.get(*number).is_some());
+        let values = sealed.filter(|(_, leaf)| matches!(leaf.content, Content::Value(_)));
+        values.map(|(_, leaf)| document.paths.display(leaf.path)).collect()
     }
-}
-
-fn open_leaves(
-    document: &Document<'_>,
-    covered: &[bool],
-    cipher: &Cipher,
-) -> Result<Vec<Option<Content<'static>>>, Error> {
-    let open = |(leaf, covered): (&Leaf<'_>, &bool)| match covered {
-        true if !leaf.content.is_empty() => open_leaf(document, leaf, cipher),
-        true | false => Ok(None),
-    };
-    document.leaves.iter().zip(covered).map(open).collect()
-}
-
-/// `Ok(None)` for a comment that is clear: sops accepts those too.
-fn open_leaf(
-    document: &Document<'_>,
-    leaf: &Leaf<'_>,
-    cipher: &Cipher,
-) -> Result<Option<Content<'static>>, Error> {
-    let name = || document.paths.display(leaf.path);
-    let is_comment = matches!(leaf.content, Content::Comment(_));
-    let text = leaf.content.text().ok_or_else(|| Error::Clear(name()))?;
-    if !SealedValue::looks_like(text) {
-        return if is_comment { Ok(None) } else { Err(Error::Clear(name())) };
-    }
-    let tampered =
-        |_| Error::Tampered(if is_comment { format!("a comment in `{}`", name()) } else { name() });
-    let value = SealedValue::parse(text).map_err(tampered)?;
-    let opened = match cipher.open(&value, document.paths.aad(leaf.path).as_bytes()) {
-        Err(_) if is_comment => {
-            open_stray(document, &value, cipher).ok_or(crate::crypto::Error::NotAuthentic)
-        }
-        opened => opened,
-    };
-    content(value.kind, opened.map_err(tampered)?).ok_or_else(|| Error::BadType(name())).map(Some)
-}
-
-/// A comment that go-yaml hangs on another container than we do: it opens with that one's path.
-fn open_stray(document: &Document<'_>, value: &SealedValue, cipher: &Cipher) -> Option<SecretBytes> {
-    let containers = document.paths.all();
-    containers.filter_map(|path| cipher.open(value, document.paths.aad(path).as_bytes()).ok()).next()
-}
-
-/// The typed content of opened bytes; `None` if they do not fit the type.
-fn content(kind: Kind, mut bytes: SecretBytes) -> Option<Content<'static>> {
-    let taken = std::mem::take(bytes.expose_mut());
-    let text = || std::str::from_utf8(&taken).ok();
-    let scalar = match kind {
-        Kind::Comment => {
-            return Some(Content::Comment(String::from_utf8_lossy(&taken).into_owned().into()));
-        }
-        Kind::Str => Scalar::Str(taken.into()),
-        Kind::Int => Scalar::Int(text()?.parse().ok()?),
-        Kind::Float => Scalar::Float(parse_float(text()?)?),
-        Kind::Bool => Scalar::Bool(match text()? {
-            "1" | "t" | "T" | "TRUE" | "true" | "True" => true,
-            "0" | "f" | "F" | "FALSE" | "false" | "False" => false,
-            _ => return None,
-        }),
-        Kind::Time => Scalar::Time(text()?.to_owned()),
-    };
-    Some(Content::Value(scalar))
-}
-
-fn parse_float(text: &str) -> Option<f64> {
-    // Rust reads `inf`, `infinity` and `nan` in any case, as Go does.
-    text.parse().ok()
 }
 
 fn check_mac(
     document: &Document<'_>,
     covered: &[bool],
-    contents: &[Option<Content<'_>>],
+    contents: &Contents,
     metadata: &Metadata,
     cipher: &Cipher,
 ) -> Result<(), Error> {
     let mut mac = Mac::new(metadata.coverage);
-    for ((leaf, covered), opened) in document.leaves.iter().zip(covered).zip(contents) {
+    for (number, (leaf, covered)) in document.leaves.iter().zip(covered).enumerate() {
+        let opened = contents.get(number);
         if let Content::Value(scalar) = opened.as_ref().unwrap_or(&leaf.content) {
             mac.add(&scalar.bytes(), *covered);
         }

@@ -24,7 +24,7 @@ use super::view::{Piece, View};
 use super::{Error, select, whole};
 
 /// About how much longer a value is when sealed, and how long a `sops` block is: a guess, to allocate once.
-const SEALED: usize = 124;
+const SEALED: usize = 108;
 const BLOCK: usize = 2048;
 
 /// What a file is sealed on.
@@ -119,9 +119,25 @@ struct Sealing<'a> {
 
 /// A part of the plaintext that is replaced when it is sealed: a leaf, or an alias with all that it stands for.
 struct Part {
-    /// The numbers of its leaves.
-    leaves: Range<usize>,
+    /// The number of its first leaf, and the number behind its last.
+    first: u32,
+    end: u32,
     span: Range<usize>,
+}
+
+impl Part {
+    fn new(leaves: Range<usize>, span: Range<usize>) -> Self {
+        let number = |leaf: usize| u32::try_from(leaf).expect("a text has fewer than 2^32 leaves");
+        Self { first: number(leaves.start), end: number(leaves.end), span }
+    }
+
+    fn first(&self) -> usize {
+        self.first as usize
+    }
+
+    fn leaves(&self) -> Range<usize> {
+        self.first as usize..self.end as usize
+    }
 }
 
 /// A sealed text in the making.
@@ -148,7 +164,7 @@ impl<'a> Sealing<'a> {
     }
 
     fn run(mut self, stamp: Stamp<'_>) -> Result<Vec<u8>, Error> {
-        let leaves = self.parts.iter().map(|part| &self.document.leaves[part.leaves.start]);
+        let leaves = self.parts.iter().map(|part| &self.document.leaves[part.first()]);
         if let Some(blank) = leaves.into_iter().find(|leaf| leaf.style == Style::BlankBlock) {
             return Err(self.not_restorable(blank.span.start, "it is a block of blank lines only"));
         }
@@ -199,7 +215,8 @@ impl<'a> Sealing<'a> {
     ) -> Result<Assembled, Error> {
         let mut reuse = kept.middle();
         let tail = self.document.tail.offset();
-        let mut out = String::with_capacity(self.text.len() + self.parts.len() * SEALED + BLOCK);
+        let plain: usize = self.parts.iter().map(|part| part.span.len()).sum();
+        let mut out = String::with_capacity(self.text.len() + self.parts.len() * SEALED + plain / 3 + BLOCK);
         let mut block = None;
         let mut placed = Vec::with_capacity(self.parts.len());
         let mut at = 0;
@@ -268,8 +285,8 @@ impl<'a> Sealing<'a> {
         reuse: &mut Reuse,
         entropy: Entropy<'_>,
     ) -> Result<(), Error> {
-        let leaf = &self.document.leaves[part.leaves.start];
-        match &leaf.alias {
+        let leaf = &self.document.leaves[part.first()];
+        match self.document.alias(leaf) {
             None => {
                 let sealed = self.seal_leaf(leaf, reuse, entropy);
                 out.push_str(&self.store.spell_sealed(leaf, &sealed));
@@ -279,7 +296,7 @@ impl<'a> Sealing<'a> {
                     let leaf = &self.document.leaves[number];
                     self.is_sealable(number).then(|| self.seal_leaf(leaf, reuse, entropy))
                 };
-                let expanded = yaml::expand::flow(self.text, self.document, part.leaves.start, &mut seal);
+                let expanded = yaml::expand::flow(self.text, self.document, part.first(), &mut seal);
                 let line = self.text[..alias.start].matches('\n').count() + 1;
                 out.push_str(&expanded.ok_or_else(|| Error::SealedAlias {
                     line,
@@ -318,7 +335,8 @@ impl<'a> Sealing<'a> {
             return Err(self.not_restorable(0, "encrypted, it would be taken for another format"));
         }
         self.check_leaves(sealed, &document)?;
-        let content = |number: usize| self.is_sealable(number).then(|| &self.document.leaves[number].content);
+        let content =
+            |number: usize| self.is_sealable(number).then(|| self.document.leaves[number].content.borrow());
         let view = View { text: &sealed.text, store: self.store, document: &document, contents: &content };
         let layout = self.layout(sealed, &view);
         match view.shows(&layout, self.text) {
@@ -335,7 +353,7 @@ impl<'a> Sealing<'a> {
         for (number, plain) in self.document.leaves.iter().enumerate() {
             let leaf = document.leaves.get(number).ok_or_else(|| self.other_values(plain))?;
             let fits = if self.is_sealable(number) {
-                while self.parts[part].leaves.end <= number {
+                while self.parts[part].leaves().end <= number {
                     part += 1;
                 }
                 let placed = &sealed.placed[part];
@@ -363,10 +381,9 @@ impl<'a> Sealing<'a> {
         let mut layout = Layout::default();
         let mut number = 0;
         for (part, placed) in self.parts.iter().zip(&sealed.placed) {
-            let sealed_leaves: Vec<usize> =
-                part.leaves.clone().filter(|leaf| self.is_sealable(*leaf)).collect();
+            let sealed_leaves: Vec<usize> = part.leaves().filter(|leaf| self.is_sealable(*leaf)).collect();
             let original = &self.text[part.span.clone()];
-            if self.document.leaves[part.leaves.start].alias.is_some() {
+            if self.document.leaves[part.first()].alias.is_some() {
                 let span = |leaf: &usize| &view.document.leaves[*leaf].span;
                 layout.note(
                     number,
@@ -377,7 +394,7 @@ impl<'a> Sealing<'a> {
                         text: Zeroizing::new(original.to_owned()),
                     },
                 );
-            } else if *view.spell_open(part.leaves.start) != original {
+            } else if *view.spell_open(part.first()) != original {
                 layout.note(number, Spelling::Leaf(Zeroizing::new(original.to_owned())));
             }
             number += sealed_leaves.len();
@@ -386,7 +403,7 @@ impl<'a> Sealing<'a> {
     }
 
     fn other_values(&self, leaf: &Leaf<'_>) -> Error {
-        if let Some(alias) = &leaf.alias {
+        if let Some(alias) = self.document.alias(leaf) {
             let line = self.text[..alias.start].matches('\n').count() + 1;
             return Error::SealedAlias { line, path: self.document.paths.display(leaf.path) };
         }
@@ -401,11 +418,12 @@ impl<'a> Sealing<'a> {
 
 /// The leaves to seal, and the aliases that bring values under the rule.
 fn parts(document: &Document<'_>, covered: &[bool]) -> Vec<Part> {
-    let mut parts: Vec<Part> = Vec::new();
+    let count = document.leaves.iter().zip(covered).filter(|(_, covered)| **covered).count();
+    let mut parts: Vec<Part> = Vec::with_capacity(count);
     for (number, leaf) in document.leaves.iter().enumerate() {
         let sealable = covered[number] && !leaf.content.is_empty();
-        match &leaf.alias {
-            None if sealable => parts.push(Part { leaves: number..number + 1, span: leaf.span.clone() }),
+        match document.alias(leaf) {
+            None if sealable => parts.push(Part::new(number..number + 1, leaf.span.clone())),
             None => {}
             Some(alias) => add_copy(&mut parts, document, number, alias, sealable),
         }
@@ -422,11 +440,11 @@ fn add_copy(
     sealable: bool,
 ) {
     match parts.last_mut().filter(|part| part.span == *alias) {
-        Some(part) => part.leaves.end = number + 1,
+        Some(part) => part.end += 1,
         None if sealable => {
             let before = document.leaves[..number].iter().rev();
-            let first = before.take_while(|leaf| leaf.alias.as_deref() == Some(alias)).count();
-            parts.push(Part { leaves: number - first..number + 1, span: alias.clone() });
+            let first = before.take_while(|leaf| document.alias(leaf) == Some(alias)).count();
+            parts.push(Part::new(number - first..number + 1, alias.clone()));
         }
         None => {}
     }
@@ -540,11 +558,11 @@ impl<'a> Kept<'a> {
     fn same(&self, sealing: &Sealing<'_>, index: usize, part: &Part) -> bool {
         let Some((old, document)) = self.old else { return false };
         let piece = &self.pieces[index];
-        let sealable = part.leaves.clone().filter(|number| sealing.is_sealable(*number));
-        let opened = piece.leaves.clone().filter(|number| old.contents[*number].is_some());
+        let sealable = part.leaves().filter(|number| sealing.is_sealable(*number));
+        let opened = piece.leaves.clone().filter(|number| old.contents.get(*number).is_some());
         let alike = |(one, other): (usize, usize)| {
             let (was, now) = (&document.leaves[one], &sealing.document.leaves[other]);
-            old.contents[one].as_ref() == Some(&now.content)
+            old.contents.get(one).as_ref() == Some(&now.content)
                 && aad(&document.paths, was) == aad(&sealing.document.paths, now)
         };
         opened.clone().count() == sealable.clone().count() && opened.zip(sealable).all(alike)
@@ -584,8 +602,8 @@ impl<'a> Kept<'a> {
         let pieces = &self.pieces[self.head..self.pieces.len() - self.tail];
         for number in pieces.iter().flat_map(|piece: &Piece| piece.leaves.clone()) {
             let leaf = &document.leaves[number];
-            if let (Some(content), Some(sealed)) = (&old.contents[number], leaf.content.text()) {
-                let fingerprint = fingerprint(&aad(&document.paths, leaf), content);
+            if let (Some(content), Some(sealed)) = (old.contents.get(number), leaf.content.text()) {
+                let fingerprint = fingerprint(&aad(&document.paths, leaf), &content);
                 reuse.entry(fingerprint).or_default().push_back(sealed.trim_end().to_owned());
             }
         }

@@ -18,7 +18,7 @@ pub(super) struct View<'a> {
     pub(super) store: Store,
     pub(super) document: &'a Document<'a>,
     /// What a leaf says, by its number; `None` if it is not sealed.
-    pub(super) contents: &'a dyn Fn(usize) -> Option<&'a Content<'a>>,
+    pub(super) contents: &'a dyn Fn(usize) -> Option<Content<'a>>,
 }
 
 /// A part of the text that differs between sealed and open: a leaf, or all that an alias stands for.
@@ -62,7 +62,7 @@ impl View<'_> {
     /// A sealed leaf in plaintext, in the plain way.
     pub(super) fn spell_open(&self, number: usize) -> Zeroizing<String> {
         let content = (self.contents)(number).expect("only sealed leaves are opened");
-        self.store.spell_open(self.text, &self.document.leaves[number], content)
+        self.store.spell_open(self.text, &self.document.leaves[number], &content)
     }
 
     /// The pieces of the plaintext, in order.
@@ -211,13 +211,13 @@ impl View<'_> {
     fn same_values(&self, read: &Document<'_>) -> bool {
         let paths = &self.document.paths;
         let leaves = self.document.leaves.iter().enumerate();
-        let mut expected =
-            leaves.map(|(number, leaf)| (leaf, (self.contents)(number).unwrap_or(&leaf.content)));
+        let mut expected = leaves
+            .map(|(number, leaf)| (leaf, (self.contents)(number).unwrap_or_else(|| leaf.content.borrow())));
         let mut found = read.leaves.iter();
         let same = expected.all(|(leaf, content)| {
             let comment = matches!(content, Content::Comment(_));
             found.next().is_some_and(|found| {
-                *content == found.content && (comment || paths.alike(leaf.path, &read.paths, found.path))
+                content == found.content && (comment || paths.alike(leaf.path, &read.paths, found.path))
             })
         });
         same && found.next().is_none() && read.metadata.is_none()

@@ -143,10 +143,9 @@ type Queues = HashMap<usize, VecDeque<(usize, u32)>>;
 /// Merges comments into the leaves by where they stand; gives the new numbers of the values.
 fn merge<'t>(document: &mut Document<'t>, comments: Vec<Settled<'t>>) -> (Vec<u32>, Queues) {
     let old = std::mem::take(&mut document.leaves);
-    let leaves = &mut document.leaves;
     let mut queues = Queues::new();
     let mut values = Vec::with_capacity(old.len());
-    leaves.reserve_exact(old.len() + comments.len());
+    let mut leaves = Vec::with_capacity(old.len() + comments.len());
     let mut waiting = comments.into_iter().peekable();
     let mut place = |leaves: &mut Vec<Leaf<'t>>, comment: Settled<'t>| {
         let queue = queues.entry(comment.container).or_default();
@@ -154,14 +153,15 @@ fn merge<'t>(document: &mut Document<'t>, comments: Vec<Settled<'t>>) -> (Vec<u3
         leaves.push(comment.leaf);
     };
     for leaf in old {
-        let at = leaf.alias.as_ref().map_or(leaf.span.start, |alias| alias.start);
+        let at = document.alias(&leaf).map_or(leaf.span.start, |alias| alias.start);
         while let Some(comment) = waiting.next_if(|comment| comment.leaf.span.start < at) {
-            place(leaves, comment);
+            place(&mut leaves, comment);
         }
         values.push(number(leaves.len()));
         leaves.push(leaf);
     }
-    waiting.for_each(|comment| place(leaves, comment));
+    waiting.for_each(|comment| place(&mut leaves, comment));
+    document.leaves = leaves;
     (values, queues)
 }
 

@@ -53,7 +53,7 @@ pub fn parse(text: &str) -> Result<Document<'_>, Error> {
     };
     // About one leaf a line; but blank lines must not cost memory.
     let lines = text.bytes().filter(|byte| *byte == b'\n').count();
-    walk.document.leaves.reserve_exact(lines.min(text.len() / 32));
+    walk.document.reserve(lines.min(text.len() / 32));
     walk.stream()?;
     let mut document = walk.document;
     walk.comments.join(&mut document, &walk.starts);
@@ -353,6 +353,7 @@ impl<'a> Walk<'a> {
         let (base, items) = (*base, items.clone());
         let at = span.byte_range().unwrap_or(0..0);
         let mut moved = HashMap::from([(base, path)]);
+        let alias = self.document.add_alias(at.clone());
         self.item(Item::Alias, at.start);
         for index in items {
             match self.document.items[index] {
@@ -367,7 +368,7 @@ impl<'a> Walk<'a> {
                     let Content::Value(value) = &copy.content else { continue };
                     self.count_alias(value.bytes().len(), at.start)?;
                     copy.path = rebase(&mut self.document.paths, copy.path, &mut moved);
-                    copy.alias = Some(Box::new(at.clone()));
+                    copy.alias = Some(alias);
                     self.leaf(copy, at.start);
                 }
                 Item::Close => self.item(Item::Close, at.start),
