@@ -15,10 +15,9 @@ pub(super) struct Contents {
     entries: Vec<Entry>,
 }
 
-/// A leaf's part of the buffer; no kind for one that is not sealed.
+/// Where a leaf's part of the buffer ends; no kind for one that is not sealed.
 #[derive(Debug, Clone, Copy)]
 struct Entry {
-    start: u32,
     end: u32,
     kind: Option<Kind>,
 }
@@ -49,19 +48,19 @@ impl Contents {
 
     fn push(&mut self, opened: Option<(Kind, SecretBytes)>) {
         let bytes = self.bytes.expose_mut();
-        let place = |length: usize| u32::try_from(length).expect("a store's text is shorter than 4 GiB");
-        let start = place(bytes.len());
         let kind = opened.map(|(kind, opened)| {
             bytes.extend_from_slice(opened.expose());
             kind
         });
-        self.entries.push(Entry { start, end: place(bytes.len()), kind });
+        let end = u32::try_from(bytes.len()).expect("a store's text is shorter than 4 GiB");
+        self.entries.push(Entry { end, kind });
     }
 
     /// What a leaf says; `None` if it is not sealed.
     pub(super) fn get(&self, leaf: usize) -> Option<Content<'_>> {
         let entry = self.entries.get(leaf)?;
-        let bytes = &self.bytes.expose()[entry.start as usize..entry.end as usize];
+        let start = leaf.checked_sub(1).map_or(0, |before| self.entries[before].end);
+        let bytes = &self.bytes.expose()[start as usize..entry.end as usize];
         Some(content(entry.kind?, bytes).expect("it was read when it was opened"))
     }
 
@@ -73,8 +72,8 @@ impl Contents {
 
 /// The most bytes that a sealed text can hold.
 fn most(sealed: &str) -> usize {
-    // IV, tag and names take 103 bytes; base64 takes four for three.
-    sealed.len().saturating_sub(103) / 4 * 3 + 3
+    // IV, tag and names take 107 bytes; base64 takes four for three.
+    sealed.len().saturating_sub(107) / 4 * 3 + 3
 }
 
 /// `Ok(None)` for a comment that is clear: sops accepts those too.

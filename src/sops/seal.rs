@@ -122,13 +122,19 @@ struct Part {
     /// The number of its first leaf, and the number behind its last.
     first: u32,
     end: u32,
-    span: Range<usize>,
+    /// Where it stands.
+    from: u32,
+    to: u32,
 }
 
 impl Part {
     fn new(leaves: Range<usize>, span: Range<usize>) -> Self {
-        let number = |leaf: usize| u32::try_from(leaf).expect("a text has fewer than 2^32 leaves");
-        Self { first: number(leaves.start), end: number(leaves.end), span }
+        let [first, end, from, to] = [leaves.start, leaves.end, span.start, span.end].map(narrow);
+        Self { first, end, from, to }
+    }
+
+    fn span(&self) -> Range<usize> {
+        self.from as usize..self.to as usize
     }
 
     fn first(&self) -> usize {
@@ -140,13 +146,22 @@ impl Part {
     }
 }
 
+/// Places and numbers in a text take 32 bits, which keeps large files small in memory.
+fn narrow(place: usize) -> u32 {
+    u32::try_from(place).expect("a store's text is shorter than 4 GiB")
+}
+
+fn wide(range: &Range<u32>) -> Range<usize> {
+    range.start as usize..range.end as usize
+}
+
 /// A sealed text in the making.
 struct Assembled {
     text: String,
     /// Where its `sops` block stands.
     block: Range<usize>,
     /// Where the sealed form of each part stands.
-    placed: Vec<Range<usize>>,
+    placed: Vec<Range<u32>>,
 }
 
 impl<'a> Sealing<'a> {
@@ -172,7 +187,9 @@ impl<'a> Sealing<'a> {
         let kept = Kept::find(&self);
         // A file that sops wrote may hold the same value in another style, over another span.
         for (index, part) in self.parts.iter_mut().enumerate() {
-            part.span = kept.span(index).unwrap_or_else(|| part.span.clone());
+            if let Some(span) = kept.span(index) {
+                *part = Part::new(part.leaves(), span);
+            }
         }
         let mut sealed = self.assemble(&kept, &metadata, stamp.entropy)?;
         let layout = self.check(&sealed, &metadata)?;
@@ -215,24 +232,28 @@ impl<'a> Sealing<'a> {
     ) -> Result<Assembled, Error> {
         let mut reuse = kept.middle();
         let tail = self.document.tail.offset();
-        let plain: usize = self.parts.iter().map(|part| part.span.len()).sum();
-        let mut out = String::with_capacity(self.text.len() + self.parts.len() * SEALED + plain / 3 + BLOCK);
+        let plain: usize = self.parts.iter().map(|part| part.span().len()).sum();
+        let length = self.text.len() + self.parts.len() * SEALED + plain / 3 + BLOCK;
+        if u32::try_from(length + length / 4).is_err() {
+            return Err(self.not_restorable(0, "encrypted, the file would be larger than 4 GiB"));
+        }
+        let mut out = String::with_capacity(length);
         let mut block = None;
         let mut placed = Vec::with_capacity(self.parts.len());
         let mut at = 0;
         for (index, part) in self.parts.iter().enumerate() {
-            if block.is_none() && part.span.start >= tail {
+            if block.is_none() && part.span().start >= tail {
                 block = Some(self.put_block(&mut out, at, metadata));
                 at = tail;
             }
-            out.push_str(&self.text[at..part.span.start]);
+            out.push_str(&self.text[at..part.span().start]);
             let start = out.len();
             match kept.text(index) {
                 Some(sealed) => out.push_str(sealed),
                 None => self.seal_part(part, &mut out, &mut reuse, entropy)?,
             }
-            placed.push(start..out.len());
-            at = part.span.end;
+            placed.push(narrow(start)..narrow(out.len()));
+            at = part.span().end;
         }
         let block = block.unwrap_or_else(|| {
             let block = self.put_block(&mut out, at, metadata);
@@ -356,7 +377,7 @@ impl<'a> Sealing<'a> {
                 while self.parts[part].leaves().end <= number {
                     part += 1;
                 }
-                let placed = &sealed.placed[part];
+                let placed = wide(&sealed.placed[part]);
                 // A block that ends the text gets its line feed with the `sops` block.
                 let end = leaf.span.start + sealed.text[leaf.span.clone()].trim_end().len();
                 let inside = placed.start <= leaf.span.start && end <= placed.end;
@@ -380,9 +401,9 @@ impl<'a> Sealing<'a> {
     fn layout(&self, sealed: &Assembled, view: &View<'_>) -> Layout {
         let mut layout = Layout::default();
         let mut number = 0;
-        for (part, placed) in self.parts.iter().zip(&sealed.placed) {
+        for (part, placed) in self.parts.iter().zip(sealed.placed.iter().map(wide)) {
             let sealed_leaves: Vec<usize> = part.leaves().filter(|leaf| self.is_sealable(*leaf)).collect();
-            let original = &self.text[part.span.clone()];
+            let original = &self.text[part.span()];
             if self.document.leaves[part.first()].alias.is_some() {
                 let span = |leaf: &usize| &view.document.leaves[*leaf].span;
                 layout.note(
@@ -439,7 +460,7 @@ fn add_copy(
     alias: &Range<usize>,
     sealable: bool,
 ) {
-    match parts.last_mut().filter(|part| part.span == *alias) {
+    match parts.last_mut().filter(|part| part.span() == *alias) {
         Some(part) => part.end += 1,
         None if sealable => {
             let before = document.leaves[..number].iter().rev();
@@ -539,7 +560,7 @@ impl<'a> Kept<'a> {
     fn head_fits(&self, sealing: &Sealing<'_>, index: usize, common: usize) -> bool {
         let Some((old, _)) = self.old else { return false };
         let part = &sealing.parts[index];
-        let end = self.pieces[index].open.end.max(part.span.end);
+        let end = self.pieces[index].open.end.max(part.span().end);
         // One byte beyond the part must be the same too, or it may have grown.
         let at_end = end == sealing.text.len() && end == old.plaintext.expose().len();
         (end < common || (at_end && end == common)) && self.same(sealing, index, part)
@@ -550,7 +571,7 @@ impl<'a> Kept<'a> {
         let part = &sealing.parts[sealing.parts.len() - from_end];
         let index = self.pieces.len() - from_end;
         let was_left = old.plaintext.expose().len() - self.pieces[index].open.start;
-        let left = sealing.text.len() - part.span.start;
+        let left = sealing.text.len() - part.span().start;
         was_left.max(left) < common && self.same(sealing, index, part)
     }
 

@@ -125,7 +125,7 @@ impl<'t> Comments<'t> {
         self.settled.push(Settled { container, before, leaf });
     }
 
-    /// Puts the comments among the leaves and items of a document; `starts` tells where each item begins.
+    /// Puts the comments among the leaves and items of a document; `starts` tells where each collection and alias begins.
     pub(super) fn join(mut self, document: &mut Document<'t>, starts: &[usize]) {
         self.settle_all(|_| true);
         if self.settled.is_empty() {
@@ -153,7 +153,7 @@ fn merge<'t>(document: &mut Document<'t>, comments: Vec<Settled<'t>>) -> (Vec<u3
         leaves.push(comment.leaf);
     };
     for leaf in old {
-        let at = document.alias(&leaf).map_or(leaf.span.start, |alias| alias.start);
+        let at = position(document, &leaf);
         while let Some(comment) = waiting.next_if(|comment| comment.leaf.span.start < at) {
             place(&mut leaves, comment);
         }
@@ -165,6 +165,10 @@ fn merge<'t>(document: &mut Document<'t>, comments: Vec<Settled<'t>>) -> (Vec<u3
     (values, queues)
 }
 
+fn position(document: &Document<'_>, leaf: &Leaf<'_>) -> usize {
+    document.alias(leaf).map_or(leaf.span.start, |alias| alias.start)
+}
+
 fn number(index: usize) -> u32 {
     u32::try_from(index).expect("a text has fewer than 2^32 leaves")
 }
@@ -172,7 +176,9 @@ fn number(index: usize) -> u32 {
 /// The items anew: each comment in its container, before what it stands before.
 fn weave(document: &mut Document<'_>, starts: &[usize], values: &[u32], queues: &mut Queues) {
     let old = std::mem::take(&mut document.items);
-    let items = &mut document.items;
+    let mut items = Vec::with_capacity(old.len() + document.leaves.len() - values.len());
+    let mut starts = starts.iter().copied();
+    let mut start = || starts.next().unwrap_or(usize::MAX);
     let (mut open, mut next) = (Vec::new(), 0);
     let mut flush = |items: &mut Vec<Item>, container: Option<&usize>, until: usize| {
         let Some(queue) = container.and_then(|container| queues.get_mut(container)) else { return };
@@ -180,27 +186,29 @@ fn weave(document: &mut Document<'_>, starts: &[usize], values: &[u32], queues: 
             items.extend(queue.pop_front().map(|(_, place)| Item::Leaf(place)));
         }
     };
-    for (item, start) in old.into_iter().zip(starts) {
+    for item in old {
         match item {
             Item::Alias => {
-                flush(items, open.last(), *start);
+                flush(&mut items, open.last(), start());
                 items.push(item);
             }
             Item::Leaf(value) => {
-                flush(items, open.last(), *start);
-                items.push(Item::Leaf(values[value as usize]));
+                let number = values[value as usize];
+                flush(&mut items, open.last(), position(document, &document.leaves[number as usize]));
+                items.push(Item::Leaf(number));
             }
             Item::Open(..) => {
-                flush(items, open.last(), *start);
+                flush(&mut items, open.last(), start());
                 items.push(item);
                 open.push(next);
                 next += 1;
             }
             Item::Close => {
-                flush(items, open.last(), usize::MAX);
+                flush(&mut items, open.last(), usize::MAX);
                 items.push(item);
                 open.pop();
             }
         }
     }
+    document.items = items;
 }
