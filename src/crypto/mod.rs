@@ -2,6 +2,7 @@
 
 pub mod envelope;
 pub mod mac;
+pub mod shamir;
 pub mod value;
 
 use std::fmt;
@@ -26,6 +27,9 @@ pub enum Error {
     /// What the envelope held is not a data key of 32 bytes.
     #[error("the envelope does not hold a data key of 32 bytes")]
     BadDataKey,
+    /// The shares of a data key do not belong together.
+    #[error("the shares of the data key do not belong together")]
+    BadShare,
 }
 
 /// The source of randomness for initialization vectors and data keys: fills the buffer.
