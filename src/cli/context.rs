@@ -2,11 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::git::config;
 use crate::git::{Git, Repository};
-use crate::keys::{Keyring, Places};
+use crate::keys::plugins::Dialogue;
+use crate::keys::{Keyring, Places, Plugins};
 use crate::sops::Stamp;
 
-use super::{Failure, Ui, errors};
+use super::{Failure, Ui, errors, ui};
 
 /// What commands take from the world outside.
 pub(super) struct Context {
@@ -58,7 +60,20 @@ impl Context {
             sops_age_file: variable("SOPS_AGE_KEY_FILE").map(PathBuf::from),
             sops_default: default_key_file(),
             system,
+            plugins: self.plugins(),
         }
+    }
+
+    /// The plugins of age that the user allowed: by git's configuration, which no repository can
+    /// bring along, or by a variable.
+    fn plugins(&self) -> Plugins {
+        let directory = self.directory();
+        let allowed = move || {
+            let variable = variable("HLX_ALLOW_PLUGINS").unwrap_or_default();
+            let named = variable.split(',').map(|name| name.trim().to_owned());
+            named.chain(config::values(&directory, "hlx.allowPlugin")).collect()
+        };
+        Plugins::allow(allowed, Dialogue { tell: ui::tell, ask: ui::ask, ask_secret: ui::ask_secret })
     }
 
     /// Now, as metadata write it.

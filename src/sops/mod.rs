@@ -4,6 +4,7 @@
 //! one. Opening yields no byte before the MAC was checked: only [`Sealed::open`] can make an
 //! [`Opened`].
 
+pub mod groups;
 mod layout;
 pub mod metadata;
 mod open;
@@ -13,6 +14,7 @@ mod select;
 mod view;
 mod whole;
 
+pub use groups::KeyGroups;
 pub use metadata::Metadata;
 pub use open::{Opened, Sealed, is_sealed};
 pub use seal::{Basis, Stamp, seal};
