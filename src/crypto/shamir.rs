@@ -3,8 +3,8 @@
 //! Each byte of the key is the value at 0 of a random polynomial of degree `threshold - 1`. A
 //! share holds the values at one `x`, and then that `x`; as many shares as the threshold says
 //! give the key back, and fewer say nothing about it. The field is AES's, with the polynomial
-//! `0x11B`. sops takes the `x` at random and reads any (getsops/sops v3.13.2,
-//! `shamir/shamir.go`); here they count from 1, as they are no secret.
+//! `0x11B`. The `x` count from 1 in the order of the groups, and any are read.
+//! (getsops/sops v3.13.2, `shamir/shamir.go`.)
 //!
 //! The arithmetic has no branch and no table that a secret could choose an entry of.
 

@@ -245,13 +245,15 @@ impl Keyring {
     }
 
     fn unwrap_by_plugins(&self, envelope: &Envelope) -> Result<Option<SecretBytes>, Error> {
+        let mut failed = None;
         for (plugin, identity) in self.identities.iter().filter_map(Identity::plugin) {
             match envelope.unwrap_by_plugin(plugin, identity) {
                 Ok(None) => {}
-                done => return done.map_err(Error::Plugin),
+                Ok(part) => return Ok(part),
+                Err(error) => failed = failed.or(Some(Error::Plugin(error))),
             }
         }
-        Ok(None)
+        failed.map_or(Ok(None), Err)
     }
 
     fn no_identity(&self, groups: &KeyGroups, opened: usize) -> Error {

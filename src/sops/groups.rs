@@ -191,6 +191,9 @@ fn below(index: usize, group: &Group) -> impl Iterator<Item = Field> {
 
 impl Group {
     fn read(fields: &[Field]) -> Result<Self, Error> {
+        if !is_tree(fields) {
+            return Err(Error::Metadata("the keys of a group are no list of mappings".to_owned()));
+        }
         let mut group = Self::default();
         for field in fields {
             match &field.path[..] {
@@ -202,6 +205,7 @@ impl Group {
                         _ => {}
                     }
                 }
+                [Step::Key(list), ..] if list == AGE => {}
                 _ => group.foreign.push(Field { span: 0..0, ..field.clone() }),
             }
         }
@@ -230,6 +234,21 @@ impl Group {
         fields.extend(self.foreign.iter().cloned());
         fields
     }
+}
+
+/// Whether the fields of a group can stand side by side: no place is both a value and a
+/// collection, or both a list and a mapping, and no list is longer than there are fields.
+fn is_tree(fields: &[Field]) -> bool {
+    let mut paths: Vec<&[Step]> = fields.iter().map(|field| &field.path[..]).collect();
+    paths.sort_unstable();
+    // Whatever does not fit stands next to each other, once sorted.
+    let fits = |pair: &[&[Step]]| match pair[0].iter().zip(pair[1]).find(|(one, other)| one != other) {
+        Some(parting) => matches!(parting, (Step::Key(_), Step::Key(_)) | (Step::Index(_), Step::Index(_))),
+        None => pair[0].len() == pair[1].len(),
+    };
+    let indices = paths.iter().flat_map(|path| path.iter());
+    let short = |step: &Step| !matches!(step, Step::Index(index) if *index >= fields.len());
+    paths.windows(2).all(fits) && indices.into_iter().all(short)
 }
 
 #[cfg(test)]
@@ -290,7 +309,10 @@ mod tests {
             (&[][..], "it names no age recipient"),
             (&[("pgp.0.fp", "F")], "it names no age recipient"),
             (&[a, ("key_groups.2.age.0.recipient", "c")], "the list `key_groups` has a gap"),
-            (&[("age.1.enc", "x")], "the list `age` has a gap"),
+            (&[("age.1.enc", "x"), ("age.1.recipient", "a")], "the list `age` has a gap"),
+            (&[("age.0.enc", "x"), ("pgp.9.fp", "F")], "the keys of a group are no list of mappings"),
+            (&[("age.0.enc", "x"), ("age.0", "y")], "the keys of a group are no list of mappings"),
+            (&[a, ("key_groups.0.0.x", "y")], "the keys of a group are no list of mappings"),
             (&[("age.0.enc", "x"), ("shamir_threshold", "-1")], "`shamir_threshold` is no number"),
             (
                 &[a, ("key_groups.1.age.0.enc", "x"), ("shamir_threshold", "3")],

@@ -59,7 +59,7 @@ fn sops_opens_what_hlx_sealed_for_two_of_three_groups() {
         for one in [MINE, "b.key", "c.key"] {
             assert_eq!(sops_with(&sandbox, &[one], &["-d", file]).code, Some(128), "{file} {one}");
         }
-        // What sops wraps anew, with shares at places of its own choice, hlx opens.
+        // What sops splits and wraps anew, hlx opens.
         let copy = format!("lab/{file}");
         sandbox.write(&copy, sandbox.read(file));
         let done = sops_with(&sandbox, &[MINE, "b.key"], &["rotate", "-i", &copy]);
