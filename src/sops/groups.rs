@@ -253,7 +253,10 @@ fn is_tree(fields: &[Field]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::policy::creation::Config;
 
     fn field(path: &str, value: &str) -> Field {
         let step = |word: &str| word.parse().map_or_else(|_| Step::Key(word.to_owned()), Step::Index);
@@ -332,5 +335,47 @@ mod tests {
         let two = KeyGroups { groups: vec![Group::default(); 2], threshold: 2 };
         assert_eq!(two.join(&[bytes(33), bytes(32)]), Err(crypto::Error::BadShare));
         assert_eq!(two.join(&[bytes(33), bytes(33)]), Err(crypto::Error::BadShare));
+    }
+
+    /// A fresh identity for each key of each group, and a `.sops.yaml` that names them.
+    fn identities(sizes: &[usize], threshold: usize) -> (Vec<Vec<age::x25519::Identity>>, String) {
+        let fresh = |size: &usize| (0..*size).map(|_| age::x25519::Identity::generate()).collect();
+        let all: Vec<Vec<age::x25519::Identity>> = sizes.iter().map(fresh).collect();
+        let mut config = format!("creation_rules:\n  - shamir_threshold: {threshold}\n    key_groups:\n");
+        for group in &all {
+            let keys: Vec<String> = group.iter().map(|key| key.to_public().to_string()).collect();
+            config += &format!("      - age: [{}]\n", keys.join(", "));
+        }
+        (all, config)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
+        #[test]
+        fn one_key_of_each_of_enough_groups_gives_the_data_key(
+            bytes: [u8; 32],
+            (sizes, threshold) in prop::collection::vec(1usize..4, 1..5)
+                .prop_flat_map(|sizes| (Just(sizes.clone()), sizes.len().min(2)..=sizes.len())),
+            pick in any::<prop::sample::Index>(),
+        ) {
+            let (identities, config) = identities(&sizes, threshold);
+            let key = DataKey::from_bytes(&bytes).unwrap();
+            let config = Config::parse(&config).unwrap();
+            let audience = &config.terms("x").unwrap().audience;
+            let mut random = |buffer: &mut [u8]| getrandom::fill(buffer).unwrap();
+            let wrapped = KeyGroups::wrap(audience, &key, &mut random, &|_| unreachable!("no plugin")).unwrap();
+            let groups = KeyGroups::read(&wrapped.fields()).unwrap();
+            prop_assert_eq!(&groups, &wrapped);
+            prop_assert_eq!(groups.needed(), threshold);
+            // One key of each group, from the last group on.
+            let parts = identities.iter().zip(groups.groups()).rev().take(threshold).map(|(keys, group)| {
+                let at = pick.index(keys.len());
+                group.envelopes[at].unwrap(std::iter::once(&keys[at] as &dyn age::Identity)).unwrap().unwrap()
+            });
+            let parts: Vec<_> = parts.collect();
+            prop_assert_eq!(groups.join(&parts).unwrap(), key.duplicate());
+            prop_assert_ne!(groups.join(&parts[1..]).ok(), Some(key));
+        }
     }
 }
