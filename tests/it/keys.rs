@@ -253,6 +253,13 @@ fn a_plugin_runs_only_if_the_user_allowed_it() {
     );
     let listed = run("lab/bare", &["hlx", "-i", "../../toy.key", "keys", "list"], &[]);
     assert!(listed.err.contains("not allowed to run") && ran(&sandbox) == 0, "{listed:?}");
+    // With the tree on the PATH, a plugin could be a file of it.
+    sandbox.sh("lab", "cp -L ../home/bin/age-plugin-toy .");
+    let here = format!(".:{path}");
+    let tree = [("PATH", here.as_str()), ("HLX_ALLOW_PLUGINS", "toy")];
+    let refused = sandbox.run_in("lab", &["git", "add", "app.env"], &tree);
+    assert!(refused.code != Some(0) && refused.err.contains("the PATH has the entry `.`"), "{refused:?}");
+    assert_eq!(ran(&sandbox), 0);
     // A name that is allowed is no other.
     let other = run("lab", &["git", "add", "app.env"], &[("HLX_ALLOW_PLUGINS", "to,toys")]);
     assert!(other.code != Some(0) && ran(&sandbox) == 0, "{other:?}");
