@@ -4,12 +4,11 @@ use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 
 use crate::crypto::DataKey;
-use crate::crypto::envelope::{Envelope, Recipient};
 use crate::format::Format;
 use crate::git::Repository;
 use crate::keys::{self, Keyring};
-use crate::policy::creation::{Config, Terms};
-use crate::sops::{self, Basis, Opened, Sealed, Stamp, is_sealed};
+use crate::policy::creation::{Audience, Config, Terms};
+use crate::sops::{self, Basis, KeyGroups, Opened, Sealed, Stamp, is_sealed};
 
 use super::memory::Memory;
 use super::{Clock, Error, keyless};
@@ -22,17 +21,17 @@ pub struct Cleaner<'a> {
     repository: &'a Repository,
     keyring: &'a Keyring,
     clock: Clock<'a>,
-    /// Data keys that this process made, by the recipients they are wrapped for: the files of
+    /// Data keys that this process made, by those they are wrapped for: the files of
     /// one `git add` share a key. (A key that is found in the repository is not taken for a new
     /// file: someone else may know it.)
-    fresh: RefCell<HashMap<Vec<Recipient>, Wrapped>>,
+    fresh: RefCell<HashMap<Audience, Wrapped>>,
     config: RefCell<Option<Config>>,
     /// Read when the first known file is cleaned: a checkout needs none.
     memory: OnceCell<Memory>,
 }
 
 /// A data key and what it is wrapped in.
-type Wrapped = (DataKey, Vec<Envelope>);
+type Wrapped = (DataKey, KeyGroups);
 
 /// The version of a file that git has, opened.
 enum Old<'k> {
@@ -100,9 +99,11 @@ impl<'a> Cleaner<'a> {
             return Ok(Old::Same);
         }
         let sealed = Sealed::parse(known)?;
-        let key = match self.keyring.data_key(sealed.envelopes()) {
+        let key = match self.keyring.data_key(sealed.groups()) {
             Ok(key) => key,
-            Err(keys::Error::NoIdentity { .. }) if keyless::recall(self.repository, path, content)? => {
+            Err(keys::Error::NoIdentity { .. } | keys::Error::Plugin(_))
+                if keyless::recall(self.repository, path, content)? =>
+            {
                 return Ok(Old::Same);
             }
             Err(keys::Error::NoIdentity { .. }) => return Err(Error::LockedEdit),
@@ -146,12 +147,11 @@ impl<'a> Cleaner<'a> {
 
     fn seal_new(&self, path: &[u8], content: &[u8], format: Format) -> Result<Vec<u8>, Error> {
         let terms = self.terms(path)?;
-        let (key, envelopes) = self.fresh_key(&terms.recipients)?;
-        self.keyring.remember(&envelopes, &key);
-        let basis = Basis::New { key, envelopes, rule: terms.rule, coverage: terms.coverage };
+        let (key, groups) = self.fresh_key(&terms.audience)?;
+        self.keyring.remember(&groups, &key);
+        let basis = Basis::New { key, groups, rule: terms.rule, coverage: terms.coverage };
         let sealed = sops::seal(content, format, &basis, self.stamp(&mut random))?;
-        let mine = self.keyring.recipients();
-        if !terms.recipients.iter().any(|recipient| mine.contains(recipient)) {
+        if !terms.audience.includes(&self.keyring.recipients()) {
             keyless::record(self.repository, path, content, &sealed)?;
         }
         Ok(sealed)
@@ -178,16 +178,15 @@ impl<'a> Cleaner<'a> {
         self.repository.head_blob(CONFIG.as_bytes())?.map(text).ok_or(Error::NoConfig)
     }
 
-    fn fresh_key(&self, recipients: &[Recipient]) -> Result<Wrapped, Error> {
+    fn fresh_key(&self, audience: &Audience) -> Result<Wrapped, Error> {
         let mut fresh = self.fresh.borrow_mut();
-        if let Some((key, envelopes)) = fresh.get(recipients) {
-            return Ok((key.duplicate(), envelopes.clone()));
+        if let Some((key, groups)) = fresh.get(audience) {
+            return Ok((key.duplicate(), groups.clone()));
         }
         let key = DataKey::random(&mut random);
-        let envelopes =
-            recipients.iter().map(|recipient| recipient.wrap(&key)).collect::<Result<Vec<_>, _>>()?;
-        fresh.insert(recipients.to_vec(), (key.duplicate(), envelopes.clone()));
-        Ok((key, envelopes))
+        let groups = self.keyring.plugins().wrap(audience, &key, &mut random)?;
+        fresh.insert(audience.clone(), (key.duplicate(), groups.clone()));
+        Ok((key, groups))
     }
 
     fn stamp<'s>(&self, entropy: &'s mut dyn FnMut(&mut [u8])) -> Stamp<'s> {

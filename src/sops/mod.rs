@@ -5,6 +5,7 @@
 //! [`Opened`].
 
 mod contents;
+pub mod groups;
 mod layout;
 pub mod metadata;
 mod open;
@@ -14,6 +15,7 @@ mod select;
 mod view;
 mod whole;
 
+pub use groups::KeyGroups;
 pub use metadata::Metadata;
 pub use open::{Opened, Sealed, is_sealed};
 pub use seal::{Basis, Stamp, seal};

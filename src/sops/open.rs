@@ -1,13 +1,13 @@
 //! Reading and opening a sealed file.
 
 use crate::crypto::DataKey;
-use crate::crypto::envelope::Envelope;
 use crate::crypto::mac::Mac;
 use crate::crypto::value::{Cipher, Sealed as SealedValue};
 use crate::format::{Content, Document, Format, Leaf, Paths, Scalar, Store, binary};
 use crate::secret::SecretBytes;
 
 use super::contents::Contents;
+use super::groups::KeyGroups;
 use super::layout::Layout;
 use super::metadata::Metadata;
 use super::view::{Piece, View};
@@ -107,9 +107,9 @@ impl<'t> Sealed<'t> {
         }
     }
 
-    /// The wrapped data key, once per recipient.
-    pub fn envelopes(&self) -> &[Envelope] {
-        &self.metadata.envelopes
+    /// The wrapped data key.
+    pub fn groups(&self) -> &KeyGroups {
+        &self.metadata.groups
     }
 
     /// The sealed file itself.

@@ -10,13 +10,13 @@ use std::ops::Range;
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-use crate::crypto::envelope::Envelope;
 use crate::crypto::mac::{Coverage, Mac};
 use crate::crypto::value::{Cipher, Kind, Sealed as SealedValue};
 use crate::crypto::{DataKey, Entropy};
 use crate::format::{Block, Content, Document, Field, Format, Leaf, Scalar, Store, Style, Tail, yaml};
 use crate::policy::Rule;
 
+use super::groups::KeyGroups;
 use super::layout::{Layout, Spelling};
 use super::metadata::{LAYOUT, Metadata};
 use super::open::{Body, Opened, aad, store_of};
@@ -35,7 +35,7 @@ pub enum Basis<'a> {
         /// The data key.
         key: DataKey,
         /// The data key, wrapped for the readers.
-        envelopes: Vec<Envelope>,
+        groups: KeyGroups,
         /// Which values are sealed.
         rule: Rule,
         /// Which values the MAC covers.
@@ -53,10 +53,10 @@ impl Basis<'_> {
         }
     }
 
-    pub(super) fn envelopes(&self) -> &[Envelope] {
+    pub(super) fn groups(&self) -> &KeyGroups {
         match self {
-            Self::New { envelopes, .. } => envelopes,
-            Self::Again(old) => old.sealed.envelopes(),
+            Self::New { groups, .. } => groups,
+            Self::Again(old) => old.sealed.groups(),
         }
     }
 
@@ -214,7 +214,7 @@ impl<'a> Sealing<'a> {
             }
         }
         Metadata {
-            envelopes: self.basis.envelopes().to_vec(),
+            groups: self.basis.groups().clone(),
             lastmodified: now.to_owned(),
             mac: mac.finish().seal(&self.cipher, now, entropy),
             rule: rule.clone(),
