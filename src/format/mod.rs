@@ -124,6 +124,20 @@ impl Store {
         }
     }
 
+    /// What takes the place of a sealed leaf and of the frame around it, where the frame does not fit what
+    /// the leaf says: only a hand makes such files.
+    pub fn reframe(
+        self,
+        text: &str,
+        leaf: &Leaf<'_>,
+        content: &Content<'_>,
+    ) -> Option<(Range<usize>, Zeroizing<String>)> {
+        match self {
+            Self::Dotenv => None,
+            Self::Yaml => yaml::spell::reframe(text, leaf, content),
+        }
+    }
+
     /// The metadata as this store writes a whole `sops` block in that place; lines end with a line feed.
     pub fn spell_metadata(self, fields: &[Field], tail: Tail) -> String {
         match (self, tail) {

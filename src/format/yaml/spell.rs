@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::ops::Range;
 
 use zeroize::Zeroizing;
 
@@ -40,6 +41,26 @@ pub fn open(text: &str, leaf: &Leaf<'_>, content: &Content<'_>) -> Zeroizing<Str
             (other, _) => typed(other),
         },
     })
+}
+
+/// A value in quotes in place of a whole block scalar, if the block's header asks for another ending.
+pub fn reframe(
+    text: &str,
+    leaf: &Leaf<'_>,
+    content: &Content<'_>,
+) -> Option<(Range<usize>, Zeroizing<String>)> {
+    let (Style::Block(style), Some(string)) = (leaf.style, content.text()) else { return None };
+    let header = span::block_header(text, leaf.span.start)?;
+    let stripped = text[header.clone()].contains('-');
+    if stripped != string.ends_with('\n') {
+        return None;
+    }
+    let end = match (style.unterminated, style.crlf) {
+        (true, _) => "",
+        (false, true) => "\r\n",
+        (false, false) => "\n",
+    };
+    Some((header.start..leaf.span.end, Zeroizing::new(double(string) + end)))
 }
 
 fn base64(bytes: &[u8]) -> String {
