@@ -122,9 +122,14 @@ pub(super) fn repo(error: repo::Error) -> Failure {
         E::Policy { source, .. } => with(policy(&source)),
         E::Crypto(_) => Failure::new(Exit::Usage, message),
         E::BadName(_) | E::Landing(_) => Failure::new(Exit::Usage, message),
+        E::Ambiguous(_) => Failure::new(Exit::Usage, message).hint("choose another name"),
         E::Exists(name) => {
             Failure::new(Exit::Failed, message).hint(format!("`git switch {name}` takes you there"))
         }
+        E::Remote { name, remotes } => Failure::new(Exit::Failed, message).hint(match &remotes[..] {
+            [_] => format!("`git switch {name}` takes you there"),
+            several => format!("`git switch --track {}/{name}` takes you there", several[0]),
+        }),
         E::NoRecipients => Failure::new(Exit::Policy, message).hint(
             "name a key with `-r`, or a file of keys with `-R`; `hlx keys generate` makes one of your own",
         ),

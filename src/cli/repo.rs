@@ -184,6 +184,9 @@ fn from_top(repository: &Repository, prefix: &str, typed: &str) -> Result<String
 fn report_tracked(path: &str, done: &Tracked, cx: &Context) {
     let news = if done.attributes || done.rule { "is protected now" } else { "was protected already" };
     cx.ui.result(format!("{path} {news}"));
+    if done.missing {
+        cx.ui.warning(format!("there is no {path} yet: it will be encrypted once it is there"));
+    }
     if done.ignored {
         cx.ui
             .warning(format!("{path} is ignored by a .gitignore: take it out there, or `git add -f {path}`"));
@@ -195,7 +198,8 @@ fn report_tracked(path: &str, done: &Tracked, cx: &Context) {
         cx.ui.hint(format!("encrypt it from now on: `git add --renormalize {path}`"));
     }
     if done.attributes || done.rule {
-        cx.ui.hint(format!("commit it with `git add .gitattributes .sops.yaml {path}` and `git commit`"));
+        let there = if done.missing { String::new() } else { format!(" {path}") };
+        cx.ui.hint(format!("commit it with `git add .gitattributes .sops.yaml{there}` and `git commit`"));
     }
 }
 

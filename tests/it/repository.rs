@@ -166,3 +166,43 @@ fn adding_a_recipient_keeps_what_hlx_does_not_know() {
             .contains("sops_pgp__list_0__map_fp=ABC")
     );
 }
+
+#[test]
+fn a_name_that_git_or_a_remote_has_is_no_new_service() {
+    let sandbox = Sandbox::new();
+    sandbox.lab();
+    sandbox.sh(".", "git clone -q -b app lab clone; cd clone; hlx init; git tag v1");
+    for name in ["HEAD", "FETCH_HEAD", "stash", "origin", "v1", "0123456789abcdef0123456789abcdef01234567"] {
+        let refused = sandbox.run("clone", &["hlx", "new", name]);
+        assert!(
+            refused.code == Some(2) && refused.err.contains("for something else than a branch"),
+            "{name}: {refused:?}"
+        );
+    }
+    assert_eq!(sandbox.run("clone", &["hlx", "new", "-x"]).code, Some(2));
+    assert_eq!(sandbox.run("clone", &["hlx", "new", "--", "-x"]).code, Some(2));
+    sandbox.ok("lab", &["hlx", "new", "web"]);
+    sandbox.ok("clone", &["git", "fetch", "-q"]);
+    let refused = sandbox.run("clone", &["hlx", "new", "web"]);
+    assert!(
+        refused.code == Some(1) && refused.err.contains("`web` exists already, at origin"),
+        "{refused:?}"
+    );
+    assert!(refused.err.contains("hint: `git switch web`"), "{refused:?}");
+    sandbox.ok("clone", &["git", "switch", "-q", "web"]);
+    // A landing page that only the remote has is not begun anew.
+    let made = sandbox.run("clone", &["hlx", "new", "other"]);
+    assert!(made.code == Some(0) && made.err.contains("was left as it is: the branch `main`"), "{made:?}");
+    assert_eq!(sandbox.ok("clone", &["git", "branch", "--format=%(refname:short)"]), "app\nother\nweb\n");
+}
+
+#[test]
+fn a_file_that_is_not_there_yet_is_tracked_with_a_warning() {
+    let sandbox = Sandbox::new();
+    sandbox.lab();
+    let tracked = sandbox.run("lab", &["hlx", "track", "later.key"]);
+    assert!(tracked.code == Some(0) && tracked.err.contains("there is no later.key yet"), "{tracked:?}");
+    assert!(tracked.err.contains("`git add .gitattributes .sops.yaml` and"), "{tracked:?}");
+    sandbox.sh("lab", "echo canary-swordfish >later.key; git add -A; git commit -qm later");
+    sandbox.no_canary_in_objects("lab");
+}
