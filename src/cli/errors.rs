@@ -97,7 +97,7 @@ pub(super) fn clean(path: &str, error: filter::Error) -> Failure {
         }
         E::LockedEdit => Failure::new(Exit::NoKey, &fact)
             .hint("`hlx keys list` shows where keys were looked for")
-            .hint("take back your change with `git checkout -- FILE`"),
+            .hint("copy it away first if you need it: `git checkout -- FILE` puts the encrypted version in its place"),
         E::Conversion(_) => Failure::new(Exit::Policy, &fact)
             .hint("add `-text -ident -working-tree-encoding` to its line in `.gitattributes`"),
         E::Crypto(_) | E::Record { .. } => Failure::new(Exit::Failed, &fact),

@@ -49,6 +49,8 @@ fn without_a_key_clones_work_and_new_secrets_are_sealed() {
     let refused = sandbox.run("guest", &["git", "add", ".env"]);
     assert_eq!(refused.code, Some(128));
     assert!(refused.err.contains("no key of yours opens the version that git has"), "{}", refused.err);
+    assert!(refused.err.contains("cannot tell whether it changed"), "{}", refused.err);
+    assert!(refused.err.contains("hint: copy it away first"), "{}", refused.err);
     // With the key again, the owner reads the new secret.
     sandbox.sh(".", "mv home/away home/.config");
     sandbox.sh("guest", "git checkout -q -f -- .env; hlx unlock; rm new.env; git checkout -- new.env");
