@@ -1,6 +1,8 @@
 //! A long-running filter that changes nothing: what `scripts/bench-filter` measures hlx against.
 
+use std::fs::File;
 use std::io::{self, BufReader};
+use std::os::fd::AsFd as _;
 
 use hlx::filter::Error;
 use hlx::filter::process::{Handler, serve};
@@ -21,5 +23,7 @@ impl Handler for Noop {
 }
 
 fn main() -> io::Result<()> {
-    serve(&mut BufReader::with_capacity(1 << 16, io::stdin().lock()), &mut io::stdout().lock(), &mut Noop)
+    // Past the line buffer of `Stdout`, which would write each answer in two pieces.
+    let mut to = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+    serve(&mut BufReader::with_capacity(1 << 16, io::stdin().lock()), &mut to, &mut Noop)
 }

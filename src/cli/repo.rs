@@ -12,8 +12,9 @@ use crate::repo::new::{Service, Setup};
 use crate::repo::status::{self, Branch, InGit, InTree};
 use crate::repo::track::{Mode, Tracked};
 use crate::repo::{index, init as setup, new as services, track as tracking, unlock as unlocking};
+use crate::sys::random;
 
-use super::context::{Context, default_key_file, random};
+use super::context::{Context, default_key_file};
 use super::recipients::KeyArgs;
 use super::{Exit, Failure, errors, keys};
 
@@ -98,7 +99,7 @@ pub(super) fn new(args: &NewArgs, cx: &Context) -> Result<(), Failure> {
     let setup = if args.setup { Setup::With } else { Setup::Without };
     let service = Service { name: &args.service, recipients: &recipients, setup };
     let commit =
-        services::create(&repository, &git, &service, cx.stamp(&mut random)).map_err(errors::repo)?;
+        services::create(&repository, &git, &service, cx.stamp(&mut random::fill)).map_err(errors::repo)?;
     cx.ui.result(format!("{}: new branch at {commit:.10}", args.service));
     match index::update(&repository, &git) {
         Ok(Some(_)) => cx.ui.note("the list of services in the README of the landing page is up to date"),

@@ -20,7 +20,7 @@ use super::timings::{Account, Timings, Whose};
 use super::tree::{self, Tree};
 use super::{Adopt, Outcome, Rewrite, Service, Wish, World, project};
 use crate::secret::SecretBytes;
-use crate::sys::{disk, namespace};
+use crate::sys::{disk, namespace, random};
 
 /// Deploys the newest commit of a service's branch.
 pub fn deploy(wish: &Wish, world: &World<'_>) -> Result<Outcome, Error> {
@@ -343,7 +343,7 @@ impl Deploy<'_> {
         let path = self.world.places.state.join("label.key");
         let failed = |source| Error::Disk { path: path.clone(), source };
         let mut fresh = zeroize::Zeroizing::new([0; 32]);
-        getrandom::fill(&mut fresh[..]).map_err(|error| failed(std::io::Error::other(error.to_string())))?;
+        random::fill(&mut fresh[..]);
         match disk::private_file(&path, &fresh[..]) {
             Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(failed(error)),
             _ => {}

@@ -10,6 +10,7 @@ use crate::git::Repository;
 use crate::keys::{self, Keyring};
 use crate::policy::creation::{Config, Terms};
 use crate::sops::{self, Basis, Opened, Sealed, Stamp, is_sealed};
+use crate::sys::random::Random;
 
 use super::memory::Memory;
 use super::{Clock, Error, keyless};
@@ -22,6 +23,7 @@ pub struct Cleaner<'a> {
     repository: &'a Repository,
     keyring: &'a Keyring,
     clock: Clock<'a>,
+    random: RefCell<Random>,
     /// Data keys that this process made, by the recipients they are wrapped for: the files of
     /// one `git add` share a key. (A key that is found in the repository is not taken for a new
     /// file: someone else may know it.)
@@ -33,6 +35,13 @@ pub struct Cleaner<'a> {
 
 /// A data key and what it is wrapped in.
 type Wrapped = (DataKey, Vec<Envelope>);
+
+/// The version of a file that git has.
+struct Known {
+    /// The name of the blob.
+    name: String,
+    blob: Vec<u8>,
+}
 
 /// The version of a file that git has, opened.
 enum Old {
@@ -55,6 +64,7 @@ impl<'a> Cleaner<'a> {
             repository,
             keyring,
             clock,
+            random: RefCell::default(),
             fresh: RefCell::default(),
             config: RefCell::default(),
             memory: OnceCell::new(),
@@ -68,11 +78,12 @@ impl<'a> Cleaner<'a> {
         if content.is_empty() {
             return Ok(Vec::new());
         }
+        self.repository.refresh();
         let known = self.known(path)?;
         if is_sealed(content) {
-            return self.pass(content, known.as_deref());
+            return self.pass(content, known.as_ref().map(|known| known.blob.as_slice()));
         }
-        let old = self.reopen(path, content, known.filter(|known| is_sealed(known)))?;
+        let old = self.reopen(path, content, known.filter(|known| is_sealed(&known.blob)))?;
         if let Some(Old::Same(known)) = old {
             return Ok(known);
         }
@@ -90,35 +101,36 @@ impl<'a> Cleaner<'a> {
     }
 
     /// Opens the version that git has.
-    fn reopen(&self, path: &[u8], content: &[u8], known: Option<Vec<u8>>) -> Result<Option<Old>, Error> {
-        let Some(known) = known else { return Ok(None) };
-        let name = self.repository.name_of(&known)?;
+    fn reopen(&self, path: &[u8], content: &[u8], known: Option<Known>) -> Result<Option<Old>, Error> {
+        let Some(Known { name, blob }) = known else { return Ok(None) };
         let memory = self.memory.get_or_init(|| Memory::of(self.repository));
         if memory.knows(&name, content) {
-            return Ok(Some(Old::Same(known)));
+            return Ok(Some(Old::Same(blob)));
         }
-        let sealed = Sealed::parse(&known)?;
+        let sealed = Sealed::parse(&blob)?;
         let key = match self.keyring.data_key(sealed.envelopes()) {
             Ok(key) => key,
             Err(keys::Error::NoIdentity { .. }) if keyless::recall(self.repository, path, content)? => {
-                return Ok(Some(Old::Same(known)));
+                return Ok(Some(Old::Same(blob)));
             }
             Err(keys::Error::NoIdentity { .. }) => return Err(Error::LockedEdit),
             Err(error) => return Err(error.into()),
         };
         if sealed.opens_to(&key, content)? {
             memory.learn(name, content);
-            return Ok(Some(Old::Same(known)));
+            return Ok(Some(Old::Same(blob)));
         }
         Ok(Some(Old::Opened(Box::new(sealed.open(&key)?))))
     }
 
     /// The version of a path that git has: the index's, else HEAD's.
-    fn known(&self, path: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        Ok(match self.repository.index_blob(path)? {
-            Some(blob) if !blob.is_empty() => Some(blob),
-            Some(_) | None => self.repository.head_blob(path)?,
-        })
+    fn known(&self, path: &[u8]) -> Result<Option<Known>, Error> {
+        let read = |name: String| self.repository.blob_named(&name).map(|blob| Known { name, blob });
+        let indexed = self.repository.index_blob(path)?.map(read).transpose()?;
+        match indexed.filter(|known| !known.blob.is_empty()) {
+            Some(known) => Ok(Some(known)),
+            None => Ok(self.repository.head_blob(path)?.map(read).transpose()?),
+        }
     }
 
     /// A file that is sealed in the work tree too: the known version passes, any other must be
@@ -139,15 +151,14 @@ impl<'a> Cleaner<'a> {
     fn seal_again(&self, content: &[u8], old: &Opened, format: Format) -> Result<Vec<u8>, Error> {
         // A file keeps its store, but the rule of a whole-file path is to have no inner structure.
         let format = if format == Format::Binary { format } else { keep_store(old, format) };
-        Ok(sops::seal(content, format, &Basis::Again(old), self.stamp(&mut random))?)
+        self.seal(content, format, &Basis::Again(old))
     }
 
     fn seal_new(&self, path: &[u8], content: &[u8], format: Format) -> Result<Vec<u8>, Error> {
         let terms = self.terms(path)?;
         let (key, envelopes) = self.fresh_key(&terms.recipients)?;
-        self.keyring.remember(&envelopes, &key);
         let basis = Basis::New { key, envelopes, rule: terms.rule, coverage: terms.coverage };
-        let sealed = sops::seal(content, format, &basis, self.stamp(&mut random))?;
+        let sealed = self.seal(content, format, &basis)?;
         let mine = self.keyring.recipients();
         if !terms.recipients.iter().any(|recipient| mine.contains(recipient)) {
             keyless::record(self.repository, path, content, &sealed)?;
@@ -170,10 +181,10 @@ impl<'a> Cleaner<'a> {
         if let Ok(bytes) = std::fs::read(self.repository.work_tree()?.join(CONFIG)) {
             return Ok(text(bytes));
         }
-        if let Some(bytes) = self.repository.index_blob(CONFIG.as_bytes())? {
-            return Ok(text(bytes));
+        match self.known(CONFIG.as_bytes())? {
+            Some(known) => Ok(text(known.blob)),
+            None => Err(Error::NoConfig),
         }
-        self.repository.head_blob(CONFIG.as_bytes())?.map(text).ok_or(Error::NoConfig)
     }
 
     fn fresh_key(&self, recipients: &[Recipient]) -> Result<Wrapped, Error> {
@@ -181,15 +192,17 @@ impl<'a> Cleaner<'a> {
         if let Some((key, envelopes)) = fresh.get(recipients) {
             return Ok((key.duplicate(), envelopes.clone()));
         }
-        let key = DataKey::random(&mut random);
+        let key = DataKey::random(&mut |buffer| self.random.borrow_mut().fill(buffer));
         let envelopes =
             recipients.iter().map(|recipient| recipient.wrap(&key)).collect::<Result<Vec<_>, _>>()?;
+        self.keyring.remember(&envelopes, &key);
         fresh.insert(recipients.to_vec(), (key.duplicate(), envelopes.clone()));
         Ok((key, envelopes))
     }
 
-    fn stamp<'s>(&self, entropy: &'s mut dyn FnMut(&mut [u8])) -> Stamp<'s> {
-        Stamp { now: (self.clock)(), entropy }
+    fn seal(&self, content: &[u8], format: Format, basis: &Basis<'_>) -> Result<Vec<u8>, Error> {
+        let entropy = &mut |buffer: &mut [u8]| self.random.borrow_mut().fill(buffer);
+        Ok(sops::seal(content, format, basis, Stamp { now: (self.clock)(), entropy })?)
     }
 }
 
@@ -199,9 +212,4 @@ fn keep_store(old: &Opened, format: Format) -> Format {
         Format::Binary => format,
         kept => kept,
     }
-}
-
-/// The operating system's generator.
-fn random(buffer: &mut [u8]) {
-    getrandom::fill(buffer).expect("the operating system has randomness");
 }

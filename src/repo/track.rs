@@ -59,6 +59,8 @@ pub fn track(
         ignored: git.test(&["check-ignore", "-q", "--no-index", "--", path])?,
         was_plaintext: repository
             .index_blob(path.as_bytes())?
+            .map(|name| repository.blob_named(&name))
+            .transpose()?
             .is_some_and(|blob| !blob.is_empty() && !crate::sops::is_sealed(&blob)),
         ..Tracked::default()
     };
