@@ -14,7 +14,7 @@ impl Handler for Noop {
     fn clean(&mut self, _: &[u8], content: &[u8]) -> Result<Vec<u8>, Error> {
         Ok(content.to_vec())
     }
-    fn smudge(&mut self, _: &[u8], _: &[u8]) -> Smudged {
+    fn smudge(&mut self, _: &[u8], _: &[u8], _: &[u8]) -> Smudged {
         Smudged::Clear
     }
     fn refused(&mut self, _: &[u8], _: Error) {}

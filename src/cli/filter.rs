@@ -51,10 +51,14 @@ impl Handler for Filter<'_> {
         self.cleaner.clean(path, content)
     }
 
-    fn smudge(&mut self, _path: &[u8], blob: &[u8]) -> Smudged {
+    fn smudge(&mut self, path: &[u8], name: &[u8], blob: &[u8]) -> Smudged {
         // A checkout that stops half-way leaves a mixed tree: even a defect must leave the file sealed.
-        let keyring = self.keyring;
-        panic::catch_unwind(AssertUnwindSafe(|| smudging::smudge(keyring, blob))).unwrap_or(Smudged::Clear)
+        let (cleaner, keyring) = (&self.cleaner, self.keyring);
+        let smudge = || {
+            cleaner.note_checkout(path, name, blob);
+            smudging::smudge(keyring, blob)
+        };
+        panic::catch_unwind(AssertUnwindSafe(smudge)).unwrap_or(Smudged::Clear)
     }
 
     fn refused(&mut self, path: &[u8], error: Error) {

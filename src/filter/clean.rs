@@ -29,6 +29,9 @@ pub struct Cleaner<'a> {
     /// file: someone else may know it.)
     fresh: RefCell<HashMap<Vec<Recipient>, Wrapped>>,
     config: RefCell<Option<Config>>,
+    /// The names of the blobs that this process checked out, by their paths. In the middle of a
+    /// merge git compares a file with what it has just written there, before its index says so.
+    checked_out: RefCell<HashMap<Vec<u8>, String>>,
     /// Read when the first known file is cleaned: a checkout needs none.
     memory: OnceCell<Memory>,
 }
@@ -67,6 +70,7 @@ impl<'a> Cleaner<'a> {
             random: RefCell::default(),
             fresh: RefCell::default(),
             config: RefCell::default(),
+            checked_out: RefCell::default(),
             memory: OnceCell::new(),
         }
     }
@@ -80,6 +84,9 @@ impl<'a> Cleaner<'a> {
         }
         self.repository.refresh();
         let known = self.known(path)?;
+        if let Some(blob) = self.as_checked_out(path, content, known.as_ref()) {
+            return Ok(blob);
+        }
         if is_sealed(content) {
             return self.pass(content, known.as_ref().map(|known| known.blob.as_slice()));
         }
@@ -97,6 +104,32 @@ impl<'a> Cleaner<'a> {
             Some(Old::Same(known)) => Ok(known),
             Some(Old::Opened(old)) => self.seal_again(content, &old, format),
             None => self.seal_new(path, content, format),
+        }
+    }
+
+    /// Notes that this process was given a blob to put into the work tree. An empty name is found out.
+    pub fn note_checkout(&self, path: &[u8], name: &[u8], blob: &[u8]) {
+        let name = match name {
+            [] => self.repository.name_of(blob).unwrap_or_default(),
+            name => String::from_utf8_lossy(name).into_owned(),
+        };
+        self.checked_out.borrow_mut().insert(path.to_vec(), name);
+    }
+
+    /// The sealed blob that this process checked out at a path, if it is not the known one and the
+    /// file still is what came of it.
+    fn as_checked_out(&self, path: &[u8], content: &[u8], known: Option<&Known>) -> Option<Vec<u8>> {
+        let name = self.checked_out.borrow().get(path).cloned()?;
+        if known.is_some_and(|known| known.name == name) {
+            return None;
+        }
+        let blob = self.repository.blob_named(&name).ok().filter(|blob| is_sealed(blob))?;
+        if is_sealed(content) {
+            return (blob == content).then_some(blob);
+        }
+        match self.reopen(path, content, Some(Known { name, blob })) {
+            Ok(Some(Old::Same(blob))) => Some(blob),
+            Ok(Some(Old::Opened(_)) | None) | Err(_) => None,
         }
     }
 
