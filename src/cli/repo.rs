@@ -11,7 +11,9 @@ use crate::repo::init::Hook;
 use crate::repo::new::{Service, Setup};
 use crate::repo::status::{self, Branch, InGit, InTree};
 use crate::repo::track::{Mode, Tracked};
-use crate::repo::{index, init as setup, new as services, track as tracking, unlock as unlocking};
+use crate::repo::{
+    self, config, index, init as setup, new as services, track as tracking, unlock as unlocking,
+};
 use crate::sys::random;
 
 use super::context::{Context, default_key_file};
@@ -37,6 +39,7 @@ pub(super) fn init(args: &InitArgs, cx: &Context) -> Result<(), Failure> {
     if setup::install_hook(&repository, &git, &program).map_err(errors::repo)? == Hook::Foreign {
         cx.ui.warning("there is another pre-commit hook: add `hlx hook pre-commit` to it");
     }
+    warn_of_config(&repository, cx);
     let mut keyring = cx.keyring();
     match (&own(&keyring)[..], args.no_key) {
         ([first, ..], _) => cx.ui.note(format!("your public key is {}", first.recipient)),
@@ -49,6 +52,15 @@ pub(super) fn init(args: &InitArgs, cx: &Context) -> Result<(), Failure> {
         }
     }
     report_unlocked(&repository, &git, &keyring, cx)
+}
+
+/// Warns of a `.sops.yaml` that the next new file would fail over.
+fn warn_of_config(repository: &Repository, cx: &Context) {
+    if let Err(error) = config::check(repository) {
+        let failure = errors::repo(error);
+        cx.ui.warning(failure.message());
+        failure.hints().iter().for_each(|hint| cx.ui.hint(hint));
+    }
 }
 
 /// `hlx unlock`
@@ -223,6 +235,7 @@ pub(super) fn status(args: &StatusArgs, cx: &Context) -> Result<(), Failure> {
     } else {
         branches.iter().for_each(|branch| show_branch(branch, cx));
     }
+    warn_of_config(&repository, cx);
     if !git.test(&["config", "filter.hlx.process"]).map_err(errors::git)? {
         cx.ui.warning("this clone is not set up: git would store plaintext");
         cx.ui.hint("run `hlx init`");
@@ -295,7 +308,9 @@ pub(super) fn hook(args: &HookArgs, cx: &Context) -> Result<(), Failure> {
     if args.name != "pre-commit" {
         return Err(Failure::new(Exit::Usage, format!("there is no hook `{}`", args.name)).hint("pre-commit"));
     }
-    let exposed = status::exposed(&cx.repository()?).map_err(errors::repo)?;
+    let repository = cx.repository()?;
+    config::check_staged(&repository).map_err(not_committed)?;
+    let exposed = status::exposed(&repository).map_err(errors::repo)?;
     if exposed.is_empty() {
         return Ok(());
     }
@@ -306,4 +321,10 @@ pub(super) fn hook(args: &HookArgs, cx: &Context) -> Result<(), Failure> {
         failure = failure.hint(format!("encrypt it: `git add --renormalize {path}` (after `hlx init`)"));
     }
     Err(failure)
+}
+
+fn not_committed(error: repo::Error) -> Failure {
+    let failure = errors::repo(error);
+    let named = Failure::new(failure.exit(), format!("nothing was committed: {}", failure.message()));
+    failure.hints().iter().fold(named, Failure::hint)
 }

@@ -206,3 +206,34 @@ fn a_file_that_is_not_there_yet_is_tracked_with_a_warning() {
     sandbox.sh("lab", "echo canary-swordfish >later.key; git add -A; git commit -qm later");
     sandbox.no_canary_in_objects("lab");
 }
+
+#[test]
+fn a_broken_sops_yaml_is_noticed_before_a_new_file_needs_it() {
+    let sandbox = Sandbox::new();
+    sandbox.lab();
+    let good = sandbox.read("lab/.sops.yaml");
+    for (broken, reason) in [
+        ("creation_rules: [\n".to_owned(), ".sops.yaml: line 2: not valid"),
+        (good.replace("age1", "agx1"), "is no recipient"),
+        (format!("{good}    encrypted_regex: (\n"), "no valid regular expression"),
+    ] {
+        sandbox.write("lab/.sops.yaml", &broken);
+        for command in ["status", "init"] {
+            let done = sandbox.run("lab", &["hlx", command]);
+            assert!(
+                done.code == Some(0) && done.err.contains("warning: .sops.yaml: "),
+                "{command}: {done:?}"
+            );
+            assert!(done.err.contains(reason) && done.err.contains("hint: correct"), "{command}: {done:?}");
+        }
+        sandbox.ok("lab", &["git", "add", ".sops.yaml"]);
+        let refused = sandbox.run("lab", &["git", "commit", "-qm", "broken"]);
+        assert!(refused.code == Some(1) && refused.err.contains("nothing was committed: "), "{refused:?}");
+        assert!(refused.err.contains(reason) && refused.err.contains("hint: correct"), "{refused:?}");
+    }
+    // What is in HEAD already stops no other commit.
+    sandbox.sh("lab", "git commit -qnm broken; echo >>README.md; git commit -qam other");
+    sandbox.write("lab/.sops.yaml", &good);
+    sandbox.sh("lab", "git commit -qam mended");
+    assert!(!sandbox.run("lab", &["hlx", "status"]).err.contains("warning"));
+}
