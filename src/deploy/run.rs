@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 
+use super::clear;
 use super::docker::Docker;
 use super::error::Error;
 use super::gate::{self, Ill};
@@ -217,6 +218,9 @@ impl Deploy<'_> {
         let project = self.wish.service.project();
         let model = self.timings.measure("compose config", Whose::Docker, || stage.model(&project))?;
         self.admit(&model, &model.wishes()?)?;
+        for clear in clear::find(&model, &stage.env_files(), ground) {
+            (self.world.report)(Event::Warning(&clear.to_string()));
+        }
         let plan = Plan::new(&model, ground)?;
         if model.builds() {
             (self.world.report)(Event::Step("building images, with sealed files left sealed"));
@@ -228,11 +232,26 @@ impl Deploy<'_> {
             stage.point(&pointing)?;
         }
         self.setup(stage, ground, &key)?;
-        if model.pulls() {
-            (self.world.report)(Event::Step("pulling images"));
-            self.timings.measure("pulling images", Whose::Docker, || stage.pull(&model.name))?;
-        }
+        self.pull(stage, &model)?;
         Ok(model)
+    }
+
+    /// Pulls. A registry that does not answer stops no deploy for which every image is here.
+    fn pull(&self, stage: &mut Stage<'_>, model: &Model) -> Result<(), Error> {
+        let images = model.pulled();
+        if images.is_empty() {
+            return Ok(());
+        }
+        (self.world.report)(Event::Step("pulling images"));
+        let end = self.timings.measure("pulling images", Whose::Docker, || stage.pull(&model.name))?;
+        if !end.is_success() {
+            if !self.docker.has_images(&images)? {
+                return Err(Error::Step { what: "pulling images", end });
+            }
+            let told = "not every image could be pulled: those that are on this host already are used";
+            (self.world.report)(Event::Warning(told));
+        }
+        Ok(())
     }
 
     /// Whether this host may run the stack, and the stack may have its project's name.
