@@ -30,7 +30,7 @@ pub(super) fn run(args: &DeployArgs, cx: &Context) -> Result<(), Failure> {
     let server = Server::from_environment()?;
     let wish = wish(args)?;
     let keyring = cx.keyring();
-    let open = |sealed: &[u8]| keyring.open(sealed);
+    let open = deploy::opener(|sealed| keyring.open(sealed));
     let report = server::report(cx.ui);
     let outcome = deploy::deploy(&wish, &server.world(&open, &report));
     let outcome = outcome.map_err(|error| server::unused_keys(failure(error), &keyring))?;

@@ -20,7 +20,7 @@ pub(super) fn run(args: &DownArgs, cx: &Context) -> Result<(), Failure> {
     let service = args.service.parse().map_err(|error| failure(deploy::Error::Name(error)))?;
     // Nothing is opened to take a stack down.
     let keyring = Keyring::load(&keys::Places::default());
-    let open = |sealed: &[u8]| keyring.open(sealed);
+    let open = deploy::opener(|sealed| keyring.open(sealed));
     let report = super::server::report(cx.ui);
     deploy::down(&service, &server.world(&open, &report)).map_err(failure)?;
     cx.ui.result(format!("{service} is down; its volumes and project directory stay"));

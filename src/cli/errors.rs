@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::{filter, git, keys, policy, repo, sops};
+use crate::{crypto, filter, git, keys, policy, repo, sops};
 
 use super::{Exit, Failure};
 
@@ -31,11 +31,42 @@ pub(super) fn keys(error: keys::Error) -> Failure {
     let message = error.to_string();
     match error {
         keys::Error::Sops(error) => sops(error),
-        keys::Error::NoIdentity { .. } => Failure::new(Exit::NoKey, message)
-            .hint("`hlx keys list` shows where keys were looked for")
-            .hint("whoever can read it lets you in with `hlx recipients add`"),
-        keys::Error::BrokenEnvelope { .. } => Failure::new(Exit::NotAuthentic, message)
-            .hint("take the file from an earlier commit: `git log -- FILE`"),
+        keys::Error::NoIdentity { plugins, .. } => {
+            let failure = Failure::new(Exit::NoKey, message);
+            let failure = plugins.iter().fold(failure, |failure, plugin| failure.hint(allow(plugin)));
+            failure
+                .hint("`hlx keys list` shows where keys were looked for")
+                .hint("whoever can read it lets you in with `hlx recipients add`")
+        }
+        keys::Error::BrokenEnvelope { .. } | keys::Error::BrokenParts(_) => {
+            Failure::new(Exit::NotAuthentic, message)
+                .hint("take the file from an earlier commit: `git log -- FILE`")
+        }
+        keys::Error::Plugin(_) => Failure::new(Exit::NoKey, message),
+    }
+}
+
+/// How to let a plugin of age run.
+pub(super) fn allow(plugin: &str) -> String {
+    format!(
+        "let it run, if you trust `age-plugin-{plugin}` on your PATH: `git config --global --add hlx.allowPlugin {plugin}`, or HLX_ALLOW_PLUGINS={plugin}"
+    )
+}
+
+/// Wrapping a data key, or what it is wrapped for, went wrong.
+fn crypto(exit: Exit, error: &crypto::Error) -> Failure {
+    use crypto::Error as E;
+    let failure = Failure::new(exit, error);
+    match error {
+        E::PluginNotAllowed { plugin, .. } => failure.hint(allow(plugin)),
+        E::PluginMissing { plugin, .. } => failure.hint(format!("install `age-plugin-{plugin}`")),
+        E::Plugin { .. }
+        | E::Malformed
+        | E::NotAuthentic
+        | E::BadRecipient(_)
+        | E::Wrap(_)
+        | E::BadDataKey
+        | E::BadShare => failure,
     }
 }
 
@@ -100,7 +131,8 @@ pub(super) fn clean(path: &str, error: filter::Error) -> Failure {
             .hint("copy it away first if you need it: `git checkout -- FILE` puts the encrypted version in its place"),
         E::Conversion(_) => Failure::new(Exit::Policy, &fact)
             .hint("add `-text -ident -working-tree-encoding` to its line in `.gitattributes`"),
-        E::Crypto(_) | E::Record { .. } => Failure::new(Exit::Failed, &fact),
+        E::Crypto(error) => crypto(Exit::Failed, &error),
+        E::Record { .. } => Failure::new(Exit::Failed, &fact),
         E::Git(error) => git(error),
     };
     let hints = failure.hints().iter().map(|hint| hint.replace("FILE", path)).collect::<Vec<_>>();
@@ -120,7 +152,13 @@ pub(super) fn repo(error: repo::Error) -> Failure {
         E::Keys { source, .. } => with(keys(source)),
         E::Sops { source, .. } => with(sops(source)),
         E::Policy { source, .. } => with(policy(&source)),
-        E::Crypto(_) => Failure::new(Exit::Usage, message),
+        E::Crypto(error) => crypto(Exit::Usage, &error),
+        E::WhichGroup { groups } => {
+            Failure::new(Exit::Usage, message).hint(format!("name it with `--group`, from 1 to {groups}"))
+        }
+        E::NotInGroup { .. } => Failure::new(Exit::NoKey, message).hint(
+            "whoever has a key of that group can add the reader, or name a group of yours with `--group`",
+        ),
         E::BadName(_) | E::Landing(_) => Failure::new(Exit::Usage, message),
         E::Ambiguous(_) => Failure::new(Exit::Usage, message).hint("choose another name"),
         E::Exists(name) => {

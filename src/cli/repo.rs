@@ -5,8 +5,8 @@ use std::path::{Component, Path};
 use clap::Args;
 
 use crate::git::{Git, Repository};
-use crate::keys::Keyring;
 use crate::keys::recipients::Named;
+use crate::keys::{Found, Keyring};
 use crate::repo::init::Hook;
 use crate::repo::new::{Service, Setup};
 use crate::repo::status::{self, Branch, InGit, InTree};
@@ -102,14 +102,15 @@ pub(super) struct NewArgs {
 pub(super) fn new(args: &NewArgs, cx: &Context) -> Result<(), Failure> {
     let repository = cx.repository()?;
     let git = cx.git(&repository)?;
-    let mut recipients = own(&cx.keyring());
+    let keyring = cx.keyring();
+    let mut recipients = own(&keyring);
     for named in args.keys.read(cx)? {
         if !recipients.iter().any(|known| known.recipient == named.recipient) {
             recipients.push(named);
         }
     }
     let setup = if args.setup { Setup::With } else { Setup::Without };
-    let service = Service { name: &args.service, recipients: &recipients, setup };
+    let service = Service { name: &args.service, recipients: &recipients, setup, plugins: keyring.plugins() };
     let commit =
         services::create(&repository, &git, &service, cx.stamp(&mut random::fill)).map_err(errors::repo)?;
     cx.ui.result(format!("{}: new branch at {commit:.10}", args.service));
@@ -134,7 +135,7 @@ fn own(keyring: &Keyring) -> Vec<Named> {
         .filter(|tried| tried.place != host)
         .filter_map(|tried| tried.outcome.as_ref().ok());
     let mut named: Vec<Named> = Vec::new();
-    for recipient in found.flatten() {
+    for recipient in found.flatten().filter_map(Found::recipient) {
         if !named.iter().any(|known| known.recipient == *recipient) {
             named.push(Named { recipient: recipient.clone(), name: Some("me".to_owned()) });
         }

@@ -1,7 +1,10 @@
 //! The only place that prints: results go to stdout, all else to stderr behind `hlx:`.
 
 use std::fmt::Display;
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, BufRead as _, BufReader, Write};
+
+use age::secrecy::SecretString;
 
 use super::Failure;
 
@@ -64,4 +67,23 @@ impl Ui {
             let _ = writeln!(err, "hlx: {label}{safe}");
         }
     }
+}
+
+/// Shows what a plugin of age has to say.
+pub fn tell(message: &str) {
+    Ui::default().note(message);
+}
+
+/// Asks a question on the terminal, if there is one. Inside git, stdin is not it.
+pub fn ask(question: &str) -> Option<String> {
+    let mut terminal = File::options().read(true).write(true).open("/dev/tty").ok()?;
+    write!(terminal, "hlx: {question} ").ok()?;
+    let mut answer = String::new();
+    BufReader::new(terminal).read_line(&mut answer).ok()?;
+    Some(answer.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+/// Asks for a secret on the terminal, if there is one, without showing it.
+pub fn ask_secret(question: &str) -> Option<SecretString> {
+    rpassword::prompt_password(format!("hlx: {question} ")).ok().map(SecretString::from)
 }

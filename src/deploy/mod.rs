@@ -46,7 +46,12 @@ use crate::sys::process::Env;
 use timings::Account;
 
 /// Opens a sealed file, or says why it cannot.
-pub type Opener<'o> = &'o dyn Fn(&[u8]) -> Result<Opened, keys::Error>;
+pub type Opener<'o> = &'o dyn for<'t> Fn(&'t [u8]) -> Result<Opened<'t>, keys::Error>;
+
+/// A closure as an [`Opener`].
+pub fn opener<F: for<'t> Fn(&'t [u8]) -> Result<Opened<'t>, keys::Error>>(open: F) -> F {
+    open
+}
 
 /// Where things are on this host.
 #[derive(Debug, Clone, PartialEq, Eq)]

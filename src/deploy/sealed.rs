@@ -7,12 +7,13 @@ use super::Opener;
 use super::error::Error;
 use super::mask::Masker;
 use super::tree::{Kind, Tree};
+use crate::secret::SecretBytes;
 use crate::sops::{Opened, is_sealed};
 
 /// What a tree's sealed files hold.
 #[derive(Debug)]
 pub struct Unsealed {
-    files: BTreeMap<PathBuf, Opened>,
+    files: BTreeMap<PathBuf, SecretBytes>,
     /// Takes their secrets out of any output.
     pub masker: Masker,
 }
@@ -25,8 +26,9 @@ impl Unsealed {
             Ok(opened) => Ok((path.clone(), opened)),
             Err(source) => Err(Error::Keys { path: path.clone(), source }),
         });
-        let files: BTreeMap<PathBuf, Opened> = opened.collect::<Result<_, Error>>()?;
-        let masker = Masker::new(files.values().flat_map(Opened::secrets));
+        let opened: Vec<(PathBuf, Opened<'_>)> = opened.collect::<Result<_, Error>>()?;
+        let masker = Masker::new(opened.iter().flat_map(|(_, opened)| opened.secrets()));
+        let files = opened.into_iter().map(|(path, opened)| (path, opened.into_plaintext())).collect();
         Ok(Self { files, masker })
     }
 
@@ -43,7 +45,7 @@ impl Unsealed {
     /// The content of a file as programs should see it.
     pub fn plain<'t>(&'t self, tree: &'t Tree, path: &Path) -> Option<&'t [u8]> {
         match self.files.get(path) {
-            Some(opened) => Some(opened.plaintext().expose()),
+            Some(plaintext) => Some(plaintext.expose()),
             None => tree.get(path).map(|entry| entry.content.as_slice()),
         }
     }

@@ -4,12 +4,11 @@ use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 
 use crate::crypto::DataKey;
-use crate::crypto::envelope::{Envelope, Recipient};
 use crate::format::Format;
 use crate::git::Repository;
 use crate::keys::{self, Keyring};
-use crate::policy::creation::{Config, Terms};
-use crate::sops::{self, Basis, Opened, Sealed, Stamp, is_sealed};
+use crate::policy::creation::{Audience, Config, Terms};
+use crate::sops::{self, Basis, KeyGroups, Opened, Sealed, Stamp, is_sealed};
 use crate::sys::random::Random;
 
 use super::memory::Memory;
@@ -24,10 +23,10 @@ pub struct Cleaner<'a> {
     keyring: &'a Keyring,
     clock: Clock<'a>,
     random: RefCell<Random>,
-    /// Data keys that this process made, by the recipients they are wrapped for: the files of
+    /// Data keys that this process made, by those they are wrapped for: the files of
     /// one `git add` share a key. (A key that is found in the repository is not taken for a new
     /// file: someone else may know it.)
-    fresh: RefCell<HashMap<Vec<Recipient>, Wrapped>>,
+    fresh: RefCell<HashMap<Audience, Wrapped>>,
     config: RefCell<Option<Config>>,
     /// The names of the blobs that this process checked out, by their paths. In the middle of a
     /// merge git compares a file with what it has just written there, before its index says so.
@@ -37,7 +36,7 @@ pub struct Cleaner<'a> {
 }
 
 /// A data key and what it is wrapped in.
-type Wrapped = (DataKey, Vec<Envelope>);
+type Wrapped = (DataKey, KeyGroups);
 
 /// The version of a file that git has.
 struct Known {
@@ -47,11 +46,11 @@ struct Known {
 }
 
 /// The version of a file that git has, opened.
-enum Old {
+enum Old<'k> {
     /// It is what stands in the work tree: the blob itself is the answer.
-    Same(Vec<u8>),
+    Same,
     /// It is another.
-    Opened(Box<Opened>),
+    Opened(Box<Opened<'k>>),
 }
 
 impl std::fmt::Debug for Cleaner<'_> {
@@ -90,10 +89,14 @@ impl<'a> Cleaner<'a> {
         if is_sealed(content) {
             return self.pass(content, known.as_ref().map(|known| known.blob.as_slice()));
         }
-        let old = self.reopen(path, content, known.filter(|known| is_sealed(&known.blob)))?;
-        if let Some(Old::Same(known)) = old {
-            return Ok(known);
-        }
+        let known = known.filter(|known| is_sealed(&known.blob));
+        let old = match &known {
+            Some(known) => match self.reopen(path, content, known)? {
+                Old::Same => return Ok(known.blob.clone()),
+                Old::Opened(old) => Some(old),
+            },
+            None => None,
+        };
         let attributes = self.repository.attributes(path)?;
         if let Some(conversion) = attributes.conversion {
             return Err(Error::Conversion(conversion));
@@ -101,8 +104,7 @@ impl<'a> Cleaner<'a> {
         let format =
             if attributes.whole { Format::Binary } else { Format::of_path(&String::from_utf8_lossy(path)) };
         match old {
-            Some(Old::Same(known)) => Ok(known),
-            Some(Old::Opened(old)) => self.seal_again(content, &old, format),
+            Some(old) => self.seal_again(content, &old, format),
             None => self.seal_new(path, content, format),
         }
     }
@@ -127,33 +129,33 @@ impl<'a> Cleaner<'a> {
         if is_sealed(content) {
             return (blob == content).then_some(blob);
         }
-        match self.reopen(path, content, Some(Known { name, blob })) {
-            Ok(Some(Old::Same(blob))) => Some(blob),
-            Ok(Some(Old::Opened(_)) | None) | Err(_) => None,
-        }
+        let written = Known { name, blob };
+        let same = matches!(self.reopen(path, content, &written), Ok(Old::Same));
+        same.then_some(written.blob)
     }
 
     /// Opens the version that git has.
-    fn reopen(&self, path: &[u8], content: &[u8], known: Option<Known>) -> Result<Option<Old>, Error> {
-        let Some(Known { name, blob }) = known else { return Ok(None) };
+    fn reopen<'k>(&self, path: &[u8], content: &[u8], known: &'k Known) -> Result<Old<'k>, Error> {
         let memory = self.memory.get_or_init(|| Memory::of(self.repository));
-        if memory.knows(&name, content) {
-            return Ok(Some(Old::Same(blob)));
+        if memory.knows(&known.name, content) {
+            return Ok(Old::Same);
         }
-        let sealed = Sealed::parse(&blob)?;
-        let key = match self.keyring.data_key(sealed.envelopes()) {
+        let sealed = Sealed::parse(&known.blob)?;
+        let key = match self.keyring.data_key(sealed.groups()) {
             Ok(key) => key,
-            Err(keys::Error::NoIdentity { .. }) if keyless::recall(self.repository, path, content)? => {
-                return Ok(Some(Old::Same(blob)));
+            Err(keys::Error::NoIdentity { .. } | keys::Error::Plugin(_))
+                if keyless::recall(self.repository, path, content)? =>
+            {
+                return Ok(Old::Same);
             }
             Err(keys::Error::NoIdentity { .. }) => return Err(Error::LockedEdit),
             Err(error) => return Err(error.into()),
         };
         if sealed.opens_to(&key, content)? {
-            memory.learn(name, content);
-            return Ok(Some(Old::Same(blob)));
+            memory.learn(known.name.clone(), content);
+            return Ok(Old::Same);
         }
-        Ok(Some(Old::Opened(Box::new(sealed.open(&key)?))))
+        Ok(Old::Opened(Box::new(sealed.open(&key)?)))
     }
 
     /// The version of a path that git has: the index's, else HEAD's.
@@ -181,7 +183,7 @@ impl<'a> Cleaner<'a> {
         }
     }
 
-    fn seal_again(&self, content: &[u8], old: &Opened, format: Format) -> Result<Vec<u8>, Error> {
+    fn seal_again(&self, content: &[u8], old: &Opened<'_>, format: Format) -> Result<Vec<u8>, Error> {
         // A file keeps its store, but the rule of a whole-file path is to have no inner structure.
         let format = if format == Format::Binary { format } else { keep_store(old, format) };
         self.seal(content, format, &Basis::Again(old))
@@ -189,11 +191,10 @@ impl<'a> Cleaner<'a> {
 
     fn seal_new(&self, path: &[u8], content: &[u8], format: Format) -> Result<Vec<u8>, Error> {
         let terms = self.terms(path)?;
-        let (key, envelopes) = self.fresh_key(&terms.recipients)?;
-        let basis = Basis::New { key, envelopes, rule: terms.rule, coverage: terms.coverage };
+        let (key, groups) = self.fresh_key(&terms.audience)?;
+        let basis = Basis::New { key, groups, rule: terms.rule, coverage: terms.coverage };
         let sealed = self.seal(content, format, &basis)?;
-        let mine = self.keyring.recipients();
-        if !terms.recipients.iter().any(|recipient| mine.contains(recipient)) {
+        if !terms.audience.includes(&self.keyring.recipients()) {
             keyless::record(self.repository, path, content, &sealed)?;
         }
         Ok(sealed)
@@ -220,17 +221,17 @@ impl<'a> Cleaner<'a> {
         }
     }
 
-    fn fresh_key(&self, recipients: &[Recipient]) -> Result<Wrapped, Error> {
+    fn fresh_key(&self, audience: &Audience) -> Result<Wrapped, Error> {
         let mut fresh = self.fresh.borrow_mut();
-        if let Some((key, envelopes)) = fresh.get(recipients) {
-            return Ok((key.duplicate(), envelopes.clone()));
+        if let Some((key, groups)) = fresh.get(audience) {
+            return Ok((key.duplicate(), groups.clone()));
         }
-        let key = DataKey::random(&mut |buffer| self.random.borrow_mut().fill(buffer));
-        let envelopes =
-            recipients.iter().map(|recipient| recipient.wrap(&key)).collect::<Result<Vec<_>, _>>()?;
-        self.keyring.remember(&envelopes, &key);
-        fresh.insert(recipients.to_vec(), (key.duplicate(), envelopes.clone()));
-        Ok((key, envelopes))
+        let entropy = &mut |buffer: &mut [u8]| self.random.borrow_mut().fill(buffer);
+        let key = DataKey::random(entropy);
+        let groups = self.keyring.plugins().wrap(audience, &key, entropy)?;
+        self.keyring.remember(&groups, &key);
+        fresh.insert(audience.clone(), (key.duplicate(), groups.clone()));
+        Ok((key, groups))
     }
 
     fn seal(&self, content: &[u8], format: Format, basis: &Basis<'_>) -> Result<Vec<u8>, Error> {
@@ -239,7 +240,7 @@ impl<'a> Cleaner<'a> {
     }
 }
 
-fn keep_store(old: &Opened, format: Format) -> Format {
+fn keep_store(old: &Opened<'_>, format: Format) -> Format {
     match Sealed::format(old.sealed()) {
         // Only a merge conflict makes a whole-file version of a path that has a store.
         Format::Binary => format,

@@ -90,7 +90,7 @@ pub fn merge(
     Ok(Merged::Clean(sops::seal(merged.expose(), format, &basis, stamp)?))
 }
 
-fn open(keyring: &Keyring, side: &'static str, blob: &[u8]) -> Result<Option<Opened>, Error> {
+fn open<'t>(keyring: &Keyring, side: &'static str, blob: &'t [u8]) -> Result<Option<Opened<'t>>, Error> {
     if !is_sealed(blob) {
         return Ok(None);
     }

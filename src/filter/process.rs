@@ -154,7 +154,7 @@ mod tests {
         fn smudge(&mut self, path: &[u8], name: &[u8], blob: &[u8]) -> Smudged {
             assert_eq!(name, b"00");
             match path {
-                b"locked" => Smudged::Sealed(crate::keys::Error::NoIdentity { recipients: Vec::new() }),
+                b"locked" => Smudged::Sealed(crate::keys::Error::Sops(crate::sops::Error::NotSealed)),
                 _ => Smudged::Open(SecretBytes::new(blob.iter().rev().copied().collect())),
             }
         }

@@ -11,25 +11,28 @@
 //! be names, and a line that is nothing of all this is an error. White space and indented
 //! comments, which SOPS cannot read either, are [`Style::Odd`] leaves, sealed as comments.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use zeroize::Zeroizing;
 
-use super::{Block, Content, Document, Error, Field, Leaf, Paths, Scalar, Step, Style};
+use super::{
+    Block, Collection, Content, Document, Error, Field, Item, Leaf, Paths, Scalar, Step, Style, Tail,
+};
 
 const METADATA: &str = "sops_";
 
 /// Reads a dotenv text as SOPS does, line by line.
 ///
 /// Fails where a metadata line is malformed, and at lines that SOPS could not read.
-pub fn parse(text: &str) -> Result<Document, Error> {
+pub fn parse(text: &str) -> Result<Document<'_>, Error> {
     read(text, Reading::Sops)
 }
 
 /// Reads a plaintext dotenv text such that no part of a value can be taken for a key.
 ///
 /// Fails at a line that is no `KEY=value`, comment or blank.
-pub fn parse_strictly(text: &str) -> Result<Document, Error> {
+pub fn parse_strictly(text: &str) -> Result<Document<'_>, Error> {
     read(text, Reading::Strict)
 }
 
@@ -39,9 +42,8 @@ enum Reading {
     Strict,
 }
 
-fn read(text: &str, reading: Reading) -> Result<Document, Error> {
-    let mut document =
-        Document { paths: Paths::default(), leaves: Vec::new(), metadata: None, tail: text.len() };
+fn read(text: &str, reading: Reading) -> Result<Document<'_>, Error> {
+    let mut document = Document { tail: Tail::Lines(text.len()), ..Document::default() };
     let mut block = Block { cut: Vec::new(), fields: Vec::new() };
     let mut at = 0;
     while at < text.len() {
@@ -58,6 +60,10 @@ fn read(text: &str, reading: Reading) -> Result<Document, Error> {
         }
         at = line.end + 1;
     }
+    let leaves = u32::try_from(document.leaves.len()).expect("a text has fewer than 2^32 lines");
+    document.items.push(Item::Open(Collection::Map, Paths::ROOT));
+    document.items.extend((0..leaves).map(Item::Leaf));
+    document.items.push(Item::Close);
     if !block.fields.is_empty() {
         document.metadata = Some(block);
     }
@@ -102,9 +108,14 @@ fn is_name(key: &str) -> bool {
         && name.chars().all(|character| character.is_ascii_alphanumeric() || "_.-".contains(character))
 }
 
-fn leaf(paths: &mut Paths, text: &str, span: &Range<usize>, reading: Reading) -> Result<Option<Leaf>, Error> {
+fn leaf<'t>(
+    paths: &mut Paths,
+    text: &'t str,
+    span: &Range<usize>,
+    reading: Reading,
+) -> Result<Option<Leaf<'t>>, Error> {
     let line = &text[span.clone()];
-    let comment = |text: &str| Content::Comment(Zeroizing::new(text.to_owned()));
+    let comment = |text: &'t str| Content::Comment(Cow::Borrowed(text));
     let blank = line.trim_start();
     let (path, content, span, style) = if line.is_empty() {
         return Ok(None);
@@ -118,8 +129,7 @@ fn leaf(paths: &mut Paths, text: &str, span: &Range<usize>, reading: Reading) ->
             return Err(Error::at(text, span.start, "neither `KEY=value`, a comment nor a blank line"));
         };
         let value_span = span.start + key.len() + 1..span.end;
-        let value = Zeroizing::new(value.replace("\\n", "\n"));
-        (paths.child(Paths::ROOT, key), Content::Value(Scalar::str(&value)), value_span, Style::Line)
+        (paths.child(Paths::ROOT, key), Content::Value(Scalar::str(unescape(value))), value_span, Style::Line)
     };
     Ok(Some(Leaf { path, content, span, style, alias: None }))
 }
@@ -131,7 +141,7 @@ fn field(text: &str, line: Range<usize>) -> Result<Field, Error> {
     let path = unflatten(&key[METADATA.len()..])
         .ok_or_else(|| Error::at(text, line.start, "not the name of a metadata field"))?;
     let span = line.start + key.len() + 1..line.start + content.len();
-    Ok(Field { path, value: value.replace("\\n", "\n"), span })
+    Ok(Field { path, value: unescape(value).into_owned(), span })
 }
 
 /// `age__list_0__map_enc` is `age[0].enc`.
@@ -179,13 +189,18 @@ fn flatten(path: &[Step]) -> String {
     })
 }
 
+/// A value whose two characters `\n` are line feeds.
+fn unescape(value: &str) -> Cow<'_, str> {
+    if value.contains("\\n") { value.replace("\\n", "\n").into() } else { value.into() }
+}
+
 /// A value with its line feeds as the two characters `\n`.
 pub fn escape(value: &str) -> String {
     value.replace('\n', "\\n")
 }
 
 /// The sealed form of a value, comment or odd line.
-pub fn spell_sealed(leaf: &Leaf, sealed: &str) -> String {
+pub fn spell_sealed(leaf: &Leaf<'_>, sealed: &str) -> String {
     match leaf.style {
         Style::Line => sealed.to_owned(),
         _ => format!("#{sealed}"),
@@ -193,9 +208,9 @@ pub fn spell_sealed(leaf: &Leaf, sealed: &str) -> String {
 }
 
 /// The plaintext form of a value or comment.
-pub fn spell_open(content: &Content) -> Zeroizing<String> {
+pub fn spell_open(content: &Content<'_>) -> Zeroizing<String> {
     Zeroizing::new(match content {
-        Content::Comment(text) => format!("#{}", text.as_str()),
+        Content::Comment(text) => format!("#{text}"),
         Content::Value(value) => {
             escape(&Zeroizing::new(String::from_utf8_lossy(&value.bytes()).into_owned()))
         }
@@ -216,7 +231,7 @@ mod tests {
 
     fn summary(text: &str) -> Vec<(String, String, Style)> {
         let document = parse(text).unwrap();
-        let show = |leaf: &Leaf| {
+        let show = |leaf: &Leaf<'_>| {
             let text = leaf.content.text().unwrap().to_owned();
             (document.paths.aad(leaf.path), text, leaf.style)
         };
@@ -244,7 +259,7 @@ mod tests {
     fn strictly_read_no_part_of_a_value_is_a_key() {
         let leaves = |text: &str| -> Vec<(String, String)> {
             let document = parse_strictly(text).unwrap();
-            let show = |leaf: &Leaf| (document.paths.aad(leaf.path), text[leaf.span.clone()].to_owned());
+            let show = |leaf: &Leaf<'_>| (document.paths.aad(leaf.path), text[leaf.span.clone()].to_owned());
             document.leaves.iter().map(show).collect()
         };
         let one = |key: &str, value: &str| (key.to_owned(), value.to_owned());

@@ -9,6 +9,9 @@ pub mod dotenv;
 pub mod scalar;
 pub mod yaml;
 
+use std::borrow::Cow;
+use std::fmt;
+use std::num::NonZeroU32;
 use std::ops::Range;
 
 use zeroize::Zeroizing;
@@ -88,7 +91,8 @@ pub enum Store {
 
 impl Store {
     /// Reads a plaintext that is to be sealed: strictly, so that no secret is taken for structure.
-    pub fn parse_plaintext(self, text: &str) -> Result<Document, Error> {
+    pub fn parse_plaintext(self, text: &str) -> Result<Document<'_>, Error> {
+        fits(text)?;
         match self {
             Self::Dotenv => dotenv::parse_strictly(text),
             Self::Yaml => yaml::parse(text),
@@ -96,7 +100,8 @@ impl Store {
     }
 
     /// Reads a plaintext or sealed text as SOPS does. A sealed text has [`Document::metadata`].
-    pub fn parse(self, text: &str) -> Result<Document, Error> {
+    pub fn parse(self, text: &str) -> Result<Document<'_>, Error> {
+        fits(text)?;
         match self {
             Self::Dotenv => dotenv::parse(text),
             Self::Yaml => yaml::parse(text),
@@ -104,7 +109,7 @@ impl Store {
     }
 
     /// The text that takes a leaf's place when it is sealed.
-    pub fn spell_sealed(self, leaf: &Leaf, sealed: &str) -> String {
+    pub fn spell_sealed(self, leaf: &Leaf<'_>, sealed: &str) -> String {
         match self {
             Self::Dotenv => dotenv::spell_sealed(leaf, sealed),
             Self::Yaml => yaml::spell::sealed(leaf, sealed),
@@ -112,18 +117,18 @@ impl Store {
     }
 
     /// The text that takes a sealed leaf's place when it is opened.
-    pub fn spell_open(self, text: &str, leaf: &Leaf, content: &Content) -> Zeroizing<String> {
+    pub fn spell_open(self, text: &str, leaf: &Leaf<'_>, content: &Content<'_>) -> Zeroizing<String> {
         match self {
             Self::Dotenv => dotenv::spell_open(content),
             Self::Yaml => yaml::spell::open(text, leaf, content),
         }
     }
 
-    /// The metadata as this store writes a whole `sops` block, ending with a line feed.
-    pub fn spell_metadata(self, fields: &[Field]) -> String {
-        match self {
-            Self::Dotenv => dotenv::spell_metadata(fields),
-            Self::Yaml => yaml::spell::metadata(fields),
+    /// The metadata as this store writes a whole `sops` block in that place; lines end with a line feed.
+    pub fn spell_metadata(self, fields: &[Field], tail: Tail) -> String {
+        match (self, tail) {
+            (Self::Dotenv, _) => dotenv::spell_metadata(fields),
+            (Self::Yaml, _) => yaml::spell::metadata(fields),
         }
     }
 
@@ -137,44 +142,154 @@ impl Store {
     }
 }
 
+/// Texts are numbered with 32 bits.
+fn fits(text: &str) -> Result<(), Error> {
+    match u32::try_from(text.len()) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(Error::at(text, 0, "larger than 4 GiB: only whole-file mode can seal it")),
+    }
+}
+
 /// A text, read.
-#[derive(Debug)]
-pub struct Document {
+#[derive(Debug, Default)]
+pub struct Document<'t> {
     /// The names on the way to the leaves.
     pub paths: Paths,
     /// Values and comments in document order.
-    pub leaves: Vec<Leaf>,
+    pub leaves: Vec<Leaf<'t>>,
+    /// The collections around the leaves, in the order in which SOPS walks them.
+    pub items: Vec<Item>,
+    /// Where aliases stand.
+    aliases: Vec<Range<usize>>,
     /// The `sops` block of a sealed text.
     pub metadata: Option<Block>,
     /// Where a `sops` block belongs when the text gets one.
-    pub tail: usize,
+    pub tail: Tail,
+}
+
+impl Document<'_> {
+    /// Makes room for so many leaves, each with a name of its own.
+    pub fn reserve(&mut self, leaves: usize) {
+        self.leaves.reserve_exact(leaves);
+        self.paths.nodes.reserve_exact(leaves);
+    }
+
+    /// Notes an alias that stands here.
+    pub fn add_alias(&mut self, span: Range<usize>) -> AliasId {
+        self.aliases.push(span);
+        let number = u32::try_from(self.aliases.len()).ok().and_then(NonZeroU32::new);
+        AliasId(number.expect("a text has fewer than 2^32 aliases, and this one"))
+    }
+
+    /// Where the alias stands that a leaf is a copy by.
+    pub fn alias(&self, leaf: &Leaf<'_>) -> Option<&Range<usize>> {
+        leaf.alias.map(|alias| &self.aliases[alias.0.get() as usize - 1])
+    }
+}
+
+/// One step of a walk through a document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Item {
+    /// A collection begins; the path is its own.
+    Open(Collection, PathId),
+    /// A value or a comment, by its number among the leaves.
+    Leaf(u32),
+    /// A YAML alias: the next value or collection is a copy of what it names.
+    Alias,
+    /// The innermost collection ends.
+    Close,
+}
+
+/// The kinds of collections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Collection {
+    /// Values by name.
+    Map,
+    /// Values by position, which adds nothing to a path.
+    List,
+}
+
+/// Where a `sops` block belongs in a plaintext.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tail {
+    /// At this offset, as lines of its own.
+    Lines(usize),
+    /// At this offset, as the last member of the outermost `{…}`.
+    Member(usize, Neighbour),
+}
+
+/// Whether a member is the first of its collection, or follows another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Neighbour {
+    /// It stands alone.
+    None,
+    /// A comma parts it from the one before.
+    Before,
+}
+
+impl Default for Tail {
+    fn default() -> Self {
+        Self::Lines(0)
+    }
+}
+
+impl Tail {
+    /// The offset.
+    pub fn offset(self) -> usize {
+        match self {
+            Self::Lines(at) | Self::Member(at, _) => at,
+        }
+    }
 }
 
 /// A value or a comment of a document.
-#[derive(Debug)]
-pub struct Leaf {
+#[derive(Debug, Clone)]
+pub struct Leaf<'t> {
     /// The keys above it: for a comment those of its container.
     pub path: PathId,
     /// What it says.
-    pub content: Content,
+    pub content: Content<'t>,
     /// The bytes to replace when it is sealed or opened.
     pub span: Range<usize>,
     /// How those bytes are written.
     pub style: Style,
-    /// Set on the copies of a leaf that a YAML alias makes: they count, but have no text of their own.
-    pub alias: Option<Range<usize>>,
+    /// Set on the copies of a leaf that a YAML alias makes, to where the alias stands: they count, but have no
+    /// text of their own.
+    pub alias: Option<AliasId>,
 }
+
+/// An alias of a document, by number: see [`Document::alias`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AliasId(NonZeroU32);
 
 /// What a leaf says.
-#[derive(Debug, PartialEq)]
-pub enum Content {
+#[derive(Clone, PartialEq)]
+pub enum Content<'t> {
     /// A value.
-    Value(Scalar),
+    Value(Scalar<'t>),
     /// The text of a comment after its `#`.
-    Comment(Zeroizing<String>),
+    Comment(Cow<'t, str>),
 }
 
-impl Content {
+impl fmt::Debug for Content<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Value(scalar) => scalar.fmt(f),
+            Self::Comment(_) => f.write_str("Comment([secret])"),
+        }
+    }
+}
+
+impl Content<'_> {
+    /// The same content, borrowed.
+    pub fn borrow(&self) -> Content<'_> {
+        match self {
+            Self::Value(Scalar::Str(text)) => Content::Value(Scalar::Str(Cow::Borrowed(text))),
+            Self::Value(other) => Content::Value(other.clone()),
+            Self::Comment(text) => Content::Comment(Cow::Borrowed(text)),
+        }
+    }
+
     /// True for what SOPS never seals: null, the empty string, the empty comment.
     pub fn is_empty(&self) -> bool {
         match self {
@@ -233,7 +348,7 @@ pub struct BlockStyle {
     /// `>` rather than `|`.
     pub folded: bool,
     /// The columns before each content line.
-    pub indent: usize,
+    pub indent: u32,
     /// The header line ends with CR LF.
     pub crlf: bool,
     /// The last content line has no line break: the text ends there.
@@ -247,12 +362,22 @@ pub struct PathId(u32);
 /// All paths of a document, as a tree of names. List positions add nothing to a path.
 #[derive(Debug)]
 pub struct Paths {
-    nodes: Vec<(PathId, Zeroizing<String>)>,
+    nodes: Vec<Name>,
+    /// All names, one behind the other.
+    names: String,
+}
+
+/// One name: the path above it, and where it stands among all names.
+#[derive(Debug)]
+struct Name {
+    parent: PathId,
+    start: u32,
+    end: u32,
 }
 
 impl Default for Paths {
     fn default() -> Self {
-        Self { nodes: vec![(Self::ROOT, Zeroizing::default())] }
+        Self { nodes: vec![Name { parent: Self::ROOT, start: 0, end: 0 }], names: String::new() }
     }
 }
 
@@ -262,15 +387,18 @@ impl Paths {
 
     /// The path one name below another.
     pub fn child(&mut self, parent: PathId, key: &str) -> PathId {
-        self.nodes.push((parent, Zeroizing::new(key.to_owned())));
-        PathId(u32::try_from(self.nodes.len() - 1).expect("a document has fewer than 2^32 keys"))
+        let place = |length: usize| u32::try_from(length).expect("a document's keys are shorter than 4 GiB");
+        let start = place(self.names.len());
+        self.names.push_str(key);
+        self.nodes.push(Name { parent, start, end: place(self.names.len()) });
+        PathId(place(self.nodes.len() - 1))
     }
 
     /// The path's last name and the path above it; `None` at the top.
     pub fn split(&self, path: PathId) -> Option<(PathId, &str)> {
         (path != Self::ROOT).then(|| {
-            let (parent, key) = &self.nodes[path.0 as usize];
-            (*parent, key.as_str())
+            let name = &self.nodes[path.0 as usize];
+            (name.parent, &self.names[name.start as usize..name.end as usize])
         })
     }
 
@@ -289,6 +417,17 @@ impl Paths {
         let mut aad = self.names(path).join(":");
         aad.push(':');
         aad
+    }
+
+    /// Whether a path has the same names as a path of another document.
+    pub fn alike(&self, path: PathId, others: &Self, other: PathId) -> bool {
+        match (self.split(path), others.split(other)) {
+            (None, None) => true,
+            (Some((up, name)), Some((others_up, others_name))) => {
+                name == others_name && self.alike(up, others, others_up)
+            }
+            _ => false,
+        }
     }
 
     /// The path as a person writes it, for messages.

@@ -1,14 +1,13 @@
 //! A value as SOPS understands it: typed, with the bytes that are sealed and counted by the MAC.
 
 use std::borrow::Cow;
+use std::fmt;
 
-use zeroize::{Zeroize, Zeroizing};
-
-/// A typed value.
-#[derive(Debug)]
-pub enum Scalar {
+/// A typed value. Text is borrowed from the document wherever it stands there as it is.
+#[derive(Clone)]
+pub enum Scalar<'t> {
     /// Text, or any bytes.
-    Str(Zeroizing<Vec<u8>>),
+    Str(Cow<'t, [u8]>),
     /// A whole number.
     Int(i64),
     /// A number.
@@ -16,33 +15,24 @@ pub enum Scalar {
     /// A truth value.
     Bool(bool),
     /// A time, as RFC 3339 with nanoseconds where there are any.
-    Time(Zeroizing<String>),
+    Time(String),
     /// Nothing.
     Null,
 }
 
-impl Scalar {
+impl<'t> Scalar<'t> {
     /// Text.
-    pub fn str(text: &str) -> Self {
-        Self::Str(Zeroizing::new(text.as_bytes().to_vec()))
-    }
-
-    /// The same value once more.
-    pub fn duplicate(&self) -> Self {
-        match self {
-            Self::Str(text) => Self::Str(text.clone()),
-            Self::Int(number) => Self::Int(*number),
-            Self::Float(number) => Self::Float(*number),
-            Self::Bool(truth) => Self::Bool(*truth),
-            Self::Time(text) => Self::Time(text.clone()),
-            Self::Null => Self::Null,
-        }
+    pub fn str(text: impl Into<Cow<'t, str>>) -> Self {
+        Self::Str(match text.into() {
+            Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+            Cow::Owned(text) => Cow::Owned(text.into_bytes()),
+        })
     }
 
     /// The plaintext bytes as Go's strconv writes them: floats without exponent, `True`, `False`.
     pub fn bytes(&self) -> Cow<'_, [u8]> {
         match self {
-            Self::Str(text) => Cow::Borrowed(text.as_slice()),
+            Self::Str(text) => Cow::Borrowed(text),
             Self::Int(number) => Cow::Owned(number.to_string().into_bytes()),
             Self::Float(number) => Cow::Owned(float(*number).into_bytes()),
             Self::Bool(true) => Cow::Borrowed(b"True"),
@@ -53,21 +43,34 @@ impl Scalar {
     }
 }
 
-impl PartialEq for Scalar {
+impl<'t> Scalar<'t> {
+    /// The plaintext bytes, as [`Scalar::bytes`] gives them, without copying what is borrowed.
+    pub fn into_bytes(self) -> Cow<'t, [u8]> {
+        match self {
+            Self::Str(text) => text,
+            other => Cow::Owned(other.bytes().into_owned()),
+        }
+    }
+}
+
+impl PartialEq for Scalar<'_> {
     /// Same type and same plaintext bytes, so that `NaN` equals itself.
     fn eq(&self, other: &Self) -> bool {
         std::mem::discriminant(self) == std::mem::discriminant(other) && self.bytes() == other.bytes()
     }
 }
 
-impl Drop for Scalar {
-    fn drop(&mut self) {
-        match self {
-            Self::Int(number) => number.zeroize(),
-            Self::Float(number) => number.zeroize(),
-            Self::Bool(truth) => truth.zeroize(),
-            Self::Str(_) | Self::Time(_) | Self::Null => {}
-        }
+impl fmt::Debug for Scalar<'_> {
+    /// Names the type, never the value.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Str(_) => "Str([secret])",
+            Self::Int(_) => "Int([secret])",
+            Self::Float(_) => "Float([secret])",
+            Self::Bool(_) => "Bool([secret])",
+            Self::Time(_) => "Time([secret])",
+            Self::Null => "Null",
+        })
     }
 }
 

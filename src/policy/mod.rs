@@ -61,6 +61,19 @@ pub enum Rule {
     UnencryptedRegex(Pattern),
     /// Only what stands below a key that matches.
     EncryptedRegex(Pattern),
+    /// All but what a comment that matches stands before.
+    UnencryptedCommentRegex(Pattern),
+    /// Only what a comment that matches stands before.
+    EncryptedCommentRegex(Pattern),
+}
+
+/// What a comment that matches does to the item that it stands before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mark {
+    /// The item is sealed, and so are later comments before it.
+    Sealed,
+    /// The item stays clear.
+    Clear,
 }
 
 /// A regular expression with the text it was made from.
@@ -99,29 +112,32 @@ impl PartialEq for Rule {
 
 impl Rule {
     /// The fields of a rule, in metadata and creation rules alike.
-    pub const FIELDS: [&'static str; 4] =
-        ["unencrypted_suffix", "encrypted_suffix", "unencrypted_regex", "encrypted_regex"];
-    /// Fields of rules that look at comments.
-    pub const COMMENT_FIELDS: [&'static str; 2] = ["unencrypted_comment_regex", "encrypted_comment_regex"];
+    pub const FIELDS: [&'static str; 6] = [
+        "unencrypted_suffix",
+        "encrypted_suffix",
+        "unencrypted_regex",
+        "encrypted_regex",
+        "unencrypted_comment_regex",
+        "encrypted_comment_regex",
+    ];
 
     /// The one rule among these fields; the default where there is none.
     ///
     /// `get` gives the text of a field by its name; an empty text counts as none.
     pub fn from_fields<'a>(get: impl Fn(&str) -> Option<&'a str>) -> Result<Self, Error> {
         let get = |name: &str| get(name).filter(|text| !text.is_empty());
-        if let Some(field) = Self::COMMENT_FIELDS.iter().find(|field| get(field).is_some()) {
-            return Err(Error::Unsupported((*field).to_owned()));
-        }
         let set: Vec<_> =
             Self::FIELDS.iter().filter_map(|field| get(field).map(|text| (*field, text))).collect();
         match set[..] {
             [] => Ok(Self::default()),
             [("unencrypted_suffix", text)] => Ok(Self::UnencryptedSuffix(text.to_owned())),
             [("encrypted_suffix", text)] => Ok(Self::EncryptedSuffix(text.to_owned())),
-            [("unencrypted_regex", text)] => {
-                Pattern::new("unencrypted_regex", text).map(Self::UnencryptedRegex)
+            [(field @ "unencrypted_regex", text)] => Pattern::new(field, text).map(Self::UnencryptedRegex),
+            [(field @ "encrypted_regex", text)] => Pattern::new(field, text).map(Self::EncryptedRegex),
+            [(field @ "unencrypted_comment_regex", text)] => {
+                Pattern::new(field, text).map(Self::UnencryptedCommentRegex)
             }
-            [(_, text)] => Pattern::new("encrypted_regex", text).map(Self::EncryptedRegex),
+            [(field, text)] => Pattern::new(field, text).map(Self::EncryptedCommentRegex),
             [(first, _), (second, _), ..] => Err(Error::TwoRules(first, second)),
         }
     }
@@ -133,14 +149,28 @@ impl Rule {
             Self::EncryptedSuffix(text) => ("encrypted_suffix", text),
             Self::UnencryptedRegex(pattern) => ("unencrypted_regex", &pattern.text),
             Self::EncryptedRegex(pattern) => ("encrypted_regex", &pattern.text),
+            Self::UnencryptedCommentRegex(pattern) => ("unencrypted_comment_regex", &pattern.text),
+            Self::EncryptedCommentRegex(pattern) => ("encrypted_comment_regex", &pattern.text),
+        }
+    }
+
+    /// The expression that comments are compared with, for a rule that looks at comments.
+    pub fn comment(&self) -> Option<(&Pattern, Mark)> {
+        match self {
+            Self::UnencryptedCommentRegex(pattern) => Some((pattern, Mark::Clear)),
+            Self::EncryptedCommentRegex(pattern) => Some((pattern, Mark::Sealed)),
+            Self::UnencryptedSuffix(_)
+            | Self::EncryptedSuffix(_)
+            | Self::UnencryptedRegex(_)
+            | Self::EncryptedRegex(_) => None,
         }
     }
 
     /// Whether a leaf at the top of the document is sealed.
     pub fn at_top(&self) -> bool {
         match self {
-            Self::UnencryptedSuffix(_) | Self::UnencryptedRegex(_) => true,
-            Self::EncryptedSuffix(_) | Self::EncryptedRegex(_) => false,
+            Self::UnencryptedSuffix(_) | Self::UnencryptedRegex(_) | Self::UnencryptedCommentRegex(_) => true,
+            Self::EncryptedSuffix(_) | Self::EncryptedRegex(_) | Self::EncryptedCommentRegex(_) => false,
         }
     }
 
@@ -151,6 +181,7 @@ impl Rule {
             Self::EncryptedSuffix(suffix) => surroundings || key.ends_with(suffix.as_str()),
             Self::UnencryptedRegex(pattern) => surroundings && !pattern.is_match(key),
             Self::EncryptedRegex(pattern) => surroundings || pattern.is_match(key),
+            Self::UnencryptedCommentRegex(_) | Self::EncryptedCommentRegex(_) => surroundings,
         }
     }
 }

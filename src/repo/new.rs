@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use crate::git::branch::{self, Commit, File, Parent};
 use crate::git::{Git, Repository};
+use crate::keys::Plugins;
 use crate::keys::recipients::Named;
 use crate::policy::creation::Config;
 use crate::sops::{self, Basis, Stamp};
@@ -22,6 +23,8 @@ pub struct Service<'a> {
     pub recipients: &'a [Named],
     /// Whether it gets a `setup.sh`.
     pub setup: Setup,
+    /// The plugins that may wrap for them.
+    pub plugins: &'a Plugins,
 }
 
 /// Whether a service has a `setup.sh`.
@@ -124,9 +127,8 @@ fn seal_env(service: &Service<'_>, config: &str, stamp: Stamp<'_>) -> Result<Vec
     let policy = |source| Error::Policy { place: config::NAME.to_owned(), source };
     let terms = Config::parse(config).map_err(policy)?.terms(".env").map_err(policy)?.clone();
     let key = DataKey::random(stamp.entropy);
-    let envelopes =
-        terms.recipients.iter().map(|recipient| recipient.wrap(&key)).collect::<Result<_, _>>()?;
-    let basis = Basis::New { key, envelopes, rule: terms.rule, coverage: terms.coverage };
+    let groups = service.plugins.wrap(&terms.audience, &key, stamp.entropy)?;
+    let basis = Basis::New { key, groups, rule: terms.rule, coverage: terms.coverage };
     let plain = format!(
         "# Settings and secrets of {}: encrypted in git, readable in your work tree.\n",
         service.name

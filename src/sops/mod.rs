@@ -4,14 +4,18 @@
 //! one. Opening yields no byte before the MAC was checked: only [`Sealed::open`] can make an
 //! [`Opened`].
 
+mod contents;
+pub mod groups;
 mod layout;
 pub mod metadata;
 mod open;
 mod readers;
 mod seal;
 mod select;
+mod view;
 mod whole;
 
+pub use groups::KeyGroups;
 pub use metadata::Metadata;
 pub use open::{Opened, Sealed, is_sealed};
 pub use seal::{Basis, Stamp, seal};
@@ -65,8 +69,10 @@ pub enum Error {
         /// The rule's text.
         text: String,
     },
-    /// A value under an encrypted key is reached through an alias, where sops could not open it.
-    #[error("line {line}: the alias puts `{path}` under a rule that encrypts it, which SOPS cannot express")]
+    /// An alias in a part that stays clear names a value that is sealed where its anchor stands.
+    #[error(
+        "line {line}: the alias would show `{path}` in clear, which is encrypted where its anchor stands"
+    )]
     SealedAlias {
         /// Where the alias stands, counted from 1.
         line: usize,

@@ -1,18 +1,16 @@
 //! Reading and opening a sealed file.
 
-use std::ops::Range;
-
-use zeroize::Zeroizing;
-
 use crate::crypto::DataKey;
-use crate::crypto::envelope::Envelope;
 use crate::crypto::mac::Mac;
-use crate::crypto::value::{Cipher, Kind, Sealed as SealedValue};
+use crate::crypto::value::{Cipher, Sealed as SealedValue};
 use crate::format::{Content, Document, Format, Leaf, Paths, Scalar, Store, binary};
 use crate::secret::SecretBytes;
 
-use super::layout::Spellings;
+use super::contents::Contents;
+use super::groups::KeyGroups;
+use super::layout::Layout;
 use super::metadata::Metadata;
+use super::view::{Piece, View};
 use super::{Error, select, whole};
 
 /// True if the bytes have the outer form of a sealed file, in any store: metadata of SOPS are there.
@@ -57,26 +55,26 @@ fn detect(text: &str) -> Option<Found> {
 
 /// A sealed file, read but not opened.
 #[derive(Debug)]
-pub struct Sealed {
-    pub(super) text: String,
-    pub(super) body: Body,
+pub struct Sealed<'t> {
+    pub(super) text: &'t str,
+    pub(super) body: Body<'t>,
     /// The `sops` block.
     pub metadata: Metadata,
 }
 
 #[derive(Debug)]
-pub(super) enum Body {
+pub(super) enum Body<'t> {
     /// Values sealed one by one.
-    Leaves { store: Store, document: Document, covered: Vec<bool> },
+    Leaves { store: Store, document: Document<'t>, covered: Vec<bool> },
     /// One value.
     Whole { data: String },
 }
 
-impl Sealed {
+impl<'t> Sealed<'t> {
     /// Reads a sealed file, in the store that its content shows.
     ///
     /// Fails if it is not sealed, or broken in a way that needs no key to see.
-    pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
+    pub fn parse(bytes: &'t [u8]) -> Result<Self, Error> {
         let text = std::str::from_utf8(bytes).map_err(|_| Error::NotSealed)?;
         match detect(text) {
             None => Err(Error::NotSealed),
@@ -85,19 +83,19 @@ impl Sealed {
             Some(Found::Format(Format::Binary)) => {
                 let whole = binary::parse(text).ok_or(Error::NotSealed)?;
                 let metadata = Metadata::read(&whole.fields)?;
-                Ok(Self { text: text.to_owned(), body: Body::Whole { data: whole.data }, metadata })
+                Ok(Self { text, body: Body::Whole { data: whole.data }, metadata })
             }
             Some(Found::Format(Format::Dotenv)) => Self::of_leaves(text, Store::Dotenv),
             Some(Found::Format(Format::Yaml)) => Self::of_leaves(text, Store::Yaml),
         }
     }
 
-    fn of_leaves(text: &str, store: Store) -> Result<Self, Error> {
+    fn of_leaves(text: &'t str, store: Store) -> Result<Self, Error> {
         let document = store.parse(text)?;
         let block = document.metadata.as_ref().ok_or(Error::NotSealed)?;
         let metadata = Metadata::read(&block.fields)?;
         let covered = select::select(&document, &metadata.rule);
-        Ok(Self { text: text.to_owned(), body: Body::Leaves { store, document, covered }, metadata })
+        Ok(Self { text, body: Body::Leaves { store, document, covered }, metadata })
     }
 
     /// The store it is sealed in.
@@ -109,14 +107,14 @@ impl Sealed {
         }
     }
 
-    /// The wrapped data key, once per recipient.
-    pub fn envelopes(&self) -> &[Envelope] {
-        &self.metadata.envelopes
+    /// The wrapped data key.
+    pub fn groups(&self) -> &KeyGroups {
+        &self.metadata.groups
     }
 
     /// The sealed file itself.
-    pub fn text(&self) -> &str {
-        &self.text
+    pub fn text(&self) -> &'t str {
+        self.text
     }
 
     /// What can be seen without a key: every value that the rule covers must be sealed, and the rule
@@ -139,7 +137,7 @@ impl Sealed {
         let Body::Leaves { document, covered, .. } = &self.body else { return Vec::new() };
         let leaves = document.leaves.iter().zip(covered).filter(|(_, covered)| **covered);
         let comments = leaves.filter_map(|(leaf, _)| match &leaf.content {
-            Content::Comment(text) => Some(text.as_str()),
+            Content::Comment(text) => Some(&**text),
             Content::Value(_) => None,
         });
         comments.filter(|text| !text.is_empty() && !SealedValue::looks_like(text)).collect()
@@ -151,35 +149,37 @@ impl Sealed {
         match &self.body {
             Body::Whole { data } => Ok(whole::open(data, &self.metadata, &cipher)?.expose() == plaintext),
             Body::Leaves { store, document, covered } => {
-                let contents = open_leaves(document, covered, &cipher)?;
+                let contents = Contents::open(document, covered, &cipher)?;
                 check_mac(document, covered, &contents, &self.metadata, &cipher)?;
-                let view = View { text: &self.text, store: *store, document, contents: &contents };
-                let (text, _) = view.spell(&self.metadata.spellings(&cipher).unwrap_or_default());
-                Ok(text.as_bytes() == plaintext)
+                let Ok(plaintext) = std::str::from_utf8(plaintext) else { return Ok(false) };
+                let content = |leaf: usize| contents.get(leaf);
+                let view = View { text: self.text, store: *store, document, contents: &content };
+                Ok(view.shows(&self.metadata.layout(&cipher).unwrap_or_default(), plaintext).is_ok())
             }
         }
     }
 
     /// Opens the file: every value and the MAC must authenticate, or nothing comes out.
-    pub fn open(self, key: &DataKey) -> Result<Opened, Error> {
+    pub fn open(self, key: &DataKey) -> Result<Opened<'t>, Error> {
         let cipher = Cipher::new(key);
         match &self.body {
             Body::Whole { data } => {
                 let plaintext = whole::open(data, &self.metadata, &cipher)?;
                 Ok(Opened {
                     plaintext,
-                    pieces: Vec::new(),
-                    contents: Vec::new(),
+                    layout: Layout::default(),
+                    contents: Contents::none(),
                     key: key.duplicate(),
                     sealed: self,
                 })
             }
             Body::Leaves { store, document, covered } => {
-                let contents = open_leaves(document, covered, &cipher)?;
+                let contents = Contents::open(document, covered, &cipher)?;
                 check_mac(document, covered, &contents, &self.metadata, &cipher)?;
-                let view = View { text: &self.text, store: *store, document, contents: &contents };
-                let (plaintext, pieces) = view.restore(&self.metadata, &cipher)?;
-                Ok(Opened { plaintext, pieces, contents, key: key.duplicate(), sealed: self })
+                let content = |leaf: usize| contents.get(leaf);
+                let view = View { text: self.text, store: *store, document, contents: &content };
+                let (plaintext, layout) = view.restore(&self.metadata, &cipher)?;
+                Ok(Opened { plaintext, layout, contents, key: key.duplicate(), sealed: self })
             }
         }
     }
@@ -187,30 +187,26 @@ impl Sealed {
 
 /// A sealed file, opened: all of it is authentic.
 #[derive(Debug)]
-pub struct Opened {
-    pub(super) sealed: Sealed,
+pub struct Opened<'t> {
+    pub(super) sealed: Sealed<'t>,
     pub(super) key: DataKey,
     pub(super) plaintext: SecretBytes,
-    /// The opened content of each sealed leaf, by the leaf's number.
-    pub(super) contents: Vec<Option<Content>>,
-    pub(super) pieces: Vec<Piece>,
+    pub(super) contents: Contents,
+    /// The spellings that it was opened with.
+    layout: Layout,
 }
 
-/// Where a sealed leaf stands, sealed and open.
-#[derive(Debug, Clone)]
-pub(super) struct Piece {
-    /// The leaf's number in the document.
-    pub(super) leaf: usize,
-    /// Its span in the sealed text.
-    pub(super) sealed: Range<usize>,
-    /// Its span in the plaintext.
-    pub(super) open: Range<usize>,
-}
-
-impl Opened {
+impl<'t> Opened<'t> {
     /// The whole file in plaintext.
     pub fn plaintext(&self) -> &SecretBytes {
         &self.plaintext
+    }
+
+    /// The pieces of the plaintext that are sealed, in order; none for a whole file.
+    pub(super) fn pieces(&self) -> Vec<Piece> {
+        let Body::Leaves { store, document, .. } = &self.sealed.body else { return Vec::new() };
+        let content = |leaf: usize| self.contents.get(leaf);
+        View { text: self.sealed.text, store: *store, document, contents: &content }.pieces(&self.layout)
     }
 
     /// Gives up the sealed form and keeps the plaintext.
@@ -219,7 +215,7 @@ impl Opened {
     }
 
     /// What was read.
-    pub fn sealed(&self) -> &Sealed {
+    pub fn sealed(&self) -> &Sealed<'t> {
         &self.sealed
     }
 
@@ -232,10 +228,10 @@ impl Opened {
     pub fn secrets(&self) -> impl Iterator<Item = std::borrow::Cow<'_, [u8]>> {
         let whole =
             matches!(self.sealed.body, Body::Whole { .. }).then(|| self.plaintext.expose().as_slice().into());
-        let leaves = self.contents.iter().flatten().filter_map(|content| match content {
+        let leaves = self.contents.all().filter_map(|content| match content {
             Content::Value(Scalar::Bool(_) | Scalar::Null) => None,
-            Content::Value(value) => Some(value.bytes()),
-            Content::Comment(text) => Some(text.as_bytes().into()),
+            Content::Value(value) => Some(value.into_bytes()),
+            Content::Comment(text) => Some(text.into_owned().into_bytes().into()),
         });
         whole.into_iter().chain(leaves)
     }
@@ -243,88 +239,23 @@ impl Opened {
     /// The names of the sealed values, dotted; comments have none.
     pub fn names(&self) -> Vec<String> {
         let Body::Leaves { document, .. } = &self.sealed.body else { return Vec::new() };
-        let is_value = |piece: &&Piece| matches!(document.leaves[piece.leaf].content, Content::Value(_));
-        self.pieces
-            .iter()
-            .filter(is_value)
-            .map(|p| document.paths.display(document.leaves[p.leaf].path))
-            .collect()
+        let sealed =
+            document.leaves.iter().enumerate().filter(|(number, _)| self.contents.get(*number).is_some());
+        let values = sealed.filter(|(_, leaf)| matches!(leaf.content, Content::Value(_)));
+        values.map(|(_, leaf)| document.paths.display(leaf.path)).collect()
     }
-}
-
-fn open_leaves(
-    document: &Document,
-    covered: &[bool],
-    cipher: &Cipher,
-) -> Result<Vec<Option<Content>>, Error> {
-    let open = |(leaf, covered): (&Leaf, &bool)| match covered {
-        true if !leaf.content.is_empty() => open_leaf(document, leaf, cipher),
-        true | false => Ok(None),
-    };
-    document.leaves.iter().zip(covered).map(open).collect()
-}
-
-/// `Ok(None)` for a comment that is clear: sops accepts those too.
-fn open_leaf(document: &Document, leaf: &Leaf, cipher: &Cipher) -> Result<Option<Content>, Error> {
-    let name = || document.paths.display(leaf.path);
-    let is_comment = matches!(leaf.content, Content::Comment(_));
-    let text = leaf.content.text().ok_or_else(|| Error::Clear(name()))?;
-    if !SealedValue::looks_like(text) {
-        return if is_comment { Ok(None) } else { Err(Error::Clear(name())) };
-    }
-    let tampered =
-        |_| Error::Tampered(if is_comment { format!("a comment in `{}`", name()) } else { name() });
-    let value = SealedValue::parse(text).map_err(tampered)?;
-    let opened = match cipher.open(&value, document.paths.aad(leaf.path).as_bytes()) {
-        Err(_) if is_comment => {
-            open_stray(document, &value, cipher).ok_or(crate::crypto::Error::NotAuthentic)
-        }
-        opened => opened,
-    };
-    content(value.kind, &opened.map_err(tampered)?).ok_or_else(|| Error::BadType(name())).map(Some)
-}
-
-/// A comment that go-yaml hangs on another container than we do: it opens with that one's path.
-fn open_stray(document: &Document, value: &SealedValue, cipher: &Cipher) -> Option<SecretBytes> {
-    let containers = document.paths.all();
-    containers.filter_map(|path| cipher.open(value, document.paths.aad(path).as_bytes()).ok()).next()
-}
-
-/// The typed content of opened bytes; `None` if they do not fit the type.
-fn content(kind: Kind, bytes: &SecretBytes) -> Option<Content> {
-    let bytes = bytes.expose();
-    let text = || std::str::from_utf8(bytes).ok();
-    let scalar = match kind {
-        Kind::Comment => {
-            return Some(Content::Comment(Zeroizing::new(String::from_utf8_lossy(bytes).into_owned())));
-        }
-        Kind::Str => Scalar::Str(Zeroizing::new(bytes.clone())),
-        Kind::Int => Scalar::Int(text()?.parse().ok()?),
-        Kind::Float => Scalar::Float(parse_float(text()?)?),
-        Kind::Bool => Scalar::Bool(match text()? {
-            "1" | "t" | "T" | "TRUE" | "true" | "True" => true,
-            "0" | "f" | "F" | "FALSE" | "false" | "False" => false,
-            _ => return None,
-        }),
-        Kind::Time => Scalar::Time(Zeroizing::new(text()?.to_owned())),
-    };
-    Some(Content::Value(scalar))
-}
-
-fn parse_float(text: &str) -> Option<f64> {
-    // Rust reads `inf`, `infinity` and `nan` in any case, as Go does.
-    text.parse().ok()
 }
 
 fn check_mac(
-    document: &Document,
+    document: &Document<'_>,
     covered: &[bool],
-    contents: &[Option<Content>],
+    contents: &Contents,
     metadata: &Metadata,
     cipher: &Cipher,
 ) -> Result<(), Error> {
     let mut mac = Mac::new(metadata.coverage);
-    for ((leaf, covered), opened) in document.leaves.iter().zip(covered).zip(contents) {
+    for (number, (leaf, covered)) in document.leaves.iter().zip(covered).enumerate() {
+        let opened = contents.get(number);
         if let Content::Value(scalar) = opened.as_ref().unwrap_or(&leaf.content) {
             mac.add(&scalar.bytes(), *covered);
         }
@@ -333,118 +264,7 @@ fn check_mac(
     mac.finish().check(&metadata.mac, cipher, &aad).map_err(|_| Error::Mac)
 }
 
-/// A sealed text with the contents of its leaves.
-pub(super) struct View<'a> {
-    pub(super) text: &'a str,
-    pub(super) store: Store,
-    pub(super) document: &'a Document,
-    pub(super) contents: &'a [Option<Content>],
-}
-
-impl View<'_> {
-    /// The plaintext: with the original spellings if the layout entry is good, else in the plain way.
-    fn restore(&self, metadata: &Metadata, cipher: &Cipher) -> Result<(SecretBytes, Vec<Piece>), Error> {
-        if let Some(spellings) = metadata.spellings(cipher) {
-            let (text, pieces) = self.spell(&spellings);
-            if self.carries_the_values(&text) {
-                return Ok((bytes(text), pieces));
-            }
-        }
-        let (text, pieces) = self.spell(&Spellings::new());
-        if self.carries_the_values(&text) { Ok((bytes(text), pieces)) } else { Err(Error::Unspellable) }
-    }
-
-    /// Puts each sealed leaf's plaintext in its place, and cuts the metadata.
-    pub(super) fn spell(&self, spellings: &Spellings) -> (Zeroizing<String>, Vec<Piece>) {
-        // The copies that aliases make have no text of their own.
-        let own = |leaf: &usize| self.document.leaves[*leaf].alias.is_none();
-        let sealed =
-            self.contents.iter().enumerate().filter_map(|(leaf, content)| Some((leaf, content.as_ref()?)));
-        let sealed = sealed.filter(|(leaf, _)| own(leaf));
-        let mut pieces: Vec<Piece> = Vec::new();
-        let mut out = Zeroizing::new(String::with_capacity(self.text.len()));
-        let mut cuts = self.document.metadata.iter().flat_map(|block| &block.cut).peekable();
-        let mut at = 0;
-        for (number, (leaf, content)) in sealed.enumerate() {
-            let span = &self.document.leaves[leaf].span;
-            while let Some(cut) = cuts.next_if(|cut| cut.start < span.start) {
-                out.push_str(&self.text[at..cut.start]);
-                at = cut.end;
-            }
-            out.push_str(&self.text[at..span.start]);
-            let start = out.len();
-            match spellings.get(&number) {
-                Some(spelling) => out.push_str(spelling),
-                None => out.push_str(&self.store.spell_open(self.text, &self.document.leaves[leaf], content)),
-            }
-            pieces.push(Piece { leaf, sealed: span.clone(), open: start..out.len() });
-            at = span.end;
-        }
-        for cut in cuts {
-            out.push_str(&self.text[at..cut.start]);
-            at = cut.end;
-        }
-        out.push_str(&self.text[at..]);
-        // A plaintext without a final line feed is sealed to a text without one.
-        if at == self.text.len() && !self.text.ends_with('\n') && out.ends_with('\n') {
-            out.pop();
-            if let Some(last) = pieces.last_mut() {
-                last.open.end = last.open.end.min(out.len());
-            }
-        }
-        (out, pieces)
-    }
-
-    /// Whether a plaintext reads as exactly the values and comments that were authenticated.
-    fn carries_the_values(&self, plaintext: &str) -> bool {
-        // What hlx sealed was read strictly; what sops sealed, as sops reads it.
-        let readings = [Store::parse_plaintext, Store::parse];
-        readings.iter().any(|read| read(self.store, plaintext).is_ok_and(|read| self.same_values(&read)))
-    }
-
-    fn same_values(&self, read: &Document) -> bool {
-        let expected = self
-            .document
-            .leaves
-            .iter()
-            .zip(self.contents)
-            .map(|(leaf, opened)| (leaf, opened.as_ref().unwrap_or(&leaf.content)));
-        let same = |((leaf, content), found): ((&Leaf, &Content), &Leaf)| {
-            *content == found.content && (is_comment(content) || self.same_path(leaf, found, read))
-        };
-        read.metadata.is_none()
-            && read.leaves.len() == self.document.leaves.len()
-            && expected.zip(&read.leaves).all(same)
-    }
-
-    fn same_path(&self, leaf: &Leaf, found: &Leaf, read: &Document) -> bool {
-        let (mut one, mut other) = (leaf.path, found.path);
-        loop {
-            match (self.document.paths.split(one), read.paths.split(other)) {
-                (None, None) => return true,
-                (Some((up, name)), Some((up_other, name_other))) if name == name_other => {
-                    (one, other) = (up, up_other);
-                }
-                _ => return false,
-            }
-        }
-    }
-}
-
-fn is_comment(content: &Content) -> bool {
-    matches!(content, Content::Comment(_))
-}
-
-fn bytes(mut text: Zeroizing<String>) -> SecretBytes {
-    SecretBytes::new(std::mem::take(&mut *text).into_bytes())
-}
-
 /// The additional data of a path, for those who compare leaves.
-pub(super) fn aad(paths: &Paths, leaf: &Leaf) -> String {
+pub(super) fn aad(paths: &Paths, leaf: &Leaf<'_>) -> String {
     paths.aad(leaf.path)
-}
-
-/// True for leaves that have a text of their own to seal: not the copies that aliases make.
-pub(super) fn is_sealable(leaf: &Leaf, covered: bool) -> bool {
-    covered && !leaf.content.is_empty() && leaf.alias.is_none()
 }

@@ -1,19 +1,19 @@
 //! Giving a sealed file more readers, without touching its values: what `sops updatekeys` does.
 
-use crate::crypto::envelope::Envelope;
-use crate::format::{Field, Step, Store, binary};
+use crate::format::{Document, Field, Step, Store, binary};
 use crate::policy::Rule;
 
+use super::groups::KeyGroups;
 use super::metadata::{LAYOUT, Metadata};
 use super::open::{Body, Sealed};
 
-impl Sealed {
-    /// The same file with other envelopes of the same data key. Values, MAC and time stay.
-    pub fn with_envelopes(&self, envelopes: Vec<Envelope>) -> String {
-        let metadata = Metadata { envelopes, ..self.metadata.clone() };
+impl Sealed<'_> {
+    /// The same file with the same data key wrapped otherwise. Values, MAC and time stay.
+    pub fn with_groups(&self, groups: KeyGroups) -> String {
+        let metadata = Metadata { groups, ..self.metadata.clone() };
         match &self.body {
             Body::Whole { data } => {
-                let old = binary::parse(&self.text).map(|whole| whole.fields).unwrap_or_default();
+                let old = binary::parse(self.text).map(|whole| whole.fields).unwrap_or_default();
                 let kept = old.into_iter().filter(|field| !is_known(field));
                 let fields: Vec<Field> = without_version(metadata.fields(true)).chain(kept).collect();
                 binary::render(data, &fields)
@@ -22,7 +22,7 @@ impl Sealed {
                 let block = document.metadata.as_ref().expect("a sealed file has metadata");
                 let kept = block.fields.iter().filter(|field| !is_known(field)).cloned();
                 let fields: Vec<Field> = without_version(metadata.fields(false)).chain(kept).collect();
-                replace(&self.text, *store, &block.cut, &fields)
+                replace(self.text, *store, document, &fields)
             }
         }
     }
@@ -33,19 +33,20 @@ fn without_version(fields: Vec<Field>) -> impl Iterator<Item = Field> {
     fields.into_iter().filter(|field| field.top_name() != Some("version"))
 }
 
-/// True for the fields that [`Metadata`] writes; readers of other kinds (pgp, kms, …) are none of them.
+/// True for the fields that [`Metadata`] writes.
 fn is_known(field: &Field) -> bool {
     let Some(Step::Key(top)) = field.path.first() else { return false };
-    let own = ["age", LAYOUT, "lastmodified", "mac", "mac_only_encrypted"];
-    own.contains(&top.as_str()) || Rule::FIELDS.contains(&top.as_str())
+    let own = [LAYOUT, "lastmodified", "mac", "mac_only_encrypted"];
+    own.contains(&top.as_str()) || KeyGroups::is_field(top) || Rule::FIELDS.contains(&top.as_str())
 }
 
-fn replace(text: &str, store: Store, cuts: &[std::ops::Range<usize>], fields: &[Field]) -> String {
-    let block = store.spell_metadata(fields);
+fn replace(text: &str, store: Store, document: &Document<'_>, fields: &[Field]) -> String {
+    let cuts = document.metadata.iter().flat_map(|block| &block.cut);
+    let block = store.spell_metadata(fields, document.tail);
     let mut out = String::with_capacity(text.len() + block.len());
     let mut at = 0;
     // Lines of dotenv metadata that stand together are one place; the block goes to the first.
-    for (index, cut) in cuts.iter().enumerate() {
+    for (index, cut) in cuts.enumerate() {
         out.push_str(&text[at..cut.start]);
         if index == 0 {
             out.push_str(&block);

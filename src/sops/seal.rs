@@ -10,17 +10,22 @@ use std::ops::Range;
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-use crate::crypto::envelope::Envelope;
 use crate::crypto::mac::{Coverage, Mac};
-use crate::crypto::value::{Cipher, Kind};
+use crate::crypto::value::{Cipher, Kind, Sealed as SealedValue};
 use crate::crypto::{DataKey, Entropy};
-use crate::format::{Block, Content, Document, Field, Format, Leaf, Scalar, Store, Style};
+use crate::format::{Block, Content, Document, Field, Format, Leaf, Scalar, Store, Style, Tail, yaml};
 use crate::policy::Rule;
 
-use super::layout::{self, Spellings};
+use super::groups::KeyGroups;
+use super::layout::{Layout, Spelling};
 use super::metadata::{LAYOUT, Metadata};
-use super::open::{Body, Opened, View, aad, is_sealable, store_of};
+use super::open::{Body, Opened, aad, store_of};
+use super::view::{Piece, View};
 use super::{Error, select, whole};
+
+/// About how much longer a value is when sealed, and how long a `sops` block is: a guess, to allocate once.
+const SEALED: usize = 108;
+const BLOCK: usize = 2048;
 
 /// What a file is sealed on.
 #[derive(Debug)]
@@ -30,14 +35,14 @@ pub enum Basis<'a> {
         /// The data key.
         key: DataKey,
         /// The data key, wrapped for the readers.
-        envelopes: Vec<Envelope>,
+        groups: KeyGroups,
         /// Which values are sealed.
         rule: Rule,
         /// Which values the MAC covers.
         coverage: Coverage,
     },
     /// The file as it was sealed last: its key, readers and rule stay.
-    Again(&'a Opened),
+    Again(&'a Opened<'a>),
 }
 
 impl Basis<'_> {
@@ -48,10 +53,10 @@ impl Basis<'_> {
         }
     }
 
-    pub(super) fn envelopes(&self) -> &[Envelope] {
+    pub(super) fn groups(&self) -> &KeyGroups {
         match self {
-            Self::New { envelopes, .. } => envelopes,
-            Self::Again(old) => old.sealed.envelopes(),
+            Self::New { groups, .. } => groups,
+            Self::Again(old) => old.sealed.groups(),
         }
     }
 
@@ -86,7 +91,7 @@ pub fn seal(plaintext: &[u8], format: Format, basis: &Basis<'_>, stamp: Stamp<'_
         && old.plaintext.expose() == plaintext
         && old.sealed.format() == format
     {
-        return Ok(old.sealed.text.clone().into_bytes());
+        return Ok(old.sealed.text.as_bytes().to_vec());
     }
     let store = match format {
         Format::Dotenv => Store::Dotenv,
@@ -98,81 +103,106 @@ pub fn seal(plaintext: &[u8], format: Format, basis: &Basis<'_>, stamp: Stamp<'_
     if document.metadata.is_some() {
         return Err(Error::Reserved);
     }
-    let sealing = Sealing::new(text, store, &document, basis)?;
-    sealing.run(stamp)
+    Sealing::new(text, store, &document, basis)?.run(stamp)
 }
 
 struct Sealing<'a> {
     text: &'a str,
     store: Store,
-    document: &'a Document,
+    document: &'a Document<'a>,
     basis: &'a Basis<'a>,
     cipher: Cipher,
     covered: Vec<bool>,
-    /// The numbers of the leaves to seal.
-    sealable: Vec<usize>,
+    /// The parts to replace, in order.
+    parts: Vec<Part>,
 }
 
-/// A leaf's place in the plaintext and its sealed text.
-struct Patch {
-    span: Range<usize>,
-    sealed: String,
+/// A part of the plaintext that is replaced when it is sealed: a leaf, or an alias with all that it stands for.
+struct Part {
+    /// The number of its first leaf, and the number behind its last.
+    first: u32,
+    end: u32,
+    /// Where it stands.
+    from: u32,
+    to: u32,
+}
+
+impl Part {
+    fn new(leaves: Range<usize>, span: Range<usize>) -> Self {
+        let [first, end, from, to] = [leaves.start, leaves.end, span.start, span.end].map(narrow);
+        Self { first, end, from, to }
+    }
+
+    fn span(&self) -> Range<usize> {
+        self.from as usize..self.to as usize
+    }
+
+    fn first(&self) -> usize {
+        self.first as usize
+    }
+
+    fn leaves(&self) -> Range<usize> {
+        self.first as usize..self.end as usize
+    }
+}
+
+/// Places and numbers in a text take 32 bits, which keeps large files small in memory.
+fn narrow(place: usize) -> u32 {
+    u32::try_from(place).expect("a store's text is shorter than 4 GiB")
+}
+
+fn wide(range: &Range<u32>) -> Range<usize> {
+    range.start as usize..range.end as usize
+}
+
+/// A sealed text in the making.
+struct Assembled {
+    text: String,
+    /// Where its `sops` block stands.
+    block: Range<usize>,
+    /// Where the sealed form of each part stands.
+    placed: Vec<Range<u32>>,
 }
 
 impl<'a> Sealing<'a> {
-    fn new(text: &'a str, store: Store, document: &'a Document, basis: &'a Basis<'a>) -> Result<Self, Error> {
+    fn new(
+        text: &'a str,
+        store: Store,
+        document: &'a Document<'a>,
+        basis: &'a Basis<'a>,
+    ) -> Result<Self, Error> {
         let (rule, _) = basis.rule();
         let covered = select::select(document, rule);
         select::check_selection(rule, document, &covered)?;
-        check_aliases(text, document, &covered)?;
-        let leaves = document.leaves.iter().zip(&covered).enumerate();
-        let sealable =
-            leaves.filter(|(_, (leaf, covered))| is_sealable(leaf, **covered)).map(|(n, _)| n).collect();
-        Ok(Self { text, store, document, basis, cipher: Cipher::new(basis.key()), covered, sealable })
+        let parts = parts(document, &covered);
+        Ok(Self { text, store, document, basis, cipher: Cipher::new(basis.key()), covered, parts })
     }
 
-    fn run(&self, stamp: Stamp<'_>) -> Result<Vec<u8>, Error> {
-        let leaves = self.sealable.iter().map(|number| &self.document.leaves[*number]);
+    fn run(mut self, stamp: Stamp<'_>) -> Result<Vec<u8>, Error> {
+        let leaves = self.parts.iter().map(|part| &self.document.leaves[part.first()]);
         if let Some(blank) = leaves.into_iter().find(|leaf| leaf.style == Style::BlankBlock) {
             return Err(self.not_restorable(blank.span.start, "it is a block of blank lines only"));
         }
-        let patches = self.patches(stamp.entropy);
         let mut metadata = self.metadata(&stamp.now, stamp.entropy);
-        let sealed = self.assemble(&patches, &metadata);
-        let spellings = self.check(&sealed, &patches, &metadata)?;
-        metadata.layout = layout::seal(&spellings, &metadata.mac, &self.cipher, stamp.entropy);
-        let with_layout = metadata.layout.as_ref().map(|_| self.assemble(&patches, &metadata));
-        Ok(with_layout.unwrap_or(sealed).into_bytes())
+        let kept = Kept::find(&self);
+        // A file that sops wrote may hold the same value in another style, over another span.
+        for (index, part) in self.parts.iter_mut().enumerate() {
+            if let Some(span) = kept.span(index) {
+                *part = Part::new(part.leaves(), span);
+            }
+        }
+        let mut sealed = self.assemble(&kept, &metadata, stamp.entropy)?;
+        let layout = self.check(&sealed, &metadata)?;
+        metadata.layout = layout.seal(&metadata.mac, &self.cipher, stamp.entropy);
+        if metadata.layout.is_some() {
+            let block = self.block(&sealed.text[..sealed.block.start], &metadata);
+            sealed.text.replace_range(sealed.block, &block);
+        }
+        Ok(sealed.text.into_bytes())
     }
 
-    /// The sealed text of every leaf to seal, in order.
-    fn patches(&self, entropy: Entropy<'_>) -> Vec<Patch> {
-        let kept = Kept::find(self);
-        let mut reuse = kept.middle();
-        let count = self.sealable.len();
-        let mut patches = kept.head();
-        for &number in &self.sealable[kept.head..count - kept.tail] {
-            let leaf = &self.document.leaves[number];
-            let sealed = self.seal_leaf(leaf, &mut reuse, entropy);
-            patches.push(Patch { span: leaf.span.clone(), sealed: self.store.spell_sealed(leaf, &sealed) });
-        }
-        patches.extend(kept.tail(self));
-        patches
-    }
-
-    fn seal_leaf(
-        &self,
-        leaf: &Leaf,
-        reuse: &mut HashMap<[u8; 32], VecDeque<String>>,
-        entropy: Entropy<'_>,
-    ) -> String {
-        let place = aad(&self.document.paths, leaf);
-        let fingerprint = fingerprint(&place, &leaf.content);
-        if let Some(sealed) = reuse.get_mut(&fingerprint).and_then(VecDeque::pop_front) {
-            return sealed;
-        }
-        let (kind, bytes) = plain(&leaf.content);
-        self.cipher.seal(&bytes, kind, place.as_bytes(), entropy)
+    fn is_sealable(&self, number: usize) -> bool {
+        self.covered[number] && !self.document.leaves[number].content.is_empty()
     }
 
     fn metadata(&self, now: &str, entropy: Entropy<'_>) -> Metadata {
@@ -184,7 +214,7 @@ impl<'a> Sealing<'a> {
             }
         }
         Metadata {
-            envelopes: self.basis.envelopes().to_vec(),
+            groups: self.basis.groups().clone(),
             lastmodified: now.to_owned(),
             mac: mac.finish().seal(&self.cipher, now, entropy),
             rule: rule.clone(),
@@ -193,108 +223,211 @@ impl<'a> Sealing<'a> {
         }
     }
 
-    /// The plaintext with its leaves sealed and the metadata put in.
-    fn assemble(&self, patches: &[Patch], metadata: &Metadata) -> String {
-        let tail = self.document.tail;
-        let mut block = self.block(metadata);
-        let mut out = String::with_capacity(self.text.len() * 2 + block.len());
-        let mut at = 0;
-        let before = patches.partition_point(|patch| patch.span.start < tail);
-        for patch in &patches[..before] {
-            out.push_str(&self.text[at..patch.span.start]);
-            out.push_str(&patch.sealed);
-            at = patch.span.end;
+    /// The plaintext with its parts sealed and the metadata put in.
+    fn assemble(
+        &self,
+        kept: &Kept<'_>,
+        metadata: &Metadata,
+        entropy: Entropy<'_>,
+    ) -> Result<Assembled, Error> {
+        let mut reuse = kept.middle();
+        let tail = self.document.tail.offset();
+        let plain: usize = self.parts.iter().map(|part| part.span().len()).sum();
+        let length = self.text.len() + self.parts.len() * SEALED + plain / 3 + BLOCK;
+        if u32::try_from(length + length / 4).is_err() {
+            return Err(self.not_restorable(0, "encrypted, the file would be larger than 4 GiB"));
         }
-        out.push_str(&self.text[at..tail]);
-        let unterminated = tail == self.text.len() && !out.is_empty() && !self.text.ends_with('\n');
-        if unterminated {
+        let mut out = String::with_capacity(length);
+        let mut block = None;
+        let mut placed = Vec::with_capacity(self.parts.len());
+        let mut at = 0;
+        for (index, part) in self.parts.iter().enumerate() {
+            if block.is_none() && part.span().start >= tail {
+                block = Some(self.put_block(&mut out, at, metadata));
+                at = tail;
+            }
+            out.push_str(&self.text[at..part.span().start]);
+            let start = out.len();
+            match kept.text(index) {
+                Some(sealed) => out.push_str(sealed),
+                None => self.seal_part(part, &mut out, &mut reuse, entropy)?,
+            }
+            placed.push(narrow(start)..narrow(out.len()));
+            at = part.span().end;
+        }
+        let block = block.unwrap_or_else(|| {
+            let block = self.put_block(&mut out, at, metadata);
+            at = tail;
+            block
+        });
+        out.push_str(&self.text[at..]);
+        Ok(Assembled { text: out, block, placed })
+    }
+
+    /// Writes the rest of the text up to the block's place, and the block.
+    fn put_block(&self, out: &mut String, at: usize, metadata: &Metadata) -> Range<usize> {
+        out.push_str(&self.text[at..self.document.tail.offset()]);
+        let start = out.len();
+        let block = self.block(out, metadata);
+        out.push_str(&block);
+        start..out.len()
+    }
+
+    /// The `sops` block, to follow a text: the old one with a new time and MAC where there is one, so that no other
+    /// line changes.
+    fn block(&self, before: &str, metadata: &Metadata) -> String {
+        let mut block = match self.old_block() {
+            Some((text, block)) => renew(text, self.store, self.document.tail, block, metadata),
+            None => self.store.spell_metadata(&metadata.fields(false), self.document.tail),
+        };
+        let Tail::Lines(tail) = self.document.tail else { return block };
+        if tail == self.text.len() && !before.is_empty() && !self.text.ends_with('\n') {
             // A text without a final line feed is sealed to one without: opening drops both.
             block.pop();
         }
-        if !out.is_empty() && !out.ends_with('\n') {
-            out.push('\n');
+        if !before.is_empty() && !before.ends_with('\n') {
+            block.insert(0, '\n');
         }
-        out.push_str(&block);
-        at = tail;
-        for patch in &patches[before..] {
-            out.push_str(&self.text[at..patch.span.start]);
-            out.push_str(&patch.sealed);
-            at = patch.span.end;
-        }
-        out.push_str(&self.text[at..]);
-        out
+        block
     }
 
-    /// The `sops` block: the old one with a new time and MAC where there is one, so that no other line changes.
-    fn block(&self, metadata: &Metadata) -> String {
-        if let Basis::Again(old) = self.basis
-            && let Body::Leaves { document, store, .. } = &old.sealed.body
-            && let (true, Some(block)) = (*store == self.store, &document.metadata)
-        {
-            return renew(&old.sealed.text, *store, block, metadata);
+    /// The `sops` block of the old form, if it is of the same store.
+    fn old_block(&self) -> Option<(&'a str, &'a Block)> {
+        let Basis::Again(old) = self.basis else { return None };
+        let Body::Leaves { document, store, .. } = &old.sealed.body else { return None };
+        let alike = std::mem::discriminant(&document.tail) == std::mem::discriminant(&self.document.tail);
+        (*store == self.store && alike).then_some((old.sealed.text, document.metadata.as_ref()?))
+    }
+
+    fn seal_part(
+        &self,
+        part: &Part,
+        out: &mut String,
+        reuse: &mut Reuse,
+        entropy: Entropy<'_>,
+    ) -> Result<(), Error> {
+        let leaf = &self.document.leaves[part.first()];
+        match self.document.alias(leaf) {
+            None => {
+                let sealed = self.seal_leaf(leaf, reuse, entropy);
+                out.push_str(&self.store.spell_sealed(leaf, &sealed));
+            }
+            Some(alias) => {
+                let mut seal = |number: usize| {
+                    let leaf = &self.document.leaves[number];
+                    self.is_sealable(number).then(|| self.seal_leaf(leaf, reuse, entropy))
+                };
+                let expanded = yaml::expand::flow(self.text, self.document, part.first(), &mut seal);
+                let line = self.text[..alias.start].matches('\n').count() + 1;
+                out.push_str(&expanded.ok_or_else(|| Error::SealedAlias {
+                    line,
+                    path: self.document.paths.display(leaf.path),
+                })?);
+            }
         }
-        self.store.spell_metadata(&metadata.fields(false))
+        Ok(())
+    }
+
+    fn seal_leaf(&self, leaf: &Leaf<'_>, reuse: &mut Reuse, entropy: Entropy<'_>) -> String {
+        let place = aad(&self.document.paths, leaf);
+        if !reuse.is_empty() {
+            let fingerprint = fingerprint(&place, &leaf.content);
+            if let Some(sealed) = reuse.get_mut(&fingerprint).and_then(VecDeque::pop_front) {
+                return sealed;
+            }
+        }
+        let (kind, bytes) = plain(&leaf.content);
+        self.cipher.seal(&bytes, kind, place.as_bytes(), entropy)
     }
 
     /// The promise of this module: what is sealed opens to the very same bytes.
     ///
     /// Reads the sealed text as opening would, lays the plaintext over it, and returns the
     /// original spellings that plain opening would not give.
-    fn check(&self, sealed: &str, patches: &[Patch], metadata: &Metadata) -> Result<Spellings, Error> {
+    fn check(&self, sealed: &Assembled, metadata: &Metadata) -> Result<Layout, Error> {
         let in_the_way =
             "the `sops` block cannot be added; a file that is one mapping in `{…}` must be written as lines";
-        let document = self.store.parse(sealed).map_err(|_| self.not_restorable(0, in_the_way))?;
+        let document = self.store.parse(&sealed.text).map_err(|_| self.not_restorable(0, in_the_way))?;
         let written = document.metadata.as_ref().map(|block| Metadata::read(&block.fields));
         if written.is_none_or(|written| written.as_ref().map(|read| &read.mac) != Ok(&metadata.mac)) {
             return Err(self.not_restorable(0, in_the_way));
         }
-        if store_of(sealed) != Some(self.store) {
+        if store_of(&sealed.text) != Some(self.store) {
             return Err(self.not_restorable(0, "encrypted, it would be taken for another format"));
         }
-        let contents = self.lay_over(&document, patches)?;
-        let view = View { text: sealed, store: self.store, document: &document, contents: &contents };
-        let (text, pieces) = view.spell(&Spellings::new());
-        let plain = pieces.iter().map(|piece| &text[piece.open.clone()]);
-        let originals = patches.iter().map(|patch| &self.text[patch.span.clone()]);
-        let differ = plain.zip(originals).enumerate().filter(|(_, (plain, original))| plain != original);
-        let spellings: Spellings =
-            differ.map(|(number, (_, original))| (number, Zeroizing::new(original.to_owned()))).collect();
-        let restored = if spellings.is_empty() { text } else { view.spell(&spellings).0 };
-        if *restored == self.text {
-            return Ok(spellings);
+        self.check_leaves(sealed, &document)?;
+        let content =
+            |number: usize| self.is_sealable(number).then(|| self.document.leaves[number].content.borrow());
+        let view = View { text: &sealed.text, store: self.store, document: &document, contents: &content };
+        let layout = self.layout(sealed, &view);
+        match view.shows(&layout, self.text) {
+            Ok(()) => Ok(layout),
+            Err(at) => Err(self.not_restorable(at, "its quotes, escapes or line ends would change")),
         }
-        let common = restored.bytes().zip(self.text.bytes()).take_while(|(one, other)| one == other).count();
-        Err(self.not_restorable(common.min(self.text.len()), "its quotes, escapes or line ends would change"))
     }
 
-    /// The plaintext contents over the leaves of the sealed text: every leaf must be where it was,
-    /// clear ones with the same content, sealed ones with the ciphertext that was put there.
-    fn lay_over(&self, sealed: &Document, patches: &[Patch]) -> Result<Vec<Option<Content>>, Error> {
-        let mut patches = patches.iter();
-        let covered = select::select(sealed, self.basis.rule().0);
-        let mut contents = Vec::with_capacity(sealed.leaves.len());
-        for ((leaf, plain), covered) in sealed.leaves.iter().zip(&self.document.leaves).zip(covered) {
-            let content = if is_sealable(plain, covered) {
-                let patch = patches.next().map(|patch| patch.sealed.as_str()).unwrap_or_default();
-                let fits = leaf
-                    .content
-                    .text()
-                    .is_some_and(|text| !text.is_empty() && patch.contains(text.trim_end()));
-                fits.then(|| Some(duplicate(&plain.content)))
+    /// Every leaf must be where it was: clear ones with the same content, sealed ones with a sealed text in the
+    /// place where it was put.
+    fn check_leaves(&self, sealed: &Assembled, document: &Document<'_>) -> Result<(), Error> {
+        let covered = select::select(document, self.basis.rule().0);
+        let mut part = 0;
+        for (number, plain) in self.document.leaves.iter().enumerate() {
+            let leaf = document.leaves.get(number).ok_or_else(|| self.other_values(plain))?;
+            let fits = if self.is_sealable(number) {
+                while self.parts[part].leaves().end <= number {
+                    part += 1;
+                }
+                let placed = wide(&sealed.placed[part]);
+                // A block that ends the text gets its line feed with the `sops` block.
+                let end = leaf.span.start + sealed.text[leaf.span.clone()].trim_end().len();
+                let inside = placed.start <= leaf.span.start && end <= placed.end;
+                inside && covered[number] && leaf.content.text().is_some_and(SealedValue::looks_like)
             } else {
-                (leaf.content == plain.content).then_some(None)
+                leaf.content == plain.content && covered[number] == self.covered[number]
             };
-            contents.push(content.ok_or_else(|| self.other_values(plain))?);
+            let comment = matches!(plain.content, Content::Comment(_));
+            if !fits || !(comment || self.document.paths.alike(plain.path, &document.paths, leaf.path)) {
+                return Err(self.other_values(plain));
+            }
         }
-        let all = sealed.leaves.len() == self.document.leaves.len() && patches.next().is_none();
-        if all {
-            Ok(contents)
+        if document.leaves.len() == self.document.leaves.len() {
+            Ok(())
         } else {
             Err(self.not_restorable(0, "encrypted, the file would have other values"))
         }
     }
 
-    fn other_values(&self, leaf: &Leaf) -> Error {
+    /// The spellings that plain opening would not give.
+    fn layout(&self, sealed: &Assembled, view: &View<'_>) -> Layout {
+        let mut layout = Layout::default();
+        let mut number = 0;
+        for (part, placed) in self.parts.iter().zip(sealed.placed.iter().map(wide)) {
+            let sealed_leaves: Vec<usize> = part.leaves().filter(|leaf| self.is_sealable(*leaf)).collect();
+            let original = &self.text[part.span()];
+            if self.document.leaves[part.first()].alias.is_some() {
+                let span = |leaf: &usize| &view.document.leaves[*leaf].span;
+                layout.note(
+                    number,
+                    Spelling::Alias {
+                        leaves: sealed_leaves.len(),
+                        before: sealed_leaves.first().map_or(0, |leaf| span(leaf).start - placed.start),
+                        after: sealed_leaves.last().map_or(0, |leaf| placed.end - span(leaf).end),
+                        text: Zeroizing::new(original.to_owned()),
+                    },
+                );
+            } else if *view.spell_open(part.first()) != original {
+                layout.note(number, Spelling::Leaf(Zeroizing::new(original.to_owned())));
+            }
+            number += sealed_leaves.len();
+        }
+        layout
+    }
+
+    fn other_values(&self, leaf: &Leaf<'_>) -> Error {
+        if let Some(alias) = self.document.alias(leaf) {
+            let line = self.text[..alias.start].matches('\n').count() + 1;
+            return Error::SealedAlias { line, path: self.document.paths.display(leaf.path) };
+        }
         self.not_restorable(leaf.span.start, "encrypted, the value here would be read otherwise")
     }
 
@@ -304,8 +437,42 @@ impl<'a> Sealing<'a> {
     }
 }
 
+/// The leaves to seal, and the aliases that bring values under the rule.
+fn parts(document: &Document<'_>, covered: &[bool]) -> Vec<Part> {
+    let count = document.leaves.iter().zip(covered).filter(|(_, covered)| **covered).count();
+    let mut parts: Vec<Part> = Vec::with_capacity(count);
+    for (number, leaf) in document.leaves.iter().enumerate() {
+        let sealable = covered[number] && !leaf.content.is_empty();
+        match document.alias(leaf) {
+            None if sealable => parts.push(Part::new(number..number + 1, leaf.span.clone())),
+            None => {}
+            Some(alias) => add_copy(&mut parts, document, number, alias, sealable),
+        }
+    }
+    parts
+}
+
+/// A copy that an alias makes: all copies of one alias are one part, if any of them is to be sealed.
+fn add_copy(
+    parts: &mut Vec<Part>,
+    document: &Document<'_>,
+    number: usize,
+    alias: &Range<usize>,
+    sealable: bool,
+) {
+    match parts.last_mut().filter(|part| part.span() == *alias) {
+        Some(part) => part.end += 1,
+        None if sealable => {
+            let before = document.leaves[..number].iter().rev();
+            let first = before.take_while(|leaf| document.alias(leaf) == Some(alias)).count();
+            parts.push(Part::new(number - first..number + 1, alias.clone()));
+        }
+        None => {}
+    }
+}
+
 /// The old block with a new time, MAC and layout entry; written anew if fields come or go.
-fn renew(text: &str, store: Store, block: &Block, metadata: &Metadata) -> String {
+fn renew(text: &str, store: Store, tail: Tail, block: &Block, metadata: &Metadata) -> String {
     let new = |field: &Field| match field.top_name() {
         Some("lastmodified") => Some(metadata.lastmodified.as_str()),
         Some("mac") => Some(metadata.mac.as_str()),
@@ -314,10 +481,10 @@ fn renew(text: &str, store: Store, block: &Block, metadata: &Metadata) -> String
     };
     let had_layout = block.fields.iter().any(|field| field.top_name() == Some(LAYOUT));
     let [cut] = &block.cut[..] else {
-        return rewrite(store, block, metadata, new);
+        return rewrite(store, tail, block, metadata, new);
     };
     if had_layout != metadata.layout.is_some() {
-        return rewrite(store, block, metadata, new);
+        return rewrite(store, tail, block, metadata, new);
     }
     let mut out = String::new();
     let mut at = cut.start;
@@ -329,7 +496,7 @@ fn renew(text: &str, store: Store, block: &Block, metadata: &Metadata) -> String
         }
     }
     out.push_str(&text[at..cut.end]);
-    if !out.ends_with('\n') {
+    if matches!(tail, Tail::Lines(_)) && !out.ends_with('\n') {
         out.push('\n');
     }
     out
@@ -337,6 +504,7 @@ fn renew(text: &str, store: Store, block: &Block, metadata: &Metadata) -> String
 
 fn rewrite<'a>(
     store: Store,
+    tail: Tail,
     block: &Block,
     metadata: &'a Metadata,
     new: impl Fn(&Field) -> Option<&'a str>,
@@ -347,19 +515,27 @@ fn rewrite<'a>(
         .map(|field| Field { value: new(field).unwrap_or(&field.value).to_owned(), ..field.clone() })
         .collect();
     fields.extend(metadata.layout.as_ref().map(|layout| Field::top(LAYOUT, layout)));
-    store.spell_metadata(&fields)
+    store.spell_metadata(&fields, tail)
 }
 
-/// How many sealed leaves at the head and at the tail are, with all text around them, as before.
+/// The sealed forms of old leaves by place and plaintext.
+type Reuse = HashMap<[u8; 32], VecDeque<String>>;
+
+/// How many parts at the head and at the tail are, with all text around them, as before.
 struct Kept<'a> {
-    old: Option<(&'a Opened, &'a Document)>,
+    old: Option<(&'a Opened<'a>, &'a Document<'a>)>,
+    pieces: Vec<Piece>,
     head: usize,
     tail: usize,
+    /// How many parts there are, and how long the plaintext is.
+    parts: usize,
+    length: usize,
 }
 
 impl<'a> Kept<'a> {
     fn find(sealing: &Sealing<'a>) -> Self {
-        let nothing = Self { old: None, head: 0, tail: 0 };
+        let (parts, length) = (sealing.parts.len(), sealing.text.len());
+        let nothing = Self { old: None, pieces: Vec::new(), head: 0, tail: 0, parts, length };
         let Basis::Again(old) = sealing.basis else { return nothing };
         let Body::Leaves { document, store, .. } = &old.sealed.body else { return nothing };
         if *store != sealing.store {
@@ -370,8 +546,8 @@ impl<'a> Kept<'a> {
         let common_head = was.iter().zip(now).take_while(|(one, other)| one == other).count();
         let common_tail =
             was.iter().rev().zip(now.iter().rev()).take_while(|(one, other)| one == other).count();
-        let mut kept = Self { old: Some((old, document)), head: 0, tail: 0 };
-        let most = old.pieces.len().min(sealing.sealable.len());
+        let mut kept = Self { old: Some((old, document)), pieces: old.pieces(), ..nothing };
+        let most = kept.pieces.len().min(sealing.parts.len());
         while kept.head < most && kept.head_fits(sealing, kept.head, common_head) {
             kept.head += 1;
         }
@@ -383,66 +559,80 @@ impl<'a> Kept<'a> {
 
     fn head_fits(&self, sealing: &Sealing<'_>, index: usize, common: usize) -> bool {
         let Some((old, _)) = self.old else { return false };
-        let leaf = &sealing.document.leaves[sealing.sealable[index]];
-        let end = old.pieces[index].open.end.max(leaf.span.end);
-        // One byte beyond the leaf must be the same too, or the leaf may have grown.
+        let part = &sealing.parts[index];
+        let end = self.pieces[index].open.end.max(part.span().end);
+        // One byte beyond the part must be the same too, or it may have grown.
         let at_end = end == sealing.text.len() && end == old.plaintext.expose().len();
-        (end < common || (at_end && end == common)) && self.same_leaf(sealing, index, leaf)
+        (end < common || (at_end && end == common)) && self.same(sealing, index, part)
     }
 
     fn tail_fits(&self, sealing: &Sealing<'_>, from_end: usize, common: usize) -> bool {
         let Some((old, _)) = self.old else { return false };
-        let leaf = &sealing.document.leaves[sealing.sealable[sealing.sealable.len() - from_end]];
-        let index = old.pieces.len() - from_end;
-        let was_left = old.plaintext.expose().len() - old.pieces[index].open.start;
-        let left = sealing.text.len() - leaf.span.start;
-        was_left.max(left) < common && self.same_leaf(sealing, index, leaf)
+        let part = &sealing.parts[sealing.parts.len() - from_end];
+        let index = self.pieces.len() - from_end;
+        let was_left = old.plaintext.expose().len() - self.pieces[index].open.start;
+        let left = sealing.text.len() - part.span().start;
+        was_left.max(left) < common && self.same(sealing, index, part)
     }
 
-    fn same_leaf(&self, sealing: &Sealing<'_>, index: usize, leaf: &Leaf) -> bool {
+    /// Whether an old piece has the leaves of a part: same places, same contents.
+    fn same(&self, sealing: &Sealing<'_>, index: usize, part: &Part) -> bool {
         let Some((old, document)) = self.old else { return false };
-        let piece = &old.pieces[index];
-        let path = aad(&document.paths, &document.leaves[piece.leaf]);
-        old.contents[piece.leaf].as_ref() == Some(&leaf.content) && path == aad(&sealing.document.paths, leaf)
+        let piece = &self.pieces[index];
+        let sealable = part.leaves().filter(|number| sealing.is_sealable(*number));
+        let opened = piece.leaves.clone().filter(|number| old.contents.get(*number).is_some());
+        let alike = |(one, other): (usize, usize)| {
+            let (was, now) = (&document.leaves[one], &sealing.document.leaves[other]);
+            old.contents.get(one).as_ref() == Some(&now.content)
+                && aad(&document.paths, was) == aad(&sealing.document.paths, now)
+        };
+        opened.clone().count() == sealable.clone().count() && opened.zip(sealable).all(alike)
     }
 
-    fn head(&self) -> Vec<Patch> {
-        let Some((old, _)) = self.old else { return Vec::new() };
-        let patch = |index: usize| {
-            let piece = &old.pieces[index];
-            Patch { span: piece.open.clone(), sealed: old.sealed.text[piece.sealed.clone()].to_owned() }
-        };
-        (0..self.head).map(patch).collect()
+    /// The old sealed form of a part that is as before.
+    fn text(&self, index: usize) -> Option<&'a str> {
+        let (old, _) = self.old?;
+        Some(&old.sealed.text[self.piece(index)?.sealed.clone()])
     }
 
-    fn tail(&self, sealing: &Sealing<'_>) -> Vec<Patch> {
-        let Some((old, _)) = self.old else { return Vec::new() };
-        let (was, now) = (old.plaintext.expose().len(), sealing.text.len());
-        let patch = |piece: &super::open::Piece| {
-            // Both texts end alike, so places keep their distance from the end.
-            let span = now - (was - piece.open.start)..now - (was - piece.open.end);
-            Patch { span, sealed: old.sealed.text[piece.sealed.clone()].to_owned() }
-        };
-        old.pieces[old.pieces.len() - self.tail..].iter().map(patch).collect()
+    /// Where a part that is as before stands in the plaintext.
+    fn span(&self, index: usize) -> Option<Range<usize>> {
+        let (old, _) = self.old?;
+        let open = &self.piece(index)?.open;
+        // Texts that end alike keep their distance from the end.
+        let place =
+            |at: usize| if index < self.head { at } else { at + self.length - old.plaintext.expose().len() };
+        Some(place(open.start)..place(open.end))
+    }
+
+    fn piece(&self, index: usize) -> Option<&Piece> {
+        let from_end = self.parts - index;
+        if index < self.head {
+            Some(&self.pieces[index])
+        } else if from_end <= self.tail {
+            Some(&self.pieces[self.pieces.len() - from_end])
+        } else {
+            None
+        }
     }
 
     /// The old ciphertexts between head and tail, by place and plaintext.
-    fn middle(&self) -> HashMap<[u8; 32], VecDeque<String>> {
-        let mut reuse: HashMap<_, VecDeque<_>> = HashMap::new();
+    fn middle(&self) -> Reuse {
+        let mut reuse = Reuse::new();
         let Some((old, document)) = self.old else { return reuse };
-        for piece in &old.pieces[self.head..old.pieces.len() - self.tail] {
-            let leaf = &document.leaves[piece.leaf];
-            let (Some(content), Some(sealed)) = (&old.contents[piece.leaf], leaf.content.text()) else {
-                continue;
-            };
-            let fingerprint = fingerprint(&aad(&document.paths, leaf), content);
-            reuse.entry(fingerprint).or_default().push_back(sealed.trim_end().to_owned());
+        let pieces = &self.pieces[self.head..self.pieces.len() - self.tail];
+        for number in pieces.iter().flat_map(|piece: &Piece| piece.leaves.clone()) {
+            let leaf = &document.leaves[number];
+            if let (Some(content), Some(sealed)) = (old.contents.get(number), leaf.content.text()) {
+                let fingerprint = fingerprint(&aad(&document.paths, leaf), &content);
+                reuse.entry(fingerprint).or_default().push_back(sealed.trim_end().to_owned());
+            }
         }
         reuse
     }
 }
 
-fn fingerprint(place: &str, content: &Content) -> [u8; 32] {
+fn fingerprint(place: &str, content: &Content<'_>) -> [u8; 32] {
     let (kind, bytes) = plain(content);
     let mut hash = Sha256::new();
     hash.update(u64::try_from(place.len()).expect("a length fits").to_le_bytes());
@@ -453,7 +643,7 @@ fn fingerprint(place: &str, content: &Content) -> [u8; 32] {
 }
 
 /// The type tag and the plaintext bytes of a content.
-fn plain(content: &Content) -> (Kind, std::borrow::Cow<'_, [u8]>) {
+fn plain<'c>(content: &'c Content<'_>) -> (Kind, std::borrow::Cow<'c, [u8]>) {
     match content {
         Content::Comment(text) => (Kind::Comment, text.as_bytes().into()),
         Content::Value(scalar) => {
@@ -467,25 +657,6 @@ fn plain(content: &Content) -> (Kind, std::borrow::Cow<'_, [u8]>) {
             (kind, scalar.bytes())
         }
     }
-}
-
-fn duplicate(content: &Content) -> Content {
-    match content {
-        Content::Value(scalar) => Content::Value(scalar.duplicate()),
-        Content::Comment(text) => Content::Comment(text.clone()),
-    }
-}
-
-fn check_aliases(text: &str, document: &Document, covered: &[bool]) -> Result<(), Error> {
-    let copies =
-        document.leaves.iter().zip(covered).filter(|(leaf, covered)| **covered && !leaf.content.is_empty());
-    for (leaf, _) in copies {
-        if let Some(alias) = &leaf.alias {
-            let line = text[..alias.start].matches('\n').count() + 1;
-            return Err(Error::SealedAlias { line, path: document.paths.display(leaf.path) });
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -11,8 +11,9 @@ use hlx::crypto::DataKey;
 use hlx::crypto::envelope::Recipient;
 use hlx::crypto::mac::Coverage;
 use hlx::format::Format;
+use hlx::keys::Plugins;
 use hlx::policy::Rule;
-use hlx::sops::{Basis, Stamp, seal};
+use hlx::sops::{Basis, KeyGroups, Stamp, seal};
 
 const TOKEN: &str = "tok-5f1d-hunter2-please-hide";
 const PASSWORD: &str = "pa$$w0rd \"quoted\" value";
@@ -100,9 +101,9 @@ impl Lab {
     fn seal(&self, path: &str, content: &str) -> &Self {
         let mut random = |buffer: &mut [u8]| getrandom::fill(buffer).unwrap();
         let key = DataKey::random(&mut random);
-        let envelopes = vec![self.reader.wrap(&key).unwrap()];
+        let envelope = Plugins::default().wrap_part(&self.reader, key.expose()).unwrap();
         let rule = Rule::from_fields(|_| None).unwrap();
-        let basis = Basis::New { key, envelopes, rule, coverage: Coverage::All };
+        let basis = Basis::New { key, groups: KeyGroups::one(vec![envelope]), rule, coverage: Coverage::All };
         let stamp = Stamp { now: "2026-01-01T00:00:00Z".into(), entropy: &mut random };
         self.write(path, seal(content.as_bytes(), Format::of_path(path), &basis, stamp).unwrap())
     }

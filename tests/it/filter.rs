@@ -110,7 +110,10 @@ fn broken_yaml() -> Vec<Case> {
         yaml("a: 1\n b: [x\n", "line 2, column"),
         yaml("a: canary-swordfish-7f3a9c\n1: x\n", "line 2, column 1: this key is no string"),
         yaml("- canary-swordfish-7f3a9c\n", "top level of the file must be a mapping"),
-        yaml("x: &x {k: canary-swordfish-7f3a9c}\ny: *x\n", "line 2: the alias puts `y.k`"),
+        yaml(
+            "x: &x {k: canary-swordfish-7f3a9c}\ny_unencrypted: *x\n",
+            "line 2: the alias would show `y_unencrypted.k` in clear",
+        ),
         yaml("{a: canary-swordfish-7f3a9c}\n", "must be written as lines"),
     ]
 }

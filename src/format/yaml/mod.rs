@@ -5,17 +5,22 @@
 //! copy counts in the MAC; and keys must be strings, even in parts that stay clear.
 
 mod comments;
+pub mod expand;
 pub mod resolve;
 mod span;
 pub mod spell;
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use granit_parser::{Event, Parser, ScalarStyle, Span, StrInput, StructureStyle, Tag, options};
 use zeroize::Zeroizing;
 
-use super::{Block, Content, Context, Document, Error, Field, Leaf, PathId, Paths, Scalar, Step, Style};
+use super::{
+    Block, Collection, Content, Context, Document, Error, Field, Item, Leaf, PathId, Paths, Scalar, Step,
+    Style, Tail,
+};
 use comments::Comments;
 
 /// How deep collections may nest; deeper input is refused, so that it cannot exhaust the stack.
@@ -27,7 +32,7 @@ const MAX_ALIAS_BYTES: usize = 1 << 26;
 /// Reads a YAML text: one or more documents, each a mapping with string keys.
 ///
 /// Fails at whatever sops would refuse, and at aliases that multiply without bound.
-pub fn parse(text: &str) -> Result<Document, Error> {
+pub fn parse(text: &str) -> Result<Document<'_>, Error> {
     let options = options! {
         emit_anchor_events: true,
         block_scalar_eof_without_line_feed: true,
@@ -37,17 +42,21 @@ pub fn parse(text: &str) -> Result<Document, Error> {
         text,
         events: Parser::new_from_str_with_options(text, options),
         peeked: None,
-        document: Document { paths: Paths::default(), leaves: Vec::new(), metadata: None, tail: text.len() },
+        document: Document { tail: Tail::Lines(text.len()), ..Document::default() },
+        starts: Vec::new(),
+        collections: 0,
         comments: Comments::new(text),
         anchors: HashMap::new(),
         alias_leaves: 0,
         alias_bytes: 0,
         ordinal: 0,
     };
+    // About one leaf a line; but blank lines must not cost memory.
+    let lines = text.bytes().filter(|byte| *byte == b'\n').count();
+    walk.document.reserve(lines.min(text.len() / 32));
     walk.stream()?;
     let mut document = walk.document;
-    document.leaves.extend(walk.comments.finish());
-    document.leaves.sort_by_key(|leaf| leaf.alias.as_ref().unwrap_or(&leaf.span).start);
+    walk.comments.join(&mut document, &walk.starts);
     Ok(document)
 }
 
@@ -55,7 +64,11 @@ struct Walk<'a> {
     text: &'a str,
     events: Parser<'a, StrInput<'a>>,
     peeked: Option<(Event<'a>, Span)>,
-    document: Document,
+    document: Document<'a>,
+    /// Where each collection and alias of the document begins.
+    starts: Vec<usize>,
+    /// How many collections have begun.
+    collections: usize,
     comments: Comments<'a>,
     anchors: HashMap<usize, Anchor>,
     alias_leaves: usize,
@@ -64,10 +77,10 @@ struct Walk<'a> {
     ordinal: usize,
 }
 
-/// What an anchor names: the leaves below a path.
+/// What an anchor names: the items of a node at a path.
 struct Anchor {
     path: PathId,
-    leaves: Range<usize>,
+    items: Range<usize>,
 }
 
 /// Where a node stands.
@@ -80,9 +93,9 @@ struct Place {
 
 /// The parts of a scalar event.
 struct ScalarNode<'a> {
-    value: std::borrow::Cow<'a, str>,
+    value: Cow<'a, str>,
     style: ScalarStyle,
-    tag: Option<std::borrow::Cow<'a, Tag>>,
+    tag: Option<Cow<'a, Tag>>,
     range: Range<usize>,
     tag_range: Option<Range<usize>>,
 }
@@ -160,11 +173,11 @@ impl<'a> Walk<'a> {
         }
         let (event, span) = self.next()?;
         if self.ordinal == 0 {
-            self.document.tail = span::document_end(self.text, start(&span));
+            self.document.tail = Tail::Lines(span::document_end(self.text, start(&span)));
         }
         match event {
             Event::DocumentEnd => {
-                self.comments.close(None, Paths::ROOT);
+                self.comments.end_document();
                 self.anchors.clear();
                 Ok(())
             }
@@ -198,11 +211,11 @@ impl<'a> Walk<'a> {
     }
 
     fn mapping(&mut self, span: &Span, anchor: usize, place: Place) -> Result<(), Error> {
-        let first = self.document.leaves.len();
+        let first = self.document.items.len();
         if anchor != 0 {
             self.skip_anchor()?;
         }
-        self.comments.open(start(span), place.context, place.path);
+        self.open(Collection::Map, start(span), place);
         let mut keys = HashSet::new();
         loop {
             let (event, span) = self.next()?;
@@ -210,7 +223,7 @@ impl<'a> Walk<'a> {
                 break;
             }
             let key = self.key(event, &span)?;
-            self.comments.item(place.path);
+            self.comments.item(start(&span));
             if !keys.insert(key.clone()) && self.ordinal == 0 {
                 return self.refuse(start(&span), format!("the key `{key}` stands here twice"));
             }
@@ -222,35 +235,57 @@ impl<'a> Walk<'a> {
             } else {
                 let path = self.document.paths.child(place.path, &key);
                 let (event, span) = self.next()?;
-                self.comments
-                    .before_value(path, matches!(event, Event::MappingStart(..) | Event::SequenceStart(..)));
                 self.node(event, &span, Place { path, depth: place.depth + 1, ..place })?;
             }
         }
-        self.comments.close(Some(place.path), place.path);
+        self.close();
         self.remember(anchor, place.path, first);
         Ok(())
     }
 
+    /// A collection begins.
+    fn open(&mut self, kind: Collection, at: usize, place: Place) {
+        self.comments.open(self.collections, at, place.context, place.path);
+        self.collections += 1;
+        self.begin(Item::Open(kind, place.path), at);
+    }
+
+    /// The innermost collection ends.
+    fn close(&mut self) {
+        self.comments.close();
+        self.document.items.push(Item::Close);
+    }
+
+    fn begin(&mut self, item: Item, start: usize) {
+        self.document.items.push(item);
+        self.starts.push(start);
+    }
+
+    fn leaf(&mut self, leaf: Leaf<'a>) {
+        let number = u32::try_from(self.document.leaves.len()).expect("a text has fewer than 2^32 leaves");
+        self.document.leaves.push(leaf);
+        self.document.items.push(Item::Leaf(number));
+    }
+
     fn sequence(&mut self, span: &Span, anchor: usize, place: Place) -> Result<(), Error> {
-        let first = self.document.leaves.len();
+        let first = self.document.items.len();
         if anchor != 0 {
             self.skip_anchor()?;
         }
-        let start = match place.context {
+        let at = match place.context {
             Context::Block => span::dash(self.text, start(span)),
             Context::Flow => start(span),
         };
-        self.comments.open(start, place.context, place.path);
+        self.open(Collection::List, at, place);
         loop {
             let (event, span) = self.next()?;
             if matches!(event, Event::SequenceEnd) {
                 break;
             }
-            self.comments.item(place.path);
+            self.comments.item(start(&span));
             self.node(event, &span, Place { depth: place.depth + 1, ..place })?;
         }
-        self.comments.close(Some(place.path), place.path);
+        self.close();
         self.remember(anchor, place.path, first);
         Ok(())
     }
@@ -264,23 +299,23 @@ impl<'a> Walk<'a> {
             self.skip_anchor()?;
         }
         let empty = span.byte_range().is_none_or(|range| range.is_empty());
-        let scalar = resolve::scalar(&value, style, tag.as_deref(), empty);
-        match scalar {
+        match resolve::scalar(Cow::Borrowed(&*value), style, tag.as_deref(), empty) {
             Ok(Scalar::Str(_)) => Ok(value.into_owned()),
             // go-yaml reads `<<` as a merge, which sops keeps as an ordinary key.
             _ => self.refuse(at, "this key is no string for sops: put it in quotes"),
         }
     }
 
-    fn scalar(&mut self, node: ScalarNode<'a>, anchor: usize, place: Place) -> Result<(), Error> {
+    fn scalar(&mut self, mut node: ScalarNode<'a>, anchor: usize, place: Place) -> Result<(), Error> {
         let anchor_range = if anchor == 0 { None } else { self.skip_anchor()? };
         let (span, style) = span::of_scalar(self.text, &node, anchor_range.as_ref(), place.context);
         let empty = node.range.is_empty() && matches!(node.style, ScalarStyle::Plain);
-        let scalar = resolve::scalar(&node.value, node.style, node.tag.as_deref(), empty)
+        let value = std::mem::take(&mut node.value);
+        let scalar = resolve::scalar(value, node.style, node.tag.as_deref(), empty)
             .map_err(|reason| Error::at(self.text, node.range.start, reason))?;
         let (content, span, style) = self.list_comment(scalar, span, style);
-        let first = self.document.leaves.len();
-        self.document.leaves.push(Leaf { path: place.path, content, span, style, alias: None });
+        let first = self.document.items.len();
+        self.leaf(Leaf { path: place.path, content, span, style, alias: None });
         self.remember(anchor, place.path, first);
         Ok(())
     }
@@ -288,20 +323,17 @@ impl<'a> Walk<'a> {
     /// sops writes a sealed comment of a list as an item of the list.
     fn list_comment(
         &self,
-        scalar: Scalar,
+        scalar: Scalar<'a>,
         span: Range<usize>,
         style: Style,
-    ) -> (Content, Range<usize>, Style) {
-        let text = match &scalar {
-            Scalar::Str(text) => std::str::from_utf8(text).unwrap_or_default(),
-            _ => "",
-        };
+    ) -> (Content<'a>, Range<usize>, Style) {
+        // A plain scalar on one line is written as it is read.
+        let text = &self.text[span.clone()];
         let looks_so = text.starts_with("ENC[") && text.ends_with(",type:comment]");
         let plain = matches!(style, Style::Plain(Context::Block));
         let dash = if looks_so && plain { span::dash(self.text, span.start) } else { span.start };
         if dash < span.start {
-            let text = Zeroizing::new(text.to_owned());
-            (Content::Comment(text), dash..span.end, Style::ListComment)
+            (Content::Comment(Cow::Borrowed(text)), dash..span.end, Style::ListComment)
         } else {
             (Content::Value(scalar), span, style)
         }
@@ -309,32 +341,52 @@ impl<'a> Walk<'a> {
 
     fn remember(&mut self, anchor: usize, path: PathId, first: usize) {
         if anchor != 0 {
-            self.anchors.insert(anchor, Anchor { path, leaves: first..self.document.leaves.len() });
+            self.anchors.insert(anchor, Anchor { path, items: first..self.document.items.len() });
         }
     }
 
+    /// The items of the anchored node once more, below the alias. Comments are not copied.
     fn alias(&mut self, anchor: usize, span: &Span, path: PathId) -> Result<(), Error> {
-        let Some(Anchor { path: base, leaves }) = self.anchors.get(&anchor) else {
+        let Some(Anchor { path: base, items }) = self.anchors.get(&anchor) else {
             return self.refuse(start(span), "this alias stands inside what it names");
         };
-        let (base, leaves) = (*base, leaves.clone());
-        self.alias_leaves += leaves.len();
-        if self.alias_leaves > MAX_ALIAS_LEAVES {
-            return self.refuse(start(span), format!("aliases add more than {MAX_ALIAS_LEAVES} values"));
-        }
+        let (base, items) = (*base, items.clone());
         let at = span.byte_range().unwrap_or(0..0);
         let mut moved = HashMap::from([(base, path)]);
-        for index in leaves {
-            let original = &self.document.leaves[index];
-            let Content::Value(scalar) = &original.content else { continue };
-            self.alias_bytes += scalar.bytes().len();
-            if self.alias_bytes > MAX_ALIAS_BYTES {
-                return Err(Error::at(self.text, at.start, "aliases add more than 64 MiB"));
+        let alias = self.document.add_alias(at.clone());
+        self.begin(Item::Alias, at.start);
+        for index in items {
+            match self.document.items[index] {
+                Item::Open(kind, original) => {
+                    self.count_alias(0, at.start)?;
+                    let path = rebase(&mut self.document.paths, original, &mut moved);
+                    self.begin(Item::Open(kind, path), at.start);
+                    self.collections += 1;
+                }
+                Item::Leaf(number) => {
+                    let mut copy = self.document.leaves[number as usize].clone();
+                    let Content::Value(value) = &copy.content else { continue };
+                    self.count_alias(value.bytes().len(), at.start)?;
+                    copy.path = rebase(&mut self.document.paths, copy.path, &mut moved);
+                    copy.alias = Some(alias);
+                    self.leaf(copy);
+                }
+                Item::Close => self.document.items.push(Item::Close),
+                Item::Alias => {}
             }
-            let (content, style, span) =
-                (Content::Value(scalar.duplicate()), original.style, original.span.clone());
-            let path = rebase(&mut self.document.paths, original.path, &mut moved);
-            self.document.leaves.push(Leaf { path, content, span, style, alias: Some(at.clone()) });
+        }
+        Ok(())
+    }
+
+    /// Aliases that multiply without bound are refused.
+    fn count_alias(&mut self, bytes: usize, at: usize) -> Result<(), Error> {
+        self.alias_leaves += 1;
+        if self.alias_leaves > MAX_ALIAS_LEAVES {
+            return self.refuse(at, format!("aliases add more than {MAX_ALIAS_LEAVES} values"));
+        }
+        self.alias_bytes += bytes;
+        if self.alias_bytes > MAX_ALIAS_BYTES {
+            return self.refuse(at, "aliases add more than 64 MiB");
         }
         Ok(())
     }

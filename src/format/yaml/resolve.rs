@@ -3,6 +3,8 @@
 //! They are neither YAML 1.1 nor 1.2: `yes` is a string, `0755` is octal, `08` is a float,
 //! underscores are dropped from numbers, and `2024-01-02` is a time.
 
+use std::borrow::Cow;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use granit_parser::{ScalarStyle, Tag};
@@ -14,9 +16,14 @@ use super::super::Scalar;
 /// The typed value of a scalar with this style and tag; `empty` marks a value that is not there at all.
 ///
 /// Fails with the reason where sops would refuse the value.
-pub fn scalar(value: &str, style: ScalarStyle, tag: Option<&Tag>, empty: bool) -> Result<Scalar, String> {
+pub fn scalar<'t>(
+    value: Cow<'t, str>,
+    style: ScalarStyle,
+    tag: Option<&Tag>,
+    empty: bool,
+) -> Result<Scalar<'t>, String> {
     if let Some(tag) = tag {
-        return tagged(value, style, tag);
+        return tagged(value, tag);
     }
     match style {
         ScalarStyle::Plain if empty => Ok(Scalar::Null),
@@ -25,7 +32,7 @@ pub fn scalar(value: &str, style: ScalarStyle, tag: Option<&Tag>, empty: bool) -
     }
 }
 
-fn tagged(value: &str, style: ScalarStyle, tag: &Tag) -> Result<Scalar, String> {
+fn tagged<'t>(value: Cow<'t, str>, tag: &Tag) -> Result<Scalar<'t>, String> {
     let name = tag.to_string();
     let core = name.strip_prefix("tag:yaml.org,2002:").or_else(|| name.strip_prefix("!!"));
     match core {
@@ -33,7 +40,7 @@ fn tagged(value: &str, style: ScalarStyle, tag: &Tag) -> Result<Scalar, String> 
             let compact: Zeroizing<String> = Zeroizing::new(value.split_whitespace().collect());
             let bytes =
                 STANDARD.decode(compact.as_bytes()).map_err(|_| "`!!binary` needs base64".to_owned())?;
-            Ok(Scalar::Str(Zeroizing::new(bytes)))
+            Ok(Scalar::Str(bytes.into()))
         }
         Some("float") => match plain(value)? {
             #[allow(clippy::cast_precision_loss)] // as go-yaml converts it
@@ -42,14 +49,11 @@ fn tagged(value: &str, style: ScalarStyle, tag: &Tag) -> Result<Scalar, String> 
         },
         Some(kind @ ("int" | "bool" | "null" | "timestamp")) => same_type(plain(value)?, kind),
         // Any other tag leaves the raw text.
-        Some(_) | None => {
-            let _ = style;
-            Ok(Scalar::str(value))
-        }
+        Some(_) | None => Ok(Scalar::str(value)),
     }
 }
 
-fn same_type(scalar: Scalar, kind: &str) -> Result<Scalar, String> {
+fn same_type<'t>(scalar: Scalar<'t>, kind: &str) -> Result<Scalar<'t>, String> {
     let fits = match &scalar {
         Scalar::Int(_) => kind == "int",
         Scalar::Float(_) => kind == "float",
@@ -64,8 +68,9 @@ fn same_type(scalar: Scalar, kind: &str) -> Result<Scalar, String> {
 /// The type of a plain scalar by its text.
 ///
 /// Fails for whole numbers between 2^63 and 2^64, which sops cannot hold.
-pub fn plain(text: &str) -> Result<Scalar, String> {
-    match text {
+pub fn plain<'t>(text: impl Into<Cow<'t, str>>) -> Result<Scalar<'t>, String> {
+    let text = text.into();
+    match &*text {
         "" | "~" | "null" | "Null" | "NULL" => return Ok(Scalar::Null),
         "true" | "True" | "TRUE" => return Ok(Scalar::Bool(true)),
         "false" | "False" | "FALSE" => return Ok(Scalar::Bool(false)),
@@ -75,16 +80,16 @@ pub fn plain(text: &str) -> Result<Scalar, String> {
         _ => {}
     }
     let number = match text.as_bytes()[0] {
-        b'+' | b'-' | b'0'..=b'9' => numeric(text)?,
-        b'.' => yaml_float(text),
+        b'+' | b'-' | b'0'..=b'9' => numeric(&text)?,
+        b'.' => yaml_float(&text),
         _ => None,
     };
     Ok(number.unwrap_or_else(|| Scalar::str(text)))
 }
 
-fn numeric(text: &str) -> Result<Option<Scalar>, String> {
+fn numeric(text: &str) -> Result<Option<Scalar<'static>>, String> {
     if let Some(time) = timestamp(text) {
-        return Ok(Some(Scalar::Time(Zeroizing::new(time))));
+        return Ok(Some(Scalar::Time(time)));
     }
     let digits = Zeroizing::new(text.replace('_', ""));
     match integer(&digits) {
@@ -122,7 +127,7 @@ fn integer(text: &str) -> Option<i128> {
 }
 
 /// `^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$`
-fn yaml_float(text: &str) -> Option<Scalar> {
+fn yaml_float(text: &str) -> Option<Scalar<'static>> {
     let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
     let (mantissa, exponent) = match unsigned.split_once(['e', 'E']) {
         Some((mantissa, exponent)) => (mantissa, Some(exponent.strip_prefix(['-', '+']).unwrap_or(exponent))),
@@ -221,9 +226,9 @@ mod tests {
             ("0x", Scalar::str("0x")),
             ("1.2.3", Scalar::str("1.2.3")),
             ("-", Scalar::str("-")),
-            ("2024-01-02", Scalar::Time(Zeroizing::new("2024-01-02T00:00:00Z".into()))),
-            ("2024-1-2 3:4:5.60", Scalar::Time(Zeroizing::new("2024-01-02T03:04:05.6Z".into()))),
-            ("2024-01-02T03:04:05+02:00", Scalar::Time(Zeroizing::new("2024-01-02T03:04:05+02:00".into()))),
+            ("2024-01-02", Scalar::Time("2024-01-02T00:00:00Z".into())),
+            ("2024-1-2 3:4:5.60", Scalar::Time("2024-01-02T03:04:05.6Z".into())),
+            ("2024-01-02T03:04:05+02:00", Scalar::Time("2024-01-02T03:04:05+02:00".into())),
             ("2024-13-02", Scalar::str("2024-13-02")),
         ] {
             assert_eq!(plain(text).unwrap(), expected, "{text}");

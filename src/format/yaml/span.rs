@@ -93,7 +93,7 @@ fn of_block(text: &str, node: &ScalarNode<'_>) -> (Range<usize>, Style) {
     let start = after_header(text, content_line);
     let style = BlockStyle {
         folded: matches!(node.style, ScalarStyle::Folded),
-        indent: written.saturating_sub(deeper),
+        indent: u32::try_from(written.saturating_sub(deeper)).unwrap_or(u32::MAX),
         crlf: text[..start].ends_with("\r\n"),
         unterminated: !text[..end].ends_with('\n'),
     };

@@ -13,7 +13,7 @@ use super::super::{BlockStyle, Content, Context, Field, Leaf, Scalar, Step, Styl
 use super::{resolve, span};
 
 /// The sealed form of a leaf.
-pub fn sealed(leaf: &Leaf, sealed: &str) -> String {
+pub fn sealed(leaf: &Leaf<'_>, sealed: &str) -> String {
     match leaf.style {
         Style::Plain(Context::Flow) => format!("'{sealed}'"),
         Style::Single(Context::Block) => format!("'{sealed}'"),
@@ -23,15 +23,15 @@ pub fn sealed(leaf: &Leaf, sealed: &str) -> String {
         Style::Block(style) => {
             let end = if style.crlf { "\r\n" } else { "\n" };
             let end = if style.unterminated { "" } else { end };
-            format!("{:indent$}{sealed}{end}", "", indent = style.indent)
+            format!("{:indent$}{sealed}{end}", "", indent = style.indent as usize)
         }
     }
 }
 
 /// The plaintext form of a leaf whose sealed form stands in the text.
-pub fn open(text: &str, leaf: &Leaf, content: &Content) -> Zeroizing<String> {
+pub fn open(text: &str, leaf: &Leaf<'_>, content: &Content<'_>) -> Zeroizing<String> {
     Zeroizing::new(match content {
-        Content::Comment(comment) => format!("#{}", comment.as_str()),
+        Content::Comment(comment) => format!("#{comment}"),
         Content::Value(value) => match (value, leaf.style) {
             (Scalar::Str(bytes), style) => match std::str::from_utf8(bytes) {
                 Ok(string) => string_as(text, leaf, string, style),
@@ -48,7 +48,7 @@ fn base64(bytes: &[u8]) -> String {
 }
 
 /// A value that is no string, such that it reads back with its type.
-fn typed(value: &Scalar) -> String {
+fn typed(value: &Scalar<'_>) -> String {
     match value {
         Scalar::Bool(truth) => truth.to_string(),
         Scalar::Float(number) if number.is_nan() => ".nan".to_owned(),
@@ -63,7 +63,7 @@ fn typed(value: &Scalar) -> String {
     }
 }
 
-fn string_as(text: &str, leaf: &Leaf, string: &str, style: Style) -> String {
+fn string_as(text: &str, leaf: &Leaf<'_>, string: &str, style: Style) -> String {
     match style {
         Style::Plain(Context::Block) if plain_fits(string, Context::Block) => string.to_owned(),
         Style::Plain(Context::Block) if block_fits(string) => new_block(text, leaf, string),
@@ -136,7 +136,7 @@ fn block_fits(string: &str) -> bool {
 }
 
 /// A literal block in place of a plain scalar, indented below its key or dash.
-fn new_block(text: &str, leaf: &Leaf, string: &str) -> String {
+fn new_block(text: &str, leaf: &Leaf<'_>, string: &str) -> String {
     let line = &text[span::line_start(text, leaf.span.start)..];
     let dash = span::dash(text, leaf.span.start);
     let key = if dash < leaf.span.start {
@@ -172,7 +172,7 @@ fn block(string: &str, style: BlockStyle) -> String {
     let mut out = String::new();
     for (index, line) in lines[..count].iter().enumerate() {
         if !line.is_empty() {
-            out.push_str(&" ".repeat(style.indent));
+            out.push_str(&" ".repeat(style.indent as usize));
             out.push_str(line);
         }
         // A folded block spells each line feed between two lines as an empty line.

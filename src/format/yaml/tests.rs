@@ -4,10 +4,10 @@ use super::*;
 
 fn leaves(text: &str) -> Vec<String> {
     let document = parse(text).unwrap();
-    let show = |leaf: &Leaf| {
+    let show = |leaf: &Leaf<'_>| {
         let content = match &leaf.content {
             Content::Value(scalar) => String::from_utf8_lossy(&scalar.bytes()).into_owned(),
-            Content::Comment(text) => format!("#{}", text.as_str()),
+            Content::Comment(text) => format!("#{text}"),
         };
         format!("{} {:?} {}", document.paths.aad(leaf.path), &text[leaf.span.clone()], content)
     };
@@ -113,4 +113,14 @@ fn metadata_is_written_so_that_it_reads_back() {
         |fields: &[Field]| fields.iter().map(|f| (f.path.clone(), f.value.clone())).collect::<Vec<_>>();
     assert_eq!(plain(&read), plain(&fields));
     assert!(text.contains("lastmodified: \"2024"), "{text}");
+}
+
+#[test]
+fn values_that_stand_in_the_text_are_not_copied() {
+    let text = "a: plain\nb: 'single'\nc: \"double\"\nd: two words\n";
+    for leaf in &parse(text).unwrap().leaves {
+        let Content::Value(Scalar::Str(value)) = &leaf.content else { panic!("a string") };
+        assert!(matches!(value, Cow::Borrowed(_)), "{}", String::from_utf8_lossy(value));
+    }
+    assert!(size_of::<Leaf<'_>>() <= 64, "{}", size_of::<Leaf<'_>>());
 }

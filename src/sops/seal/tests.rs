@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::crypto::envelope::Envelope;
 use crate::sops::Sealed;
 
 fn stamp(entropy: Entropy<'_>) -> Stamp<'_> {
@@ -15,8 +16,8 @@ fn random() -> impl FnMut(&mut [u8]) {
 
 fn new(rule: Rule) -> Basis<'static> {
     let key = DataKey::from_bytes(&[5; 32]).unwrap();
-    let envelopes = vec![Envelope { recipient: "age1test".to_owned(), enc: "-----\nx\n".to_owned() }];
-    Basis::New { key, envelopes, rule, coverage: Coverage::All }
+    let envelope = Envelope { recipient: "age1test".to_owned(), enc: "-----\nx\n".to_owned() };
+    Basis::New { key, groups: KeyGroups::one(vec![envelope]), rule, coverage: Coverage::All }
 }
 
 fn environment() -> Rule {
@@ -28,7 +29,7 @@ fn seal_new(text: &str, format: Format, rule: Rule) -> Result<String, Error> {
         .map(|bytes| String::from_utf8(bytes).unwrap())
 }
 
-fn open(sealed: &str) -> Opened {
+fn open(sealed: &str) -> Opened<'_> {
     Sealed::parse(sealed.as_bytes()).unwrap().open(&DataKey::from_bytes(&[5; 32]).unwrap()).unwrap()
 }
 
@@ -95,11 +96,32 @@ fn clear_parts_stay_as_they_are() {
 fn what_would_leave_secrets_clear_is_refused() {
     let refused = |text: &str| seal_new(text, Format::Yaml, environment()).unwrap_err();
     assert!(matches!(refused("a: 1\n"), Error::NothingSelected { .. }));
-    let alias = "x: &e {A: s}\nenvironment:\n  <<: *e\n";
-    assert_eq!(refused(alias), Error::SealedAlias { line: 3, path: "environment.<<.A".to_owned() });
+    let alias = "environment: &e {A: s}\nx: *e\n";
+    assert_eq!(refused(alias), Error::SealedAlias { line: 2, path: "x.A".to_owned() });
     assert_eq!(refused("environment: {A: x}\nsops: 1\n"), Error::Reserved);
     assert!(matches!(seal_new("{a: 1}\n", Format::Yaml, Rule::default()), Err(Error::NotRestorable { .. })));
     assert!(matches!(seal_new("sops_x=1\n", Format::Dotenv, Rule::default()), Err(Error::Reserved)));
+}
+
+#[test]
+fn an_alias_under_the_rule_is_sealed_expanded_and_comes_back() {
+    let text = "x: &e {A: s, B: 0755, C: ''}\nenvironment:\n  <<: *e\n  D: x # c\ny:\n  environment: &f\n    - A=1\n    - &g !!str 5\n    - {deep: [*g, ~]}\nz: {environment: *f}\n";
+    let sealed = holds(text, Format::Yaml, environment());
+    assert!(
+        sealed.contains("<<: {A: \"ENC[") && sealed.contains("C: ''}") && sealed.contains("deep: [\"ENC[")
+    );
+    // Another line changes: the alias keeps its ciphertext.
+    let edited = text.replace("D: x", "D: other");
+    let new = again(&sealed, &edited);
+    let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
+    let changed: Vec<_> =
+        lines(&sealed).into_iter().zip(lines(&new)).filter(|(old, new)| old != new).collect();
+    assert!(changed.len() == 3, "{changed:?}");
+    assert_eq!(String::from_utf8_lossy(open(&new).plaintext().expose()), edited);
+    // Without the layout entry the values are still there.
+    let without: String = sealed.split_inclusive('\n').filter(|line| !line.starts_with("    hlx:")).collect();
+    let opened = open(&without);
+    assert!(String::from_utf8_lossy(opened.plaintext().expose()).contains("<<: {A: \"s\", B: 493, C: ''}"));
 }
 
 #[test]
