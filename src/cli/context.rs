@@ -104,11 +104,6 @@ pub(super) fn now() -> String {
     jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-/// The operating system's generator.
-pub(super) fn random(buffer: &mut [u8]) {
-    getrandom::fill(buffer).expect("the operating system has randomness");
-}
-
 /// Where sops keeps a user's keys, and `hlx keys generate` puts a new one.
 pub(super) fn default_key_file() -> Option<PathBuf> {
     let config = variable("XDG_CONFIG_HOME").filter(|path| path.starts_with('/')).map(PathBuf::from);

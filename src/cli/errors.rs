@@ -128,7 +128,7 @@ pub(super) fn clean(path: &str, error: filter::Error) -> Failure {
         }
         E::LockedEdit => Failure::new(Exit::NoKey, &fact)
             .hint("`hlx keys list` shows where keys were looked for")
-            .hint("take back your change with `git checkout -- FILE`"),
+            .hint("copy it away first if you need it: `git checkout -- FILE` puts the encrypted version in its place"),
         E::Conversion(_) => Failure::new(Exit::Policy, &fact)
             .hint("add `-text -ident -working-tree-encoding` to its line in `.gitattributes`"),
         E::Crypto(error) => crypto(Exit::Failed, &error),
@@ -160,9 +160,14 @@ pub(super) fn repo(error: repo::Error) -> Failure {
             "whoever has a key of that group can add the reader, or name a group of yours with `--group`",
         ),
         E::BadName(_) | E::Landing(_) => Failure::new(Exit::Usage, message),
+        E::Ambiguous(_) => Failure::new(Exit::Usage, message).hint("choose another name"),
         E::Exists(name) => {
             Failure::new(Exit::Failed, message).hint(format!("`git switch {name}` takes you there"))
         }
+        E::Remote { name, remotes } => Failure::new(Exit::Failed, message).hint(match &remotes[..] {
+            [_] => format!("`git switch {name}` takes you there"),
+            several => format!("`git switch --track {}/{name}` takes you there", several[0]),
+        }),
         E::NoRecipients => Failure::new(Exit::Policy, message).hint(
             "name a key with `-r`, or a file of keys with `-R`; `hlx keys generate` makes one of your own",
         ),

@@ -1,9 +1,11 @@
 //! Writing `.sops.yaml`: a new one, one more rule, one more recipient. What is there stays as it is.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::{fs, io};
 
 use crate::crypto::envelope::Recipient;
 use crate::format::{Context, Document, Leaf, PathId, Style, yaml};
+use crate::git::Repository;
 use crate::keys::recipients::Named;
 use crate::policy::creation::{Audience, Config};
 
@@ -12,6 +14,28 @@ use super::recipients::{Addition, Place};
 
 /// The file's name.
 pub const NAME: &str = ".sops.yaml";
+
+/// Fails with place and reason if the `.sops.yaml` of the work tree cannot be used. There may be none.
+pub fn check(repository: &Repository) -> Result<(), Error> {
+    let path = repository.work_tree()?.join(NAME);
+    match fs::read(&path) {
+        Ok(bytes) => parse(&String::from_utf8_lossy(&bytes)).map(drop),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(Error::io(path)(error)),
+    }
+}
+
+/// The same for the `.sops.yaml` that is staged, if it is another than HEAD's: what was committed
+/// before, or came from elsewhere, stops no commit.
+pub fn check_staged(repository: &Repository) -> Result<(), Error> {
+    let path = NAME.as_bytes();
+    match repository.index_blob(path)? {
+        Some(name) if repository.head_blob(path)?.as_ref() != Some(&name) => {
+            parse(&String::from_utf8_lossy(&repository.blob_named(&name)?)).map(drop)
+        }
+        Some(_) | None => Ok(()),
+    }
+}
 
 /// What a new rule selects.
 #[derive(Debug, Clone, PartialEq, Eq)]

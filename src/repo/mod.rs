@@ -57,6 +57,17 @@ pub enum Error {
     /// The branch is there.
     #[error("the branch `{0}` exists already")]
     Exists(String),
+    /// A remote has the branch, and this clone has not.
+    #[error("the branch `{name}` exists already, at {}", remotes.join(" and "))]
+    Remote {
+        /// The branch.
+        name: String,
+        /// The remotes that have it.
+        remotes: Vec<String>,
+    },
+    /// git would take the name for something else.
+    #[error("git takes `{0}` for something else than a branch")]
+    Ambiguous(String),
     /// Nobody is named to read the secrets.
     #[error("nobody is named who may read the secrets")]
     NoRecipients,

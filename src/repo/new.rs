@@ -77,9 +77,13 @@ pub fn create(
     if matches!(name, "main" | "master") || name == index::landing(git)? {
         return Err(Error::Landing(name.to_owned()));
     }
+    if branch::is_ambiguous(git, name)? {
+        return Err(Error::Ambiguous(name.to_owned()));
+    }
     if branch::tip(git, name)?.is_some() {
         return Err(Error::Exists(name.to_owned()));
     }
+    refuse_remote(git, name)?;
     if service.recipients.is_empty() {
         return Err(Error::NoRecipients);
     }
@@ -87,6 +91,14 @@ pub fn create(
     let message = format!("{name}: new service");
     let commit = Commit { branch: name, parent: Parent::Orphan, files: &files, message: &message };
     Ok(branch::commit(git, &scratch(repository)?, &commit)?)
+}
+
+/// Fails if a remote has the branch already, and this clone just does not.
+pub(super) fn refuse_remote(git: &Git, name: &str) -> Result<(), Error> {
+    match branch::remotes(git, name)? {
+        remotes if remotes.is_empty() => Ok(()),
+        remotes => Err(Error::Remote { name: name.to_owned(), remotes }),
+    }
 }
 
 fn files(service: &Service<'_>, stamp: Stamp<'_>) -> Result<Vec<File>, Error> {

@@ -584,3 +584,54 @@ fn the_record_of_a_failure_repeats_no_log() {
     assert!(!state.concat().windows(10).any(|part| part == b"log-canary"));
     assert!(!lab.path("run/.vault").exists());
 }
+
+#[test]
+fn secrets_that_are_in_git_in_clear_are_named() {
+    let Some(lab) = Lab::new("clear") else { return };
+    lab.write(".env", "A=1\n").write("more.conf", "B=2\n").write("tls.key", "key");
+    lab.write("empty.conf", "").seal("sealed.key", TOKEN);
+    let rest = "    env_file: [more.conf, empty.conf]\n    secrets: [tls, good]\n\
+                secrets:\n  tls: {file: ./tls.key}\n  good: {file: ./sealed.key}\n";
+    lab.compose(SLEEP, rest).commit();
+    let said = lab.deploys(&[]);
+    for (path, usage) in [
+        (".env", "what variables are filled in from"),
+        ("more.conf", "an env_file"),
+        ("tls.key", "the secret `tls`"),
+    ] {
+        let warning = format!("hlx: warning: {path} is in git in clear, and is {usage}: `hlx track {path}`");
+        assert!(said.contains(&warning), "{path}: {said}");
+    }
+    assert_eq!(said.matches("in clear").count(), 3, "{said}");
+    lab.seal(".env", "A=1\n").seal("more.conf", "B=2\n").seal("tls.key", "a longer key").commit();
+    let said = lab.deploys(&[]);
+    assert!(!said.contains("in clear"), "{said}");
+}
+
+#[test]
+fn a_registry_that_does_not_answer_stops_only_what_is_not_here() {
+    let Some(lab) = Lab::new("pull") else { return };
+    let image = format!("127.0.0.1:9/{}", lab.image());
+    run(Command::new("docker").args(["tag", &lab.image(), &image]));
+    let with = |policy: &str, image: &str| {
+        lab.compose(SLEEP, "");
+        let text = fs::read_to_string(lab.path("repo/compose.yml")).unwrap();
+        let text = text.replace("pull_policy: never", policy);
+        lab.write(
+            "compose.yml",
+            text.replace(&format!("image: {}", lab.image()), &format!("image: {image}")),
+        );
+        lab.commit();
+    };
+    for policy in ["pull_policy: missing", "pull_policy: always", "stdin_open: false"] {
+        with(policy, &image);
+        let said = lab.deploys(&[]);
+        let warned = said.contains("warning: not every image could be pulled");
+        assert!(warned || policy == "pull_policy: missing", "{policy}: {said}");
+    }
+    let before = lab.containers();
+    with("stdin_open: false", "127.0.0.1:9/hlxit-nowhere");
+    lab.fails(1, &[], &["pulling images failed", "127.0.0.1:9", "no container was touched"]);
+    assert_eq!(lab.containers(), before);
+    lab.docker(&["rmi", "-f", &image]);
+}
