@@ -60,7 +60,8 @@ impl Basis<'_> {
         }
     }
 
-    fn rule(&self) -> (&Rule, Coverage) {
+    /// Which values are sealed, and which the MAC covers.
+    pub fn rule(&self) -> (&Rule, Coverage) {
         match self {
             Self::New { rule, coverage, .. } => (rule, *coverage),
             Self::Again(old) => (&old.sealed.metadata.rule, old.sealed.metadata.coverage),
