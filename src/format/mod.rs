@@ -6,6 +6,7 @@
 
 pub mod binary;
 pub mod dotenv;
+mod flat;
 pub mod scalar;
 pub mod yaml;
 
@@ -149,7 +150,7 @@ impl Store {
     /// A new value for a metadata field, in place of its old spelling.
     pub fn spell_field(self, old: &str, value: &str) -> String {
         match self {
-            Self::Dotenv => dotenv::escape(value),
+            Self::Dotenv => flat::escape(value),
             Self::Yaml if old.starts_with("ENC[") => value.to_owned(),
             Self::Yaml => yaml::spell::double(value),
         }
