@@ -134,7 +134,7 @@ fn leaf<'t>(
 }
 
 fn field(text: &str, line: Range<usize>) -> Result<Field, Error> {
-    let content = text[line.clone()].trim_end_matches('\r');
+    let content = &text[line.clone()];
     let (key, value) =
         content.split_once('=').ok_or_else(|| Error::at(text, line.start, "a metadata line needs `=`"))?;
     let path = unflatten(&key[METADATA.len()..])

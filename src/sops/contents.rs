@@ -88,8 +88,7 @@ fn open_leaf(
     if !SealedValue::looks_like(text) {
         return if is_comment { Ok(None) } else { Err(Error::Clear(name())) };
     }
-    let tampered =
-        |_| Error::Tampered(if is_comment { format!("a comment in `{}`", name()) } else { name() });
+    let tampered = |_| Error::Tampered(if is_comment { comment_name(&name()) } else { name() });
     let value = SealedValue::parse(text).map_err(tampered)?;
     let opened = match cipher.open(&value, document.paths.aad(leaf.path).as_bytes()) {
         Err(_) if is_comment => {
@@ -117,6 +116,10 @@ fn empty_lines(text: &[u8]) -> usize {
         rest = below;
     }
     text.len() - rest.len()
+}
+
+fn comment_name(container: &str) -> String {
+    if container.is_empty() { "a comment at the top".to_owned() } else { format!("a comment in {container}") }
 }
 
 /// A comment that go-yaml hangs on another container than we do: it opens with that one's path.
