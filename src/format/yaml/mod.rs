@@ -488,6 +488,9 @@ impl<'a> Walk<'a> {
         let mut end = at;
         loop {
             match self.next()? {
+                (Event::MappingEnd, span) if keys.is_empty() => {
+                    return self.refuse(start(&span), "an empty mapping is no metadata field");
+                }
                 (Event::MappingEnd, span) => return Ok(flow_end(&span, end)),
                 (Event::Scalar(key, ..), span) => {
                     if !keys.insert(key.to_string()) {
