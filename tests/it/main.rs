@@ -3,8 +3,10 @@
 mod deploy;
 mod filter;
 mod floors;
+mod https;
 mod interop;
 mod keys;
+mod lab;
 mod repository;
 mod sandbox;
 mod vectors;
