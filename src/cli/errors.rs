@@ -129,6 +129,8 @@ pub(super) fn clean(path: &str, error: filter::Error) -> Failure {
         E::LockedEdit => Failure::new(Exit::NoKey, &fact)
             .hint("`hlx keys list` shows where keys were looked for")
             .hint("copy it away first if you need it: `git checkout -- FILE` puts the encrypted version in its place"),
+        E::MustBeClear => Failure::new(Exit::Policy, &fact)
+            .hint("add a line `FILE -filter` at the end of `.gitattributes`"),
         E::Conversion(_) => Failure::new(Exit::Policy, &fact)
             .hint("add `-text -ident -working-tree-encoding` to its line in `.gitattributes`"),
         E::Crypto(error) => crypto(Exit::Failed, &error),

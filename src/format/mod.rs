@@ -6,6 +6,8 @@
 
 pub mod binary;
 pub mod dotenv;
+mod flat;
+pub mod ini;
 pub mod scalar;
 pub mod yaml;
 
@@ -48,6 +50,8 @@ impl Error {
 pub enum Format {
     /// `KEY=value` lines.
     Dotenv,
+    /// INI, as gopkg.in/ini.v1 reads it.
+    Ini,
     /// YAML, as go-yaml v3 reads it.
     Yaml,
     /// Any file, sealed as one value in a JSON object.
@@ -56,13 +60,15 @@ pub enum Format {
 
 impl Format {
     /// The store that a path asks for: dotenv for `.env`, `*.env` and `.env.*`, but not for their
-    /// examples; YAML for `.yml` and `.yaml`; binary for all others.
+    /// examples; INI for `.ini`; YAML for `.yml` and `.yaml`; binary for all others.
     pub fn of_path(path: &str) -> Self {
         let name = path.rsplit('/').next().unwrap_or(path);
         let example = ["example", "sample", "template", "dist"];
         let is_env = name.ends_with(".env") || name.starts_with(".env.");
         if is_env && !example.iter().any(|word| name.rsplit('.').next() == Some(word)) {
             Self::Dotenv
+        } else if name.ends_with(".ini") {
+            Self::Ini
         } else if name.ends_with(".yml") || name.ends_with(".yaml") {
             Self::Yaml
         } else {
@@ -74,6 +80,7 @@ impl Format {
     pub fn name(self) -> &'static str {
         match self {
             Self::Dotenv => "dotenv",
+            Self::Ini => "ini",
             Self::Yaml => "yaml",
             Self::Binary => "binary",
         }
@@ -85,6 +92,8 @@ impl Format {
 pub enum Store {
     /// `KEY=value` lines.
     Dotenv,
+    /// INI, as gopkg.in/ini.v1 reads it.
+    Ini,
     /// YAML, as go-yaml v3 reads it.
     Yaml,
 }
@@ -95,6 +104,7 @@ impl Store {
         fits(text)?;
         match self {
             Self::Dotenv => dotenv::parse_strictly(text),
+            Self::Ini => ini::parse(text),
             Self::Yaml => yaml::parse(text),
         }
     }
@@ -104,6 +114,7 @@ impl Store {
         fits(text)?;
         match self {
             Self::Dotenv => dotenv::parse(text),
+            Self::Ini => ini::parse(text),
             Self::Yaml => yaml::parse(text),
         }
     }
@@ -112,6 +123,7 @@ impl Store {
     pub fn spell_sealed(self, leaf: &Leaf<'_>, sealed: &str) -> String {
         match self {
             Self::Dotenv => dotenv::spell_sealed(leaf, sealed),
+            Self::Ini => sealed.to_owned(),
             Self::Yaml => yaml::spell::sealed(leaf, sealed),
         }
     }
@@ -120,7 +132,22 @@ impl Store {
     pub fn spell_open(self, text: &str, leaf: &Leaf<'_>, content: &Content<'_>) -> Zeroizing<String> {
         match self {
             Self::Dotenv => dotenv::spell_open(content),
+            Self::Ini => ini::spell_open(leaf, content),
             Self::Yaml => yaml::spell::open(text, leaf, content),
+        }
+    }
+
+    /// What takes the place of a sealed leaf and of the frame around it, where the frame does not fit what
+    /// the leaf says: only a hand makes such files.
+    pub fn reframe(
+        self,
+        text: &str,
+        leaf: &Leaf<'_>,
+        content: &Content<'_>,
+    ) -> Option<(Range<usize>, Zeroizing<String>)> {
+        match self {
+            Self::Dotenv | Self::Ini => None,
+            Self::Yaml => yaml::spell::reframe(text, leaf, content),
         }
     }
 
@@ -128,6 +155,7 @@ impl Store {
     pub fn spell_metadata(self, fields: &[Field], tail: Tail) -> String {
         match (self, tail) {
             (Self::Dotenv, _) => dotenv::spell_metadata(fields),
+            (Self::Ini, _) => ini::spell_metadata(fields),
             (Self::Yaml, _) => yaml::spell::metadata(fields),
         }
     }
@@ -135,7 +163,7 @@ impl Store {
     /// A new value for a metadata field, in place of its old spelling.
     pub fn spell_field(self, old: &str, value: &str) -> String {
         match self {
-            Self::Dotenv => dotenv::escape(value),
+            Self::Dotenv | Self::Ini => flat::escape(value),
             Self::Yaml if old.starts_with("ENC[") => value.to_owned(),
             Self::Yaml => yaml::spell::double(value),
         }
@@ -313,8 +341,15 @@ impl Content<'_> {
 /// How a leaf is written, as far as its replacement depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Style {
-    /// The value of a dotenv line.
+    /// The value of a dotenv line, or of an INI line without quotes.
     Line,
+    /// An INI value in quotes, which are not part of the span.
+    Quoted,
+    /// INI comment lines, behind the first mark.
+    Marked,
+    /// A comment behind the value on an INI line, behind its mark. Other readers of INI take it for part of the value,
+    /// and so it is sealed when the value is.
+    Inline,
     /// A dotenv line that SOPS could not read: white space, or an indented comment.
     Odd,
     /// A comment, `#` included in the span.
@@ -501,6 +536,7 @@ mod tests {
             ("a/prod.env", Format::Dotenv),
             (".env.local", Format::Dotenv),
             (".env.example", Format::Binary),
+            ("php.ini", Format::Ini),
             ("compose.yml", Format::Yaml),
             ("x/values.yaml", Format::Yaml),
             ("cert.pem", Format::Binary),

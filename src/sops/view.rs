@@ -186,7 +186,14 @@ impl View<'_> {
                     span.start.saturating_sub(*before)..end.saturating_add(*after).min(self.text.len());
                 (piece(last, span), text.clone(), taken)
             }
-            None => (piece(first, span), self.spell_open(first), 1),
+            None => {
+                let content = (self.contents)(first).expect("only sealed leaves are opened");
+                let (span, text) = self
+                    .store
+                    .reframe(self.text, &self.document.leaves[first], &content)
+                    .unwrap_or_else(|| (span, self.spell_open(first)));
+                (piece(first, span), text, 1)
+            }
         }
     }
 

@@ -4,6 +4,7 @@ mod deploy;
 mod filter;
 mod floors;
 mod https;
+mod ini;
 mod interop;
 mod keys;
 mod lab;

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::ops::Range;
 
 use zeroize::Zeroizing;
 
@@ -18,7 +19,12 @@ pub fn sealed(leaf: &Leaf<'_>, sealed: &str) -> String {
         Style::Plain(Context::Flow) => format!("'{sealed}'"),
         Style::Single(Context::Block) => format!("'{sealed}'"),
         Style::Single(Context::Flow) | Style::Double(_) => format!("\"{sealed}\""),
-        Style::Plain(Context::Block) | Style::Line | Style::BlankBlock => sealed.to_owned(),
+        Style::Plain(Context::Block)
+        | Style::Line
+        | Style::Quoted
+        | Style::Marked
+        | Style::Inline
+        | Style::BlankBlock => sealed.to_owned(),
         Style::Hash | Style::ListComment | Style::Odd => format!("#{sealed}"),
         Style::Block(style) => {
             let end = if style.crlf { "\r\n" } else { "\n" };
@@ -40,6 +46,26 @@ pub fn open(text: &str, leaf: &Leaf<'_>, content: &Content<'_>) -> Zeroizing<Str
             (other, _) => typed(other),
         },
     })
+}
+
+/// A value in quotes in place of a whole block scalar, if the block's header asks for another ending.
+pub fn reframe(
+    text: &str,
+    leaf: &Leaf<'_>,
+    content: &Content<'_>,
+) -> Option<(Range<usize>, Zeroizing<String>)> {
+    let (Style::Block(style), Some(string)) = (leaf.style, content.text()) else { return None };
+    let header = span::block_header(text, leaf.span.start)?;
+    let stripped = text[header.clone()].contains('-');
+    if stripped != string.ends_with('\n') {
+        return None;
+    }
+    let end = match (style.unterminated, style.crlf) {
+        (true, _) => "",
+        (false, true) => "\r\n",
+        (false, false) => "\n",
+    };
+    Some((header.start..leaf.span.end, Zeroizing::new(double(string) + end)))
 }
 
 fn base64(bytes: &[u8]) -> String {
