@@ -20,7 +20,7 @@ pub struct Repository {
 struct Snapshot {
     mark: Option<Mark>,
     index: gix::index::File,
-    head: OnceCell<Option<gix::ObjectId>>,
+    head: OnceCell<gix::index::State>,
     attributes: RefCell<Option<Lookup>>,
 }
 
@@ -87,12 +87,23 @@ impl Repository {
     /// The name of the blob of a path in HEAD's tree.
     pub fn head_blob(&self, path: &[u8]) -> Result<Option<String>, Error> {
         let snapshot = self.snapshot()?;
-        let head = || self.repo.head_tree_id().ok().map(gix::Id::detach);
-        let Some(tree) = *snapshot.head.get_or_init(head) else { return Ok(None) };
-        let tree = self.repo.find_tree(tree).map_err(unreadable("the tree of HEAD"))?;
-        let components = path.split(|byte| *byte == b'/');
-        let entry = tree.lookup_entry(components).map_err(unreadable("the tree of HEAD"))?;
-        Ok(entry.filter(|entry| entry.mode().is_blob()).map(|entry| entry.object_id().to_string()))
+        if snapshot.head.get().is_none() {
+            let _ = snapshot.head.set(self.head()?);
+        }
+        let head = snapshot.head.get().expect("it was just set");
+        let entry = head.entry_by_path(BStr::new(path)).filter(|entry| is_file(entry.mode));
+        Ok(entry.map(|entry| entry.id.to_string()))
+    }
+
+    /// All files of HEAD's tree: a thousand new files in a directory would read its tree a thousand times.
+    fn head(&self) -> Result<gix::index::State, Error> {
+        match self.repo.head_tree_id() {
+            Ok(tree) => {
+                let files = self.repo.index_from_tree(&tree).map_err(unreadable("the tree of HEAD"))?;
+                Ok(files.into_parts().0)
+            }
+            Err(_) => Ok(gix::index::State::new(self.repo.object_hash())),
+        }
     }
 
     /// Every file of the index at stage 0, with the name of its blob; no links, no submodules.

@@ -3,9 +3,11 @@
 mod deploy;
 mod filter;
 mod floors;
+mod https;
 mod ini;
 mod interop;
 mod keys;
+mod lab;
 mod repository;
 mod sandbox;
 mod vectors;
