@@ -6,6 +6,8 @@
 
 pub mod binary;
 pub mod dotenv;
+pub mod entry;
+mod lines;
 pub mod scalar;
 pub mod yaml;
 
@@ -15,6 +17,7 @@ use std::ops::Range;
 
 use zeroize::Zeroizing;
 
+pub use entry::Obstacle;
 pub use scalar::Scalar;
 
 /// Why a text could not be read. Says where, never what stands there.
@@ -66,6 +69,15 @@ impl Format {
             Self::Yaml
         } else {
             Self::Binary
+        }
+    }
+
+    /// The store whose values are sealed one by one; none for whole files.
+    pub fn store(self) -> Option<Store> {
+        match self {
+            Self::Dotenv => Some(Store::Dotenv),
+            Self::Yaml => Some(Store::Yaml),
+            Self::Binary => None,
         }
     }
 

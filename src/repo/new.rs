@@ -1,7 +1,5 @@
 //! A new service: an orphan branch with its first files, made without checking it out.
 
-use std::fs;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 
 use crate::git::branch::{self, Commit, File, Parent};
@@ -53,9 +51,7 @@ pub fn is_service_name(name: &str) -> bool {
 
 /// A directory of hlx's own below the git directory.
 pub fn scratch(repository: &Repository) -> Result<PathBuf, Error> {
-    let path = repository.common_dir().join("hlx");
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(Error::io(&path))?;
-    Ok(path)
+    repository.scratch().map_err(Error::io(repository.common_dir()))
 }
 
 /// Makes the orphan branch. The work tree, and the branch that is checked out, stay as they are.

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::ops::Range;
 
 use zeroize::Zeroizing;
 
@@ -40,6 +41,35 @@ pub fn open(text: &str, leaf: &Leaf<'_>, content: &Content<'_>) -> Zeroizing<Str
             (other, _) => typed(other),
         },
     })
+}
+
+/// Ways to write another value in the place of a leaf of a plaintext: in its style, else in any.
+pub fn again(text: &str, leaf: &Leaf<'_>, content: &Content<'_>) -> Vec<(Range<usize>, Zeroizing<String>)> {
+    let mut ways = vec![(leaf.span.clone(), open(text, leaf, content))];
+    if leaf.span.is_empty() {
+        // A value that is left out has its place before the colon, or behind a dash.
+        let at = leaf.span.start + usize::from(text[leaf.span.start..].starts_with(':'));
+        ways.push((at..at, Zeroizing::new(format!(" {}", *ways[0].1))));
+    }
+    if matches!(leaf.style, Style::Block(_) | Style::BlankBlock) {
+        ways.extend(instead_of_block(text, leaf, content));
+    }
+    ways
+}
+
+/// A value in the place of a whole block scalar, its header included.
+fn instead_of_block(
+    text: &str,
+    leaf: &Leaf<'_>,
+    content: &Content<'_>,
+) -> Option<(Range<usize>, Zeroizing<String>)> {
+    let header_end = text[..leaf.span.start].trim_end_matches(['\r', '\n']).len();
+    let header = &text[span::line_start(text, header_end)..header_end];
+    let start = header_end - header.len() + header.rfind(['|', '>'])?;
+    let as_plain = Leaf { span: start..leaf.span.end, style: Style::Plain(Context::Block), ..leaf.clone() };
+    let spelled = open(text, &as_plain, content);
+    let rest = &text[header_end..leaf.span.start];
+    Some((start..leaf.span.end, Zeroizing::new(format!("{}{rest}", *spelled))))
 }
 
 fn base64(bytes: &[u8]) -> String {
