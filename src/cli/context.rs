@@ -94,6 +94,7 @@ pub(super) fn default_key_file() -> Option<PathBuf> {
     config.map(|config| config.join("sops/age/keys.txt"))
 }
 
-fn variable(name: &str) -> Option<String> {
+/// A variable of the environment that is set and not empty.
+pub(super) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }

@@ -3,14 +3,17 @@
 mod context;
 pub mod deploy;
 pub mod down;
+mod edit;
 mod errors;
 pub mod failure;
 mod filter;
 mod keys;
 mod recipients;
 mod repo;
+mod seal;
 mod server;
 pub mod ui;
+mod values;
 pub mod vault;
 
 use std::path::PathBuf;
@@ -25,7 +28,9 @@ pub use ui::Ui;
 /// Encrypted secrets in git and safe deploys for homelabs that run Docker Compose.
 #[derive(Debug, Parser)]
 #[command(name = "hlx", version, propagate_version = true, disable_help_subcommand = true)]
-#[command(after_help = "Start with `hlx init` in a clone. Exit codes and all else: README.md")]
+#[command(
+    after_help = "Start with `hlx init` in a clone. `hlx COMMAND --help` and `hlx man` tell more, exit codes included"
+)]
 struct Args {
     /// Leave out notes on stderr; errors, warnings and hints stay.
     #[arg(long, short, global = true)]
@@ -49,6 +54,20 @@ enum Command {
     Status(repo::StatusArgs),
     /// Open files that stand encrypted in the work tree.
     Unlock,
+    /// Print a file's plaintext.
+    Show(values::ShowArgs),
+    /// Print one value.
+    Get(values::GetArgs),
+    /// Set one value; it is asked for, or read from standard input.
+    Set(values::SetArgs),
+    /// Take one entry out.
+    Unset(values::UnsetArgs),
+    /// Edit a file's plaintext in your editor.
+    Edit(edit::EditArgs),
+    /// Encrypt files, as `sops -e` does.
+    Encrypt(seal::SealArgs),
+    /// Decrypt files, as `sops -d` does.
+    Decrypt(seal::SealArgs),
     /// Make and list private keys.
     #[command(subcommand)]
     Keys(keys::KeysCommand),
@@ -58,6 +77,7 @@ enum Command {
     #[command(alias = "deploy")]
     DecryptDeploy(deploy::DeployArgs),
     Down(down::DownArgs),
+
 
     /// git's long-running filter.
     #[command(hide = true)]
@@ -79,6 +99,8 @@ enum Command {
     Hook(repo::HookArgs),
     #[command(hide = true)]
     VaultInit(vault::VaultArgs),
+    #[command(hide = true)]
+    EditGuard(edit::GuardArgs),
 }
 
 /// Runs the program: reads the command line, does what it says, prints, and gives the exit code.
@@ -124,6 +146,14 @@ fn run(command: &Command, cx: &Context) -> Result<(), Failure> {
         Command::DecryptDeploy(args) => deploy::run(args, cx),
         Command::Down(args) => down::run(args, cx),
         Command::VaultInit(args) => vault::run(args),
+        Command::EditGuard(args) => edit::guard(args),
+        Command::Show(args) => values::show(args, cx),
+        Command::Get(args) => values::get(args, cx),
+        Command::Set(args) => values::set(args, cx),
+        Command::Unset(args) => values::unset(args, cx),
+        Command::Edit(args) => edit::edit(args, cx),
+        Command::Encrypt(args) => seal::encrypt(args, cx),
+        Command::Decrypt(args) => seal::decrypt(args, cx),
     }
 }
 

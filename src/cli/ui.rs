@@ -1,9 +1,10 @@
 //! The only place that prints: results go to stdout, all else to stderr behind `hlx:`.
 
 use std::fmt::Display;
-use std::io::{self, Write};
+use std::io::{self, BufRead as _, Write};
 
 use super::Failure;
+use crate::secret::SecretBytes;
 
 /// The terminal, or whatever stands in its place.
 #[derive(Debug, Clone, Copy, Default)]
@@ -53,6 +54,21 @@ impl Ui {
     pub fn failure(&self, failure: &Failure) {
         self.error(failure.message());
         failure.hints().iter().for_each(|hint| self.hint(hint));
+    }
+
+    /// Asks at the terminal for something that is not shown as it is typed.
+    pub fn ask_secret(&self, question: &str) -> io::Result<SecretBytes> {
+        rpassword::prompt_password(format!("hlx: {question}")).map(|text| SecretBytes::new(text.into_bytes()))
+    }
+
+    /// Asks at the terminal; yes is the default. Without an answer it is no.
+    pub fn confirm(&self, question: &str) -> bool {
+        let mut err = io::stderr().lock();
+        let _ = write!(err, "hlx: {question} [Y/n] ").and_then(|()| err.flush());
+        let mut answer = String::new();
+        let read = io::stdin().lock().read_line(&mut answer);
+        read.is_ok_and(|length| length > 0)
+            && matches!(answer.trim().to_lowercase().as_str(), "" | "y" | "yes")
     }
 
     fn line(&self, label: &str, text: impl Display) {

@@ -6,4 +6,5 @@ mod floors;
 mod interop;
 mod repository;
 mod sandbox;
+mod values;
 mod vectors;

@@ -1,6 +1,7 @@
 //! A place of its own for each test: home, environment, repositories, and the programs run there.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -58,6 +59,16 @@ impl Sandbox {
         Done::of(self.command(directory, words).output().unwrap_or_else(|error| panic!("{words:?}: {error}")))
     }
 
+    /// Runs a program with this on its stdin.
+    pub(crate) fn feed(&self, directory: &str, words: &[&str], input: impl AsRef<[u8]>) -> Done {
+        let mut command = self.command(directory, words);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        // A program that refuses before it reads closes the pipe.
+        let _ = child.stdin.take().unwrap().write_all(input.as_ref());
+        Done::of(child.wait_with_output().unwrap())
+    }
+
     /// Runs a program that must succeed, and gives its stdout.
     #[track_caller]
     pub(crate) fn ok(&self, directory: &str, words: &[&str]) -> String {
@@ -102,6 +113,15 @@ impl Sandbox {
         assert_eq!(all.trim(), "0", "plaintext in the objects of {repository}");
     }
 
+    /// Asserts that no file below a directory holds the canary, except these.
+    #[track_caller]
+    pub(crate) fn no_canary_in_files(&self, directory: &str, except: &[&str]) {
+        let found = self.run(directory, &["grep", "-rlaF", "canary-swordfish", "."]).out;
+        let found: Vec<_> =
+            found.lines().filter(|line| !except.contains(&line.trim_start_matches("./"))).collect();
+        assert!(found.is_empty(), "plaintext in {found:?}");
+    }
+
     /// Stock sops, wherever the test script put it.
     pub(crate) fn sops(&self, directory: &str, words: &[&str]) -> Done {
         let program = std::env::var("HLX_TEST_SOPS").unwrap_or_else(|_| "sops".to_owned());
@@ -117,7 +137,7 @@ impl Sandbox {
 }
 
 impl Done {
-    fn of(output: Output) -> Self {
+    pub(crate) fn of(output: Output) -> Self {
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         Self { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
     }
