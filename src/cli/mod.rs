@@ -8,6 +8,7 @@ mod errors;
 pub mod failure;
 mod filter;
 mod keys;
+mod manual;
 mod recipients;
 mod repo;
 mod seal;
@@ -19,7 +20,7 @@ pub mod vault;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use context::Context;
 pub use failure::{Exit, Failure};
@@ -78,6 +79,10 @@ enum Command {
     DecryptDeploy(deploy::DeployArgs),
     Down(down::DownArgs),
 
+    /// Print the manual page, or write one for each command.
+    Man(manual::ManArgs),
+    /// Print a completion script for a shell.
+    Completions(manual::CompletionsArgs),
 
     /// git's long-running filter.
     #[command(hide = true)]
@@ -154,6 +159,8 @@ fn run(command: &Command, cx: &Context) -> Result<(), Failure> {
         Command::Edit(args) => edit::edit(args, cx),
         Command::Encrypt(args) => seal::encrypt(args, cx),
         Command::Decrypt(args) => seal::decrypt(args, cx),
+        Command::Man(args) => manual::man(args, Args::command(), cx),
+        Command::Completions(args) => manual::completions(args, Args::command(), cx),
     }
 }
 
