@@ -178,6 +178,9 @@ pub(super) fn repo(error: repo::Error) -> Failure {
         E::Uneditable(_) => {
             Failure::new(Exit::Failed, message).hint("add the key to `age:` by hand, and commit")
         }
+        E::Unsaved(_) => Failure::new(Exit::Failed, message)
+            .hint("`git add` and commit them, stash them, or take them back with `git checkout -- FILE`")
+            .hint("nothing was locked"),
         E::BadPath { .. } => Failure::new(Exit::Usage, message),
         E::Io { .. } => Failure::new(Exit::Failed, message),
     }

@@ -42,6 +42,7 @@ struct Filter<'a> {
     cleaner: Cleaner<'a>,
     keyring: &'a Keyring,
     ui: Ui,
+    locked: bool,
     left_sealed: usize,
 }
 
@@ -51,6 +52,9 @@ impl Handler for Filter<'_> {
     }
 
     fn smudge(&mut self, _path: &[u8], blob: &[u8]) -> Smudged {
+        if self.locked {
+            return Smudged::Locked;
+        }
         // A checkout that stops half-way leaves a mixed tree: even a defect must leave the file sealed.
         let keyring = self.keyring;
         panic::catch_unwind(AssertUnwindSafe(|| smudging::smudge(keyring, blob))).unwrap_or(Smudged::Clear)
@@ -88,6 +92,7 @@ pub(super) fn process(cx: &Context) -> Result<(), Failure> {
         cleaner: Cleaner::new(&repository, &keyring, &now),
         keyring: &keyring,
         ui: cx.ui,
+        locked: repository.is_locked(),
         left_sealed: 0,
     };
     let mut from =
@@ -116,9 +121,13 @@ pub(super) fn clean(args: &PathArgs, cx: &Context) -> Result<(), Failure> {
 /// `hlx smudge -- PATH`
 pub(super) fn smudge(args: &PathArgs, cx: &Context) -> Result<(), Failure> {
     let blob = stdin()?;
-    match smudging::smudge(&cx.keyring(), blob.expose()) {
+    let smudged = match cx.repository()?.is_locked() {
+        true => Smudged::Locked,
+        false => smudging::smudge(&cx.keyring(), blob.expose()),
+    };
+    match smudged {
         Smudged::Open(plaintext) => output(cx, plaintext.expose()),
-        Smudged::Clear => output(cx, blob.expose()),
+        Smudged::Clear | Smudged::Locked => output(cx, blob.expose()),
         Smudged::Sealed(error) => {
             cx.ui.warning(format!("{} stays encrypted: {error}", args.path.display()));
             output(cx, blob.expose())

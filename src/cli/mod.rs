@@ -8,6 +8,7 @@ mod errors;
 pub mod failure;
 mod filter;
 mod keys;
+mod lock;
 mod manual;
 mod recipients;
 mod repo;
@@ -53,6 +54,8 @@ enum Command {
     Track(repo::TrackArgs),
     /// Show which files are protected, in what state, and who can read them.
     Status(repo::StatusArgs),
+    /// Encrypt the protected files of this work tree, until it is unlocked.
+    Lock,
     /// Open files that stand encrypted in the work tree.
     Unlock,
     /// Print a file's plaintext.
@@ -139,7 +142,8 @@ fn run(command: &Command, cx: &Context) -> Result<(), Failure> {
         Command::New(args) => repo::new(args, cx),
         Command::Track(args) => repo::track(args, cx),
         Command::Status(args) => repo::status(args, cx),
-        Command::Unlock => repo::unlock(cx),
+        Command::Lock => lock::lock(cx),
+        Command::Unlock => lock::unlock(cx),
         Command::Keys(command) => keys::run(command, cx),
         Command::Recipients(command) => recipients::run(command, cx),
         Command::FilterProcess => filter::process(cx),

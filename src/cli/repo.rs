@@ -1,4 +1,4 @@
-//! `hlx init`, `new`, `track`, `status`, `unlock` and the hooks.
+//! `hlx init`, `new`, `track`, `status` and the hooks.
 
 use std::path::{Component, Path};
 
@@ -11,11 +11,11 @@ use crate::repo::init::Hook;
 use crate::repo::new::{Service, Setup};
 use crate::repo::status::{self, Branch, InGit, InTree};
 use crate::repo::track::{Mode, Tracked};
-use crate::repo::{index, init as setup, new as services, track as tracking, unlock as unlocking};
+use crate::repo::{index, init as setup, new as services, track as tracking};
 
 use super::context::{Context, default_key_file, random};
 use super::recipients::KeyArgs;
-use super::{Exit, Failure, errors, keys};
+use super::{Exit, Failure, errors, keys, lock};
 
 #[derive(Debug, Args)]
 pub(super) struct InitArgs {
@@ -47,31 +47,11 @@ pub(super) fn init(args: &InitArgs, cx: &Context) -> Result<(), Failure> {
             keyring = cx.keyring();
         }
     }
-    report_unlocked(&repository, &git, &keyring, cx)
-}
-
-/// `hlx unlock`
-pub(super) fn unlock(cx: &Context) -> Result<(), Failure> {
-    let repository = cx.repository()?;
-    let git = cx.git(&repository)?;
-    if !git.test(&["config", "filter.hlx.process"]).map_err(errors::git)? {
-        return Err(Failure::new(Exit::Failed, "this clone is not set up").hint("run `hlx init`"));
+    if repository.is_locked() {
+        cx.ui.note("this work tree is locked, and stays so: `hlx unlock` opens it");
+        return Ok(());
     }
-    report_unlocked(&repository, &git, &cx.keyring(), cx)
-}
-
-fn report_unlocked(
-    repository: &Repository,
-    git: &Git,
-    keyring: &Keyring,
-    cx: &Context,
-) -> Result<(), Failure> {
-    let done = unlocking::unlock(repository, git, keyring).map_err(errors::repo)?;
-    done.opened.iter().for_each(|path| cx.ui.result(format!("opened {path}")));
-    if !done.sealed.is_empty() {
-        cx.ui.warning(format!("{} stay encrypted: no key of yours opens them", done.sealed.join(", ")));
-    }
-    Ok(())
+    lock::open(&repository, &git, &keyring, cx)
 }
 
 #[derive(Debug, Args)]
@@ -217,6 +197,9 @@ pub(super) fn status(args: &StatusArgs, cx: &Context) -> Result<(), Failure> {
         cx.ui.result(serde_json::Value::from(branches.iter().map(branch_json).collect::<Vec<_>>()));
     } else {
         branches.iter().for_each(|branch| show_branch(branch, cx));
+    }
+    if repository.is_locked() {
+        cx.ui.note("this work tree is locked: `hlx unlock` opens it");
     }
     if !git.test(&["config", "filter.hlx.process"]).map_err(errors::git)? {
         cx.ui.warning("this clone is not set up: git would store plaintext");

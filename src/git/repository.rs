@@ -56,6 +56,16 @@ impl Repository {
         directory.canonicalize().unwrap_or_else(|_| directory.to_owned())
     }
 
+    /// The file whose presence says that this work tree is locked.
+    pub fn lock_flag(&self) -> PathBuf {
+        self.repo.git_dir().join("hlx").join("locked")
+    }
+
+    /// Whether the files of this work tree shall stay sealed.
+    pub fn is_locked(&self) -> bool {
+        self.lock_flag().exists()
+    }
+
     /// A directory of hlx's own that all work trees share, made at first use.
     pub fn scratch(&self) -> io::Result<PathBuf> {
         let path = self.common_dir().join("hlx");

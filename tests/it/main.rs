@@ -4,6 +4,7 @@ mod deploy;
 mod filter;
 mod floors;
 mod interop;
+mod lock;
 mod repository;
 mod sandbox;
 mod values;
