@@ -1,12 +1,15 @@
 //! The world as the door hands it in: environment, time, place.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use crate::git::config;
 use crate::git::{Git, Repository};
-use crate::keys::{Keyring, Places};
+use crate::keys::plugins::Dialogue;
+use crate::keys::{Keyring, Places, Plugins};
 use crate::sops::Stamp;
 
-use super::{Failure, Ui, errors};
+use super::{Failure, Ui, errors, ui};
 
 /// What commands take from the world outside.
 pub(super) struct Context {
@@ -58,7 +61,26 @@ impl Context {
             sops_age_file: variable("SOPS_AGE_KEY_FILE").map(PathBuf::from),
             sops_default: default_key_file(),
             system,
+            plugins: self.plugins(),
         }
+    }
+
+    /// The plugins of age that the user allowed: by git's configuration, which no repository can
+    /// bring along, or by a variable.
+    fn plugins(&self) -> Plugins {
+        let directory = self.directory();
+        let allowed = move || {
+            if let Some(entry) = relative_path_entry() {
+                let why = "with it, a plugin could be a file of the repository";
+                Ui::default()
+                    .warning(format!("no age plugin runs while the PATH has the entry `{entry}`: {why}"));
+                return BTreeSet::new();
+            }
+            let variable = variable("HLX_ALLOW_PLUGINS").unwrap_or_default();
+            let named = variable.split(',').map(|name| name.trim().to_owned());
+            named.chain(config::values(&directory, "hlx.allowPlugin")).collect()
+        };
+        Plugins::allow(allowed, Dialogue { tell: ui::tell, ask: ui::ask, ask_secret: ui::ask_secret })
     }
 
     /// Now, as metadata write it.
@@ -82,16 +104,18 @@ pub(super) fn now() -> String {
     jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-/// The operating system's generator.
-pub(super) fn random(buffer: &mut [u8]) {
-    getrandom::fill(buffer).expect("the operating system has randomness");
-}
-
 /// Where sops keeps a user's keys, and `hlx keys generate` puts a new one.
 pub(super) fn default_key_file() -> Option<PathBuf> {
     let config = variable("XDG_CONFIG_HOME").filter(|path| path.starts_with('/')).map(PathBuf::from);
     let config = config.or_else(|| variable("HOME").map(|home| PathBuf::from(home).join(".config")));
     config.map(|config| config.join("sops/age/keys.txt"))
+}
+
+/// An entry of the PATH that depends on where one stands.
+fn relative_path_entry() -> Option<String> {
+    let path = std::env::var_os("PATH")?;
+    let relative = std::env::split_paths(&path).find(|entry| !entry.is_absolute());
+    relative.map(|entry| entry.display().to_string())
 }
 
 /// A variable of the environment that is set and not empty.

@@ -11,12 +11,13 @@ use clap::Args;
 use signal_hook::consts::{SIGINT, SIGQUIT};
 
 use crate::secret::SecretBytes;
+use crate::sys::random;
 use crate::values::edit::{self as copies, Copy, Swap};
 use crate::values::{Changed, File};
 
-use super::context::{Context, random, variable};
+use super::context::{Context, variable};
 use super::values::{FILES, Source};
-use super::{Exit, Failure};
+use super::{Exit, Failure, ui};
 
 #[derive(Debug, Args)]
 #[command(after_long_help = [
@@ -64,7 +65,8 @@ pub(super) fn edit(args: &EditArgs, cx: &Context) -> Result<(), Failure> {
             return Err(failure.hint("nothing was written, and your changes were not kept"));
         }
         cx.ui.failure(&failure);
-        if !cx.ui.confirm("edit it again? Otherwise your changes are lost") {
+        let answer = ui::ask("edit it again? Otherwise your changes are lost [Y/n]");
+        if !answer.is_some_and(|answer| matches!(answer.trim(), "" | "y" | "Y" | "yes")) {
             return Err(Failure::new(failure.exit(), format!("{}: nothing was written", source.name)));
         }
     }
@@ -77,7 +79,7 @@ fn save(source: &Source, file: &File<'_>, copy: &Copy, cx: &Context) -> Result<C
     if edited.expose() == file.plaintext().expose() {
         return Ok(Changed::Nothing);
     }
-    let prepared = file.prepare(&edited, cx.stamp(&mut random)).map_err(fail)?;
+    let prepared = file.prepare(&edited, cx.stamp(&mut random::fill)).map_err(fail)?;
     file.put(&prepared, &format!("{}: edit", source.place.path())).map_err(fail)
 }
 

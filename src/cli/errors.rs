@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::{filter, git, keys, policy, repo, sops, values};
+use crate::{crypto, filter, git, keys, policy, repo, sops, values};
 
 use super::{Exit, Failure};
 
@@ -31,11 +31,42 @@ pub(super) fn keys(error: keys::Error) -> Failure {
     let message = error.to_string();
     match error {
         keys::Error::Sops(error) => sops(error),
-        keys::Error::NoIdentity { .. } => Failure::new(Exit::NoKey, message)
-            .hint("`hlx keys list` shows where keys were looked for")
-            .hint("whoever can read it lets you in with `hlx recipients add`"),
-        keys::Error::BrokenEnvelope { .. } => Failure::new(Exit::NotAuthentic, message)
-            .hint("take the file from an earlier commit: `git log -- FILE`"),
+        keys::Error::NoIdentity { plugins, .. } => {
+            let failure = Failure::new(Exit::NoKey, message);
+            let failure = plugins.iter().fold(failure, |failure, plugin| failure.hint(allow(plugin)));
+            failure
+                .hint("`hlx keys list` shows where keys were looked for")
+                .hint("whoever can read it lets you in with `hlx recipients add`")
+        }
+        keys::Error::BrokenEnvelope { .. } | keys::Error::BrokenParts(_) => {
+            Failure::new(Exit::NotAuthentic, message)
+                .hint("take the file from an earlier commit: `git log -- FILE`")
+        }
+        keys::Error::Plugin(_) => Failure::new(Exit::NoKey, message),
+    }
+}
+
+/// How to let a plugin of age run.
+pub(super) fn allow(plugin: &str) -> String {
+    format!(
+        "let it run, if you trust `age-plugin-{plugin}` on your PATH: `git config --global --add hlx.allowPlugin {plugin}`, or HLX_ALLOW_PLUGINS={plugin}"
+    )
+}
+
+/// Wrapping a data key, or what it is wrapped for, went wrong.
+fn crypto(exit: Exit, error: &crypto::Error) -> Failure {
+    use crypto::Error as E;
+    let failure = Failure::new(exit, error);
+    match error {
+        E::PluginNotAllowed { plugin, .. } => failure.hint(allow(plugin)),
+        E::PluginMissing { plugin, .. } => failure.hint(format!("install `age-plugin-{plugin}`")),
+        E::Plugin { .. }
+        | E::Malformed
+        | E::NotAuthentic
+        | E::BadRecipient(_)
+        | E::Wrap(_)
+        | E::BadDataKey
+        | E::BadShare => failure,
     }
 }
 
@@ -114,10 +145,11 @@ fn cleaning_in_general(error: filter::Error) -> Failure {
         }
         E::LockedEdit => Failure::new(Exit::NoKey, &fact)
             .hint("`hlx keys list` shows where keys were looked for")
-            .hint("take back your change with `git checkout -- FILE`"),
+            .hint("copy it away first if you need it: `git checkout -- FILE` puts the encrypted version in its place"),
         E::Conversion(_) => Failure::new(Exit::Policy, &fact)
             .hint("add `-text -ident -working-tree-encoding` to its line in `.gitattributes`"),
-        E::Crypto(_) | E::Record { .. } => Failure::new(Exit::Failed, &fact),
+        E::Crypto(error) => crypto(Exit::Failed, &error),
+        E::Record { .. } => Failure::new(Exit::Failed, &fact),
         E::Git(error) => git(error),
     }
 }
@@ -134,7 +166,8 @@ pub(super) fn values(file: &str, error: values::Error) -> Failure {
         E::Keys(error) => keys(error),
         E::Sops(error) => sops(error),
         E::Policy(error) => policy(&error),
-        E::Crypto(_) | E::Io { .. } | E::Missing => failed(),
+        E::Crypto(error) => crypto(Exit::Failed, &error),
+        E::Io { .. } | E::Missing => failed(),
         E::NoFile(_) => usage().hint("name a file"),
         E::Clear => Failure::new(Exit::NotAuthentic, "").hint("`hlx show FILE` prints any file"),
         E::SealedAlready => Failure::new(Exit::NotAuthentic, ""),
@@ -167,11 +200,22 @@ pub(super) fn repo(error: repo::Error) -> Failure {
         E::Keys { source, .. } => with(keys(source)),
         E::Sops { source, .. } => with(sops(source)),
         E::Policy { source, .. } => with(policy(&source)),
-        E::Crypto(_) => Failure::new(Exit::Usage, message),
+        E::Crypto(error) => crypto(Exit::Usage, &error),
+        E::WhichGroup { groups } => {
+            Failure::new(Exit::Usage, message).hint(format!("name it with `--group`, from 1 to {groups}"))
+        }
+        E::NotInGroup { .. } => Failure::new(Exit::NoKey, message).hint(
+            "whoever has a key of that group can add the reader, or name a group of yours with `--group`",
+        ),
         E::BadName(_) | E::Landing(_) => Failure::new(Exit::Usage, message),
+        E::Ambiguous(_) => Failure::new(Exit::Usage, message).hint("choose another name"),
         E::Exists(name) => {
             Failure::new(Exit::Failed, message).hint(format!("`git switch {name}` takes you there"))
         }
+        E::Remote { name, remotes } => Failure::new(Exit::Failed, message).hint(match &remotes[..] {
+            [_] => format!("`git switch {name}` takes you there"),
+            several => format!("`git switch --track {}/{name}` takes you there", several[0]),
+        }),
         E::NoRecipients => Failure::new(Exit::Policy, message).hint(
             "name a key with `-r`, or a file of keys with `-R`; `hlx keys generate` makes one of your own",
         ),

@@ -18,8 +18,9 @@ use crate::filter::{
 use crate::keys::{self, Keyring};
 use crate::secret::SecretBytes;
 use crate::sys::eager::Eager;
+use crate::sys::random;
 
-use super::context::{Context, now, random};
+use super::context::{Context, now};
 use super::{Exit, Failure, Ui, errors};
 
 /// One path.
@@ -51,13 +52,14 @@ impl Handler for Filter<'_> {
         self.cleaner.clean(path, content)
     }
 
-    fn smudge(&mut self, _path: &[u8], blob: &[u8]) -> Smudged {
-        if self.locked {
-            return Smudged::Locked;
-        }
+    fn smudge(&mut self, path: &[u8], name: &[u8], blob: &[u8]) -> Smudged {
         // A checkout that stops half-way leaves a mixed tree: even a defect must leave the file sealed.
-        let keyring = self.keyring;
-        panic::catch_unwind(AssertUnwindSafe(|| smudging::smudge(keyring, blob))).unwrap_or(Smudged::Clear)
+        let (cleaner, keyring) = (&self.cleaner, self.keyring);
+        let smudge = || {
+            cleaner.note_checkout(path, name, blob);
+            if self.locked { Smudged::Locked } else { smudging::smudge(keyring, blob) }
+        };
+        panic::catch_unwind(AssertUnwindSafe(smudge)).unwrap_or(Smudged::Clear)
     }
 
     fn refused(&mut self, path: &[u8], error: Error) {
@@ -95,16 +97,18 @@ pub(super) fn process(cx: &Context) -> Result<(), Failure> {
         locked: repository.is_locked(),
         left_sealed: 0,
     };
-    let mut from =
-        git_pipe().map_err(|error| Failure::new(Exit::Failed, format!("cannot read from git: {error}")))?;
-    protocol::serve(&mut from, &mut io::stdout().lock(), &mut filter)
+    let (mut from, mut to) =
+        git_pipes().map_err(|error| Failure::new(Exit::Failed, format!("cannot speak with git: {error}")))?;
+    protocol::serve(&mut from, &mut to, &mut filter)
         .map_err(|error| Failure::new(Exit::Failed, format!("the conversation with git broke off: {error}")))
 }
 
-/// Standard input, past the standard library's own buffer, which would hide what is there.
-fn git_pipe() -> io::Result<BufReader<Eager<File>>> {
-    let pipe = File::from(io::stdin().as_fd().try_clone_to_owned()?);
-    Ok(BufReader::with_capacity(1 << 16, Eager::new(pipe)))
+/// Standard input and output, past the standard library's own buffers: one would hide what is
+/// there, the other cuts an answer in two at its last line feed, and wakes git twice.
+fn git_pipes() -> io::Result<(BufReader<Eager<File>>, File)> {
+    let from = File::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let to = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+    Ok((BufReader::with_capacity(1 << 16, Eager::new(from)), to))
 }
 
 /// `hlx clean -- PATH`
@@ -147,7 +151,7 @@ pub(super) fn merge(args: &MergeArgs, cx: &Context) -> Result<(), Failure> {
         Sides { base: cx.read(&args.base)?, ours: cx.read(&args.ours)?, theirs: cx.read(&args.theirs)? };
     let labels = ["base", "ours", "theirs"].map(str::to_owned);
     let markers = Markers { size: args.marker_size, labels };
-    let merged = merging::merge(&cx.keyring(), &args.path, &sides, &markers, cx.stamp(&mut random));
+    let merged = merging::merge(&cx.keyring(), &args.path, &sides, &markers, cx.stamp(&mut random::fill));
     let merged = merged.map_err(|error| merge_failure(&args.path, error))?;
     let (sealed, result) = match merged {
         Merged::Clean(sealed) => (sealed, Ok(())),

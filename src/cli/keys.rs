@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 
 use crate::crypto::envelope::Recipient;
-use crate::keys::generate;
+use crate::keys::plugins::Idle;
+use crate::keys::{Found, generate};
 
 use super::context::{Context, default_key_file};
 use super::{Exit, Failure, errors};
@@ -74,7 +75,8 @@ fn list(args: &ListArgs, cx: &Context) -> Result<(), Failure> {
             .map(|tried| match &tried.outcome {
                 Ok(keys) => serde_json::json!({
                     "place": tried.place,
-                    "recipients": keys.iter().map(Recipient::as_str).collect::<Vec<_>>(),
+                    "recipients": keys.iter().filter_map(Found::recipient).map(Recipient::as_str).collect::<Vec<_>>(),
+                    "plugins": keys.iter().filter_map(plugin).collect::<Vec<_>>(),
                 }),
                 Err(reason) => serde_json::json!({ "place": tried.place, "problem": reason }),
             })
@@ -84,16 +86,48 @@ fn list(args: &ListArgs, cx: &Context) -> Result<(), Failure> {
     }
     for tried in keyring.tried() {
         match &tried.outcome {
-            Ok(keys) => keys.iter().for_each(|key| cx.ui.result(format!("{key}  {}", tried.place))),
+            Ok(keys) => keys.iter().for_each(|key| show(key, &tried.place, cx)),
             Err(reason) if args.verbose || reason != "not there" => {
                 cx.ui.note(format!("{}: {reason}", tried.place))
             }
             Err(_) => {}
         }
     }
-    if keyring.recipients().is_empty() {
-        cx.ui.note("no private key was found");
+    let is_key = |found: &Found| !matches!(found, Found::Idle(..));
+    if !keyring.tried().iter().flat_map(|tried| tried.outcome.iter().flatten()).any(is_key) {
+        cx.ui.note("no private key was found that can be used");
         cx.ui.hint("`hlx keys generate` makes one; `hlx keys list -v` shows where it was looked for");
     }
     Ok(())
+}
+
+fn show(key: &Found, place: &str, cx: &Context) {
+    match key {
+        Found::Of(recipient) => cx.ui.result(format!("{recipient}  {place}")),
+        Found::OfPlugin(plugin) => cx.ui.result(format!("(a key of the age plugin `{plugin}`)  {place}")),
+        Found::Idle(plugin, Idle::NotAllowed) => {
+            cx.ui.note(format!("{place}: a key of the age plugin `{plugin}`, which is not allowed to run"));
+            cx.ui.hint(errors::allow(plugin));
+        }
+        Found::Idle(plugin, Idle::Missing) => {
+            cx.ui.note(format!(
+                "{place}: a key of the age plugin `{plugin}`: no `age-plugin-{plugin}` is on the PATH"
+            ));
+        }
+        Found::Idle(plugin, Idle::NotOfPlugin) => {
+            cx.ui.note(format!(
+                "{place}: a post-quantum key, which hlx can use only as a key of the age plugin `{plugin}`"
+            ));
+            cx.ui.hint("`age-plugin-pq -identity` turns it into one");
+        }
+    }
+}
+
+/// The plugin of a key whose public key is not known.
+fn plugin(key: &Found) -> Option<serde_json::Value> {
+    match key {
+        Found::Of(_) => None,
+        Found::OfPlugin(plugin) => Some(serde_json::json!({ "plugin": plugin, "usable": true })),
+        Found::Idle(plugin, _) => Some(serde_json::json!({ "plugin": plugin, "usable": false })),
+    }
 }

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use crate::crypto::envelope::Recipient;
 use crate::git::branch;
 use crate::keys::recipients::{self as files, Named};
-use crate::repo::recipients::{self, Readers};
+use crate::repo::recipients::{self, Addition, Place, Readers};
 
 use super::context::Context;
 use super::{Exit, Failure, errors};
@@ -59,6 +59,9 @@ pub(super) struct AddArgs {
     /// The branches; by default the one that is checked out.
     #[arg(long = "branch", short, value_name = "BRANCH")]
     branches: Vec<String>,
+    /// The key group that the keys join, counted from 1, in files and rules that have several.
+    #[arg(long, value_name = "NUMBER")]
+    group: Option<usize>,
     /// The name that stands behind the key in `.sops.yaml`.
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
@@ -104,8 +107,9 @@ fn add(args: &AddArgs, cx: &Context) -> Result<(), Failure> {
         named => named.to_vec(),
     };
     let keyring = cx.keyring();
+    let added = Addition { readers: &added, place: args.group.map_or(Place::Unsaid, Place::Group) };
     for name in &branches {
-        let done = recipients::add(&repository, &git, &keyring, name, &added).map_err(errors::repo)?;
+        let done = recipients::add(&repository, &git, &keyring, name, added).map_err(errors::repo)?;
         match done.commit {
             Some(commit) => {
                 cx.ui.result(format!("{name}: {} files rewrapped in commit {:.10}", done.files, commit));
@@ -138,10 +142,14 @@ fn list(args: &ListArgs, cx: &Context) -> Result<(), Failure> {
         for (key, reader) in &branch.readers {
             let short = key.parse::<Recipient>().map_or_else(|_| key.clone(), |key| key.short());
             let name = reader.name.as_deref().unwrap_or("-");
-            let state = match (reader.files == branch.files, reader.in_config) {
-                (true, true) => String::new(),
-                (true, false) => "  not in .sops.yaml: cannot read new files".to_owned(),
-                (false, _) => format!("  can read {} of {}", reader.files, branch.files),
+            let shares = match reader.shares {
+                0 => String::new(),
+                files => format!("  has a share of the key of {files}: other key groups must join in"),
+            };
+            let state = match (reader.files + reader.shares == branch.files, reader.in_config) {
+                (true, true) => shares,
+                (true, false) => format!("{shares}  not in .sops.yaml: cannot read new files"),
+                (false, _) => format!("{shares}  can read {} of {}", reader.files, branch.files),
             };
             cx.ui.result(format!("  {short:<24} {name}{state}"));
         }
@@ -154,7 +162,7 @@ fn to_json(branch: &Readers) -> serde_json::Value {
         .readers
         .iter()
         .map(|(key, reader)| {
-            serde_json::json!({ "recipient": key, "name": reader.name, "files": reader.files, "in_config": reader.in_config })
+            serde_json::json!({ "recipient": key, "name": reader.name, "files": reader.files, "shares": reader.shares, "in_config": reader.in_config })
         })
         .collect();
     serde_json::json!({ "branch": branch.branch, "files": branch.files, "readers": readers })

@@ -5,15 +5,16 @@ use std::path::{Component, Path};
 use clap::Args;
 
 use crate::git::{Git, Repository};
-use crate::keys::Keyring;
 use crate::keys::recipients::Named;
+use crate::keys::{Found, Keyring};
 use crate::repo::init::Hook;
 use crate::repo::new::{Service, Setup};
 use crate::repo::status::{self, Branch, InGit, InTree};
 use crate::repo::track::{Mode, Tracked};
-use crate::repo::{index, init as setup, new as services, track as tracking};
+use crate::repo::{self, config, index, init as setup, new as services, track as tracking};
+use crate::sys::random;
 
-use super::context::{Context, default_key_file, random};
+use super::context::{Context, default_key_file};
 use super::recipients::KeyArgs;
 use super::{Exit, Failure, errors, keys, lock};
 
@@ -36,6 +37,7 @@ pub(super) fn init(args: &InitArgs, cx: &Context) -> Result<(), Failure> {
     if setup::install_hook(&repository, &git, &program).map_err(errors::repo)? == Hook::Foreign {
         cx.ui.warning("there is another pre-commit hook: add `hlx hook pre-commit` to it");
     }
+    warn_of_config(&repository, cx);
     let mut keyring = cx.keyring();
     match (&own(&keyring)[..], args.no_key) {
         ([first, ..], _) => cx.ui.note(format!("your public key is {}", first.recipient)),
@@ -54,6 +56,15 @@ pub(super) fn init(args: &InitArgs, cx: &Context) -> Result<(), Failure> {
     lock::open(&repository, &git, &keyring, cx)
 }
 
+/// Warns of a `.sops.yaml` that the next new file would fail over.
+fn warn_of_config(repository: &Repository, cx: &Context) {
+    if let Err(error) = config::check(repository) {
+        let failure = errors::repo(error);
+        cx.ui.warning(failure.message());
+        failure.hints().iter().for_each(|hint| cx.ui.hint(hint));
+    }
+}
+
 #[derive(Debug, Args)]
 pub(super) struct NewArgs {
     /// The name of the service and its branch: letters, digits, `-` and `_`.
@@ -69,16 +80,17 @@ pub(super) struct NewArgs {
 pub(super) fn new(args: &NewArgs, cx: &Context) -> Result<(), Failure> {
     let repository = cx.repository()?;
     let git = cx.git(&repository)?;
-    let mut recipients = own(&cx.keyring());
+    let keyring = cx.keyring();
+    let mut recipients = own(&keyring);
     for named in args.keys.read(cx)? {
         if !recipients.iter().any(|known| known.recipient == named.recipient) {
             recipients.push(named);
         }
     }
     let setup = if args.setup { Setup::With } else { Setup::Without };
-    let service = Service { name: &args.service, recipients: &recipients, setup };
+    let service = Service { name: &args.service, recipients: &recipients, setup, plugins: keyring.plugins() };
     let commit =
-        services::create(&repository, &git, &service, cx.stamp(&mut random)).map_err(errors::repo)?;
+        services::create(&repository, &git, &service, cx.stamp(&mut random::fill)).map_err(errors::repo)?;
     cx.ui.result(format!("{}: new branch at {commit:.10}", args.service));
     match index::update(&repository, &git) {
         Ok(Some(_)) => cx.ui.note("the list of services in the README of the landing page is up to date"),
@@ -101,7 +113,7 @@ fn own(keyring: &Keyring) -> Vec<Named> {
         .filter(|tried| tried.place != host)
         .filter_map(|tried| tried.outcome.as_ref().ok());
     let mut named: Vec<Named> = Vec::new();
-    for recipient in found.flatten() {
+    for recipient in found.flatten().filter_map(Found::recipient) {
         if !named.iter().any(|known| known.recipient == *recipient) {
             named.push(Named { recipient: recipient.clone(), name: Some("me".to_owned()) });
         }
@@ -164,6 +176,9 @@ fn from_top(repository: &Repository, prefix: &str, typed: &str) -> Result<String
 fn report_tracked(path: &str, done: &Tracked, cx: &Context) {
     let news = if done.attributes || done.rule { "is protected now" } else { "was protected already" };
     cx.ui.result(format!("{path} {news}"));
+    if done.missing {
+        cx.ui.warning(format!("there is no {path} yet: it will be encrypted once it is there"));
+    }
     if done.ignored {
         cx.ui
             .warning(format!("{path} is ignored by a .gitignore: take it out there, or `git add -f {path}`"));
@@ -175,7 +190,8 @@ fn report_tracked(path: &str, done: &Tracked, cx: &Context) {
         cx.ui.hint(format!("encrypt it from now on: `git add --renormalize {path}`"));
     }
     if done.attributes || done.rule {
-        cx.ui.hint(format!("commit it with `git add .gitattributes .sops.yaml {path}` and `git commit`"));
+        let there = if done.missing { String::new() } else { format!(" {path}") };
+        cx.ui.hint(format!("commit it with `git add .gitattributes .sops.yaml{there}` and `git commit`"));
     }
 }
 
@@ -201,6 +217,7 @@ pub(super) fn status(args: &StatusArgs, cx: &Context) -> Result<(), Failure> {
     if repository.is_locked() {
         cx.ui.note("this work tree is locked: `hlx unlock` opens it");
     }
+    warn_of_config(&repository, cx);
     if !git.test(&["config", "filter.hlx.process"]).map_err(errors::git)? {
         cx.ui.warning("this clone is not set up: git would store plaintext");
         cx.ui.hint("run `hlx init`");
@@ -273,7 +290,9 @@ pub(super) fn hook(args: &HookArgs, cx: &Context) -> Result<(), Failure> {
     if args.name != "pre-commit" {
         return Err(Failure::new(Exit::Usage, format!("there is no hook `{}`", args.name)).hint("pre-commit"));
     }
-    let exposed = status::exposed(&cx.repository()?).map_err(errors::repo)?;
+    let repository = cx.repository()?;
+    config::check_staged(&repository).map_err(not_committed)?;
+    let exposed = status::exposed(&repository).map_err(errors::repo)?;
     if exposed.is_empty() {
         return Ok(());
     }
@@ -284,4 +303,10 @@ pub(super) fn hook(args: &HookArgs, cx: &Context) -> Result<(), Failure> {
         failure = failure.hint(format!("encrypt it: `git add --renormalize {path}` (after `hlx init`)"));
     }
     Err(failure)
+}
+
+fn not_committed(error: repo::Error) -> Failure {
+    let failure = errors::repo(error);
+    let named = Failure::new(failure.exit(), format!("nothing was committed: {}", failure.message()));
+    failure.hints().iter().fold(named, Failure::hint)
 }

@@ -7,9 +7,10 @@ use clap::Args;
 use crate::filter::clean::Cleaner;
 use crate::keys::Keyring;
 use crate::secret::SecretBytes;
+use crate::sys::random;
 use crate::values::{Error, Place, seal};
 
-use super::context::{Context, now, random};
+use super::context::{Context, now};
 use super::values::{FILES, LineFeed, Source, output};
 use super::{Exit, Failure, errors};
 
@@ -73,7 +74,7 @@ fn sealed(source: &Source, keyring: &Keyring, cx: &Context) -> Result<SecretByte
         let cleaned = Cleaner::new(repository, keyring, &now).clean(path, source.content.expose());
         return cleaned.map(SecretBytes::new).map_err(|error| errors::cleaning(&source.name, error));
     }
-    seal::encrypt(&source.place, &source.content, cx.stamp(&mut random))
+    seal::encrypt(&source.place, &source.content, keyring, cx.stamp(&mut random::fill))
         .map_err(|error| source.failure(error))
 }
 

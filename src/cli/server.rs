@@ -160,10 +160,13 @@ fn advised(error: Error) -> Failure {
 fn keys_failure(path: &Path, error: keys::Error) -> Failure {
     let text = format!("{}: {error}", path.display());
     match error {
-        keys::Error::NoIdentity { .. } => Failure::new(Exit::NoKey, text)
+        keys::Error::NoIdentity { plugins, .. } => plugins
+            .iter()
+            .fold(Failure::new(Exit::NoKey, text), |failure, plugin| failure.hint(errors::allow(plugin)))
             .hint("this host needs one of those keys, for example in /etc/hlx/identity or with --identity")
             .hint("or add this host as a reader: `hlx recipients add` in the owner's clone"),
-        keys::Error::BrokenEnvelope { .. } | keys::Error::Sops(_) => {
+        keys::Error::Plugin(_) => Failure::new(Exit::NoKey, text),
+        keys::Error::BrokenEnvelope { .. } | keys::Error::BrokenParts(_) | keys::Error::Sops(_) => {
             let plain = errors::keys(error);
             plain.hints().iter().fold(Failure::new(plain.exit(), text), |failure, hint| failure.hint(hint))
         }

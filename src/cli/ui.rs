@@ -1,10 +1,12 @@
 //! The only place that prints: results go to stdout, all else to stderr behind `hlx:`.
 
 use std::fmt::Display;
-use std::io::{self, BufRead as _, Write};
+use std::fs::File;
+use std::io::{self, BufRead as _, BufReader, Write};
+
+use age::secrecy::SecretString;
 
 use super::Failure;
-use crate::secret::SecretBytes;
 
 /// The terminal, or whatever stands in its place.
 #[derive(Debug, Clone, Copy, Default)]
@@ -56,21 +58,6 @@ impl Ui {
         failure.hints().iter().for_each(|hint| self.hint(hint));
     }
 
-    /// Asks at the terminal for something that is not shown as it is typed.
-    pub fn ask_secret(&self, question: &str) -> io::Result<SecretBytes> {
-        rpassword::prompt_password(format!("hlx: {question}")).map(|text| SecretBytes::new(text.into_bytes()))
-    }
-
-    /// Asks at the terminal; yes is the default. Without an answer it is no.
-    pub fn confirm(&self, question: &str) -> bool {
-        let mut err = io::stderr().lock();
-        let _ = write!(err, "hlx: {question} [Y/n] ").and_then(|()| err.flush());
-        let mut answer = String::new();
-        let read = io::stdin().lock().read_line(&mut answer);
-        read.is_ok_and(|length| length > 0)
-            && matches!(answer.trim().to_lowercase().as_str(), "" | "y" | "yes")
-    }
-
     fn line(&self, label: &str, text: impl Display) {
         let mut err = io::stderr().lock();
         for line in text.to_string().lines() {
@@ -80,4 +67,23 @@ impl Ui {
             let _ = writeln!(err, "hlx: {label}{safe}");
         }
     }
+}
+
+/// Shows what a plugin of age has to say.
+pub fn tell(message: &str) {
+    Ui::default().note(message);
+}
+
+/// Asks a question on the terminal, if there is one. Inside git, stdin is not it.
+pub fn ask(question: &str) -> Option<String> {
+    let mut terminal = File::options().read(true).write(true).open("/dev/tty").ok()?;
+    write!(terminal, "hlx: {question} ").ok()?;
+    let mut answer = String::new();
+    BufReader::new(terminal).read_line(&mut answer).ok()?;
+    Some(answer.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+/// Asks for a secret on the terminal, if there is one, without showing it.
+pub fn ask_secret(question: &str) -> Option<SecretString> {
+    rpassword::prompt_password(format!("hlx: {question} ")).ok().map(SecretString::from)
 }

@@ -3,15 +3,17 @@
 use std::io::{self, IsTerminal as _, Read as _};
 use std::path::{Path, PathBuf};
 
+use age::secrecy::ExposeSecret as _;
 use clap::{Args, ValueEnum};
 
 use crate::git::{Git, branch};
 use crate::secret::SecretBytes;
+use crate::sys::random;
 use crate::values::set::{self, Type};
 use crate::values::{self, Changed, Error, File, Place};
 
-use super::context::{Context, random};
-use super::{Exit, Failure, errors};
+use super::context::Context;
+use super::{Exit, Failure, errors, ui};
 
 /// How a file is named, in every command that takes one.
 pub(super) const FILES: &str = "A FILE is a path, or BRANCH:PATH for a file of a branch's last commit: that is what it means if no file has \
@@ -222,15 +224,15 @@ pub(super) fn set(args: &SetArgs, cx: &Context) -> Result<(), Failure> {
         _ if io::stdin().is_terminal() => {
             // A key that leads nowhere is said before anyone types a secret.
             set::set(&file, &args.key, &SecretBytes::new(b"x".to_vec()), Some(Type::Str)).map_err(fail)?;
-            ask(&args.key, cx)?
+            ask(&args.key)?
         }
         _ => from_stdin(args.keep_newline)?,
     };
     let edited = set::set(&file, &args.key, &value, kind).map_err(fail)?;
-    let prepared = file.prepare(&edited.plaintext, cx.stamp(&mut random)).map_err(fail)?;
+    let prepared = file.prepare(&edited.plaintext, cx.stamp(&mut random::fill)).map_err(fail)?;
     let message = format!("{}: set {}", source.place.path(), args.key);
     let changed = file.put(&prepared, &message).map_err(fail)?;
-    if file.seals(&prepared, &keyring, &edited.name) == Some(false) {
+    if file.seals(&prepared, &edited.name) == Some(false) {
         cx.ui.warning(format!("{}: the file's rule leaves `{}` in clear", source.name, args.key));
     }
     if !file.is_sealed() {
@@ -240,9 +242,9 @@ pub(super) fn set(args: &SetArgs, cx: &Context) -> Result<(), Failure> {
     Ok(())
 }
 
-fn ask(key: &str, cx: &Context) -> Result<SecretBytes, Failure> {
-    let value = cx.ui.ask_secret(&format!("value of {key}: "));
-    let value = value.map_err(|error| Failure::new(Exit::Failed, format!("cannot ask for it: {error}")))?;
+fn ask(key: &str) -> Result<SecretBytes, Failure> {
+    let value = ui::ask_secret(&format!("value of {key}:")).unwrap_or_default();
+    let value = SecretBytes::new(value.expose_secret().as_bytes().to_vec());
     if value.expose().is_empty() {
         return Err(Failure::new(Exit::Failed, "nothing was typed, and nothing was changed")
             .hint("to set an empty value: `printf '' | hlx set FILE KEY`"));
@@ -278,7 +280,7 @@ pub(super) fn unset(args: &UnsetArgs, cx: &Context) -> Result<(), Failure> {
     let fail = |error| source.failure(error);
     let file = File::open(&source.place, &source.content, &keyring).map_err(fail)?;
     let shorter = values::unset::unset(&file, &args.key).map_err(fail)?;
-    let prepared = file.prepare(&shorter, cx.stamp(&mut random)).map_err(fail)?;
+    let prepared = file.prepare(&shorter, cx.stamp(&mut random::fill)).map_err(fail)?;
     let message = format!("{}: unset {}", source.place.path(), args.key);
     source.report(file.put(&prepared, &message).map_err(fail)?, cx);
     Ok(())

@@ -1,4 +1,4 @@
-//! The data key, wrapped for one recipient: an armored age file of 32 bytes.
+//! The data key, or a share of it, wrapped for one recipient: an armored age file.
 
 use std::fmt;
 use std::io::{Read as _, Write as _};
@@ -6,14 +6,22 @@ use std::str::FromStr;
 
 use age::armor::{ArmoredReader, ArmoredWriter, Format};
 
-use super::{DataKey, Error};
-use crate::secret::Secret;
+use super::{Error, shamir};
+use crate::secret::{Secret, SecretBytes};
 
 /// A public key that a data key can be wrapped for, in the spelling that `.sops.yaml` uses.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Recipient(String);
 
 impl Recipient {
+    /// The name of the plugin that wraps for this key; `None` for keys that age knows itself.
+    pub fn plugin(&self) -> Option<String> {
+        match self.parsed() {
+            Ok(Parsed::Plugin(recipient)) => Some(recipient.plugin().to_owned()),
+            Ok(Parsed::Native(_)) | Err(_) => None,
+        }
+    }
+
     /// The spelling: `age1…`, or type and key of an ssh public key without its comment.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -33,35 +41,65 @@ impl Recipient {
         }
     }
 
-    /// Wraps a data key: `age(recipient, key)`, armored, with a final line feed.
-    pub fn wrap(&self, key: &DataKey) -> Result<Envelope, Error> {
-        let recipient = self.parsed()?;
-        let failed = |_| Error::Wrap(self.0.clone());
-        let encryptor = age::Encryptor::with_recipients(std::iter::once(&*recipient))
-            .map_err(|_| Error::Wrap(self.0.clone()))?;
+    /// Wraps the data key or a share: `age(recipient, part)`, armored, with a final line feed.
+    pub fn wrap(&self, part: &[u8], plugins: Plugins<'_>) -> Result<Envelope, Error> {
+        let recipient = match self.parsed()? {
+            Parsed::Native(recipient) => recipient,
+            Parsed::Plugin(recipient) => plugins(&recipient)?,
+        };
+        let encryptor =
+            age::Encryptor::with_recipients(std::iter::once(&*recipient)).map_err(|e| self.failed(&e))?;
+        let failed = |_| Error::Wrap(self.short());
         let mut armored = Vec::new();
         let armor = ArmoredWriter::wrap_output(&mut armored, Format::AsciiArmor).map_err(failed)?;
         let mut writer = encryptor.wrap_output(armor).map_err(failed)?;
-        writer.write_all(key.expose()).map_err(failed)?;
+        writer.write_all(part).map_err(failed)?;
         writer.finish().and_then(ArmoredWriter::finish).map_err(failed)?;
         let enc = String::from_utf8(armored).expect("armor is ASCII");
         Ok(Envelope { recipient: self.0.clone(), enc })
     }
 
-    fn parsed(&self) -> Result<Box<dyn age::Recipient>, Error> {
-        if self.0.starts_with("age1") {
-            age::x25519::Recipient::from_str(&self.0).map(|key| Box::new(key) as Box<dyn age::Recipient>).ok()
-        } else {
-            age::ssh::Recipient::from_str(&self.0).map(|key| Box::new(key) as Box<dyn age::Recipient>).ok()
+    fn failed(&self, error: &age::EncryptError) -> Error {
+        match self.plugin() {
+            Some(plugin) => Error::Plugin { plugin, reason: reason(error) },
+            None => Error::Wrap(self.short()),
         }
-        .ok_or_else(|| Error::BadRecipient(self.0.clone()))
     }
+
+    fn parsed(&self) -> Result<Parsed, Error> {
+        let text = self.0.as_str();
+        let native = |key| Parsed::Native(key);
+        let found = if text.starts_with("age1") {
+            let x25519 = age::x25519::Recipient::from_str(text).map(|key| native(Box::new(key))).ok();
+            let tag = || age::tag::Recipient::from_str(text).map(|key| native(Box::new(key))).ok();
+            let hybrid = || age::tagpq::Recipient::from_str(text).map(|key| native(Box::new(key))).ok();
+            let plugin = || age::plugin::Recipient::from_str(text).map(Parsed::Plugin).ok();
+            x25519.or_else(tag).or_else(hybrid).or_else(plugin)
+        } else {
+            age::ssh::Recipient::from_str(text).map(|key| native(Box::new(key))).ok()
+        };
+        found.ok_or_else(|| Error::BadRecipient(self.0.clone()))
+    }
+}
+
+/// Finds what wraps for a key of a plugin. A plugin is a program: the core runs none by itself.
+pub type Plugins<'a> = &'a dyn Fn(&age::plugin::Recipient) -> Result<Box<dyn age::Recipient>, Error>;
+
+enum Parsed {
+    Native(Box<dyn age::Recipient>),
+    Plugin(age::plugin::Recipient),
+}
+
+/// age explains at length, and marks what it inserts; the fact is in the first line that says something.
+fn reason(error: &impl fmt::Display) -> String {
+    let text = error.to_string().replace(['\u{2068}', '\u{2069}'], "");
+    text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default().to_owned()
 }
 
 impl FromStr for Recipient {
     type Err = Error;
 
-    /// Reads `age1…`, `ssh-ed25519 AAAA… [comment]` or `ssh-rsa AAAA… [comment]`.
+    /// Reads `age1…`, `age1PLUGIN1…`, `ssh-ed25519 AAAA… [comment]` or `ssh-rsa AAAA… [comment]`.
     fn from_str(text: &str) -> Result<Self, Error> {
         let mut words = text.split_whitespace();
         let spelling = match (words.next(), words.next()) {
@@ -85,7 +123,7 @@ impl fmt::Display for Recipient {
     }
 }
 
-/// A wrapped data key with the name of its recipient. The name is a label: age does not check it.
+/// A wrapped data key, or a share of it, with the name of its recipient. The name is a label: age does not check it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope {
     /// The recipient's public key, as written in the file.
@@ -95,35 +133,60 @@ pub struct Envelope {
 }
 
 impl Envelope {
-    /// Unwraps the data key with the first identity that fits.
+    /// Unwraps what is inside with the first identity that fits: at most one byte more than a share has.
     ///
-    /// `Ok(None)`: none fits. Fails if one fits but the envelope is broken, or holds no 32 bytes.
+    /// `Ok(None)`: none fits. Fails if one fits but the envelope is broken.
     pub fn unwrap<'a>(
         &self,
         identities: impl Iterator<Item = &'a dyn age::Identity>,
-    ) -> Result<Option<DataKey>, Error> {
+    ) -> Result<Option<SecretBytes>, Error> {
+        self.open(identities, |_| Error::NotAuthentic)
+    }
+
+    /// The same with an identity of a plugin, which can also fail for reasons of its own.
+    pub fn unwrap_by_plugin(
+        &self,
+        plugin: &str,
+        identity: &dyn age::Identity,
+    ) -> Result<Option<SecretBytes>, Error> {
+        let failed = |error| Error::Plugin { plugin: plugin.to_owned(), reason: reason(&error) };
+        self.open(std::iter::once(identity), failed)
+    }
+
+    fn open<'a>(
+        &self,
+        identities: impl Iterator<Item = &'a dyn age::Identity>,
+        failed: impl Fn(age::DecryptError) -> Error,
+    ) -> Result<Option<SecretBytes>, Error> {
         let armored = ArmoredReader::new(self.enc.as_bytes());
         let decryptor = age::Decryptor::new_buffered(armored).map_err(|_| Error::Malformed)?;
         let mut reader = match decryptor.decrypt(identities) {
             Ok(reader) => reader,
             Err(age::DecryptError::NoMatchingKeys) => return Ok(None),
-            Err(_) => return Err(Error::NotAuthentic),
+            Err(error) => return Err(failed(error)),
         };
-        let mut key = Secret::new([0u8; 33]);
+        let mut part = Secret::new([0u8; shamir::LENGTH + 1]);
         let mut length = 0;
-        while length < key.expose().len() {
-            match reader.read(&mut key.expose_mut()[length..]).map_err(|_| Error::NotAuthentic)? {
+        while length < part.expose().len() {
+            match reader.read(&mut part.expose_mut()[length..]).map_err(|_| Error::NotAuthentic)? {
                 0 => break,
                 read => length += read,
             }
         }
-        DataKey::from_bytes(&key.expose()[..length]).map(Some)
+        Ok(Some(SecretBytes::new(part.expose()[..length].to_vec())))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::crypto::DataKey;
+
+    const YUBIKEY: &str = "age1yubikey1qypqxpq9qcrsszg2pvxq6rs0zqg3yyc5z5tpwxqergd3c8g7ruszzkhc85l";
+
+    fn no_plugin(recipient: &age::plugin::Recipient) -> Result<Box<dyn age::Recipient>, Error> {
+        Err(Error::Plugin { plugin: recipient.plugin().to_owned(), reason: "not here".to_owned() })
+    }
 
     #[test]
     fn a_wrapped_key_unwraps_for_its_recipient_only() {
@@ -131,10 +194,18 @@ mod tests {
         let other = age::x25519::Identity::generate();
         let recipient: Recipient = identity.to_public().to_string().parse().unwrap();
         let key = DataKey::from_bytes(&[9; 32]).unwrap();
-        let envelope = recipient.wrap(&key).unwrap();
+        let envelope = recipient.wrap(key.expose(), &no_plugin).unwrap();
         let unwrap = |id: &dyn age::Identity| envelope.unwrap(std::iter::once(id)).unwrap();
-        assert_eq!(unwrap(&identity), Some(key));
-        assert_eq!(unwrap(&other), None);
+        assert_eq!(unwrap(&identity).unwrap().expose(), key.expose());
+        assert!(unwrap(&other).is_none());
+    }
+
+    #[test]
+    fn what_age_does_not_know_itself_is_a_plugins() {
+        let recipient: Recipient = YUBIKEY.parse().unwrap();
+        assert_eq!(recipient.plugin().as_deref(), Some("yubikey"));
+        let refused = recipient.wrap(&[1; 32], &no_plugin).unwrap_err();
+        assert_eq!(refused.to_string(), "the age plugin `yubikey` failed: not here");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 pub mod envelope;
 pub mod mac;
+pub mod shamir;
 pub mod value;
 
 use std::fmt;
@@ -23,9 +24,44 @@ pub enum Error {
     /// The data key could not be wrapped for a recipient.
     #[error("the data key cannot be wrapped for `{0}`")]
     Wrap(String),
+    /// The recipient needs a plugin of age, which is a program, and the user did not allow it.
+    #[error("{recipient} is a key of the age plugin `{plugin}`, which is not allowed to run{}", native(.plugin))]
+    PluginNotAllowed {
+        /// The plugin's name.
+        plugin: String,
+        /// The recipient, shortened.
+        recipient: String,
+    },
+    /// The plugin is allowed, but not installed.
+    #[error("{recipient} is a key of the age plugin `{plugin}`, but `age-plugin-{plugin}` is not on the PATH{}", native(.plugin))]
+    PluginMissing {
+        /// The plugin's name.
+        plugin: String,
+        /// The recipient, shortened.
+        recipient: String,
+    },
+    /// The plugin ran, and did not do it.
+    #[error("the age plugin `{plugin}` failed: {reason}")]
+    Plugin {
+        /// The plugin's name.
+        plugin: String,
+        /// In its words, or age's.
+        reason: String,
+    },
     /// What the envelope held is not a data key of 32 bytes.
     #[error("the envelope does not hold a data key of 32 bytes")]
     BadDataKey,
+    /// The shares of a data key do not belong together.
+    #[error("the shares of the data key do not belong together")]
+    BadShare,
+}
+
+/// The post-quantum hybrid is a kind of age's own elsewhere, so that a plugin is not what one expects.
+fn native(plugin: &str) -> &'static str {
+    match plugin {
+        "pq" => " (hlx has post-quantum keys only through that plugin)",
+        _ => "",
+    }
 }
 
 /// The source of randomness for initialization vectors and data keys: fills the buffer.

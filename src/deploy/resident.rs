@@ -341,7 +341,7 @@ mod tests {
     use crate::crypto::mac::Coverage;
     use crate::format::Format;
     use crate::policy::Rule;
-    use crate::sops::{Basis, Sealed, Stamp, seal};
+    use crate::sops::{Basis, KeyGroups, Sealed, Stamp, seal};
 
     fn key() -> DataKey {
         DataKey::from_bytes(&[5; 32]).unwrap()
@@ -354,7 +354,12 @@ mod tests {
     fn tree(sealed: &[&str]) -> Tree {
         let entry = |path: &&str| {
             let rule = Rule::from_fields(|_| None).unwrap();
-            let basis = Basis::New { key: key(), envelopes: vec![envelope()], rule, coverage: Coverage::All };
+            let basis = Basis::New {
+                key: key(),
+                groups: KeyGroups::one(vec![envelope()]),
+                rule,
+                coverage: Coverage::All,
+            };
             let stamp = Stamp { now: "2026-01-01T00:00:00Z".into(), entropy: &mut |buffer| buffer.fill(7) };
             let content = seal(b"secret", Format::Binary, &basis, stamp).unwrap();
             (PathBuf::from(path), Entry { kind: Kind::File, content })

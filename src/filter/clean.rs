@@ -4,12 +4,12 @@ use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 
 use crate::crypto::DataKey;
-use crate::crypto::envelope::{Envelope, Recipient};
 use crate::format::Format;
 use crate::git::Repository;
 use crate::keys::{self, Keyring};
-use crate::policy::creation::{Config, Terms};
-use crate::sops::{self, Basis, Opened, Sealed, Stamp, is_sealed};
+use crate::policy::creation::{Audience, Config, Terms};
+use crate::sops::{self, Basis, KeyGroups, Opened, Sealed, Stamp, is_sealed};
+use crate::sys::random::Random;
 
 use super::memory::Memory;
 use super::{Clock, Error, keyless};
@@ -22,17 +22,28 @@ pub struct Cleaner<'a> {
     repository: &'a Repository,
     keyring: &'a Keyring,
     clock: Clock<'a>,
-    /// Data keys that this process made, by the recipients they are wrapped for: the files of
+    random: RefCell<Random>,
+    /// Data keys that this process made, by those they are wrapped for: the files of
     /// one `git add` share a key. (A key that is found in the repository is not taken for a new
     /// file: someone else may know it.)
-    fresh: RefCell<HashMap<Vec<Recipient>, Wrapped>>,
+    fresh: RefCell<HashMap<Audience, Wrapped>>,
     config: RefCell<Option<Config>>,
+    /// The names of the blobs that this process checked out, by their paths. In the middle of a
+    /// merge git compares a file with what it has just written there, before its index says so.
+    checked_out: RefCell<HashMap<Vec<u8>, String>>,
     /// Read when the first known file is cleaned: a checkout needs none.
     memory: OnceCell<Memory>,
 }
 
 /// A data key and what it is wrapped in.
-type Wrapped = (DataKey, Vec<Envelope>);
+type Wrapped = (DataKey, KeyGroups);
+
+/// The version of a file that git has.
+struct Known {
+    /// The name of the blob.
+    name: String,
+    blob: Vec<u8>,
+}
 
 /// The version of a file that git has, opened.
 enum Old<'k> {
@@ -55,8 +66,10 @@ impl<'a> Cleaner<'a> {
             repository,
             keyring,
             clock,
+            random: RefCell::default(),
             fresh: RefCell::default(),
             config: RefCell::default(),
+            checked_out: RefCell::default(),
             memory: OnceCell::new(),
         }
     }
@@ -68,14 +81,18 @@ impl<'a> Cleaner<'a> {
         if content.is_empty() {
             return Ok(Vec::new());
         }
+        self.repository.refresh();
         let known = self.known(path)?;
-        if is_sealed(content) {
-            return self.pass(content, known.as_deref());
+        if let Some(blob) = self.as_checked_out(path, content, known.as_ref()) {
+            return Ok(blob);
         }
-        let known = known.filter(|known| is_sealed(known));
+        if is_sealed(content) {
+            return self.pass(content, known.as_ref().map(|known| known.blob.as_slice()));
+        }
+        let known = known.filter(|known| is_sealed(&known.blob));
         let old = match &known {
             Some(known) => match self.reopen(path, content, known)? {
-                Old::Same => return Ok(known.clone()),
+                Old::Same => return Ok(known.blob.clone()),
                 Old::Opened(old) => Some(old),
             },
             None => None,
@@ -92,35 +109,63 @@ impl<'a> Cleaner<'a> {
         }
     }
 
+    /// Notes that this process was given a blob to put into the work tree. An empty name is found out.
+    pub fn note_checkout(&self, path: &[u8], name: &[u8], blob: &[u8]) {
+        let name = match name {
+            [] => self.repository.name_of(blob).unwrap_or_default(),
+            name => String::from_utf8_lossy(name).into_owned(),
+        };
+        self.checked_out.borrow_mut().insert(path.to_vec(), name);
+    }
+
+    /// The sealed blob that this process checked out at a path, if it is not the known one and the
+    /// file still is what came of it.
+    fn as_checked_out(&self, path: &[u8], content: &[u8], known: Option<&Known>) -> Option<Vec<u8>> {
+        let name = self.checked_out.borrow().get(path).cloned()?;
+        if known.is_some_and(|known| known.name == name) {
+            return None;
+        }
+        let blob = self.repository.blob_named(&name).ok().filter(|blob| is_sealed(blob))?;
+        if is_sealed(content) {
+            return (blob == content).then_some(blob);
+        }
+        let written = Known { name, blob };
+        let same = matches!(self.reopen(path, content, &written), Ok(Old::Same));
+        same.then_some(written.blob)
+    }
+
     /// Opens the version that git has.
-    fn reopen<'k>(&self, path: &[u8], content: &[u8], known: &'k [u8]) -> Result<Old<'k>, Error> {
-        let name = self.repository.name_of(known)?;
+    fn reopen<'k>(&self, path: &[u8], content: &[u8], known: &'k Known) -> Result<Old<'k>, Error> {
         let memory = self.memory.get_or_init(|| Memory::of(self.repository));
-        if memory.knows(&name, content) {
+        if memory.knows(&known.name, content) {
             return Ok(Old::Same);
         }
-        let sealed = Sealed::parse(known)?;
-        let key = match self.keyring.data_key(sealed.envelopes()) {
+        let sealed = Sealed::parse(&known.blob)?;
+        let key = match self.keyring.data_key(sealed.groups()) {
             Ok(key) => key,
-            Err(keys::Error::NoIdentity { .. }) if keyless::recall(self.repository, path, content)? => {
+            Err(keys::Error::NoIdentity { .. } | keys::Error::Plugin(_))
+                if keyless::recall(self.repository, path, content)? =>
+            {
                 return Ok(Old::Same);
             }
             Err(keys::Error::NoIdentity { .. }) => return Err(Error::LockedEdit),
             Err(error) => return Err(error.into()),
         };
         if sealed.opens_to(&key, content)? {
-            memory.learn(name, content);
+            memory.learn(known.name.clone(), content);
             return Ok(Old::Same);
         }
         Ok(Old::Opened(Box::new(sealed.open(&key)?)))
     }
 
     /// The version of a path that git has: the index's, else HEAD's.
-    fn known(&self, path: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        Ok(match self.repository.index_blob(path)? {
-            Some(blob) if !blob.is_empty() => Some(blob),
-            Some(_) | None => self.repository.head_blob(path)?,
-        })
+    fn known(&self, path: &[u8]) -> Result<Option<Known>, Error> {
+        let read = |name: String| self.repository.blob_named(&name).map(|blob| Known { name, blob });
+        let indexed = self.repository.index_blob(path)?.map(read).transpose()?;
+        match indexed.filter(|known| !known.blob.is_empty()) {
+            Some(known) => Ok(Some(known)),
+            None => Ok(self.repository.head_blob(path)?.map(read).transpose()?),
+        }
     }
 
     /// A file that is sealed in the work tree too: the known version passes, any other must be
@@ -141,17 +186,15 @@ impl<'a> Cleaner<'a> {
     fn seal_again(&self, content: &[u8], old: &Opened<'_>, format: Format) -> Result<Vec<u8>, Error> {
         // A file keeps its store, but the rule of a whole-file path is to have no inner structure.
         let format = if format == Format::Binary { format } else { keep_store(old, format) };
-        Ok(sops::seal(content, format, &Basis::Again(old), self.stamp(&mut random))?)
+        self.seal(content, format, &Basis::Again(old))
     }
 
     fn seal_new(&self, path: &[u8], content: &[u8], format: Format) -> Result<Vec<u8>, Error> {
         let terms = self.terms(path)?;
-        let (key, envelopes) = self.fresh_key(&terms.recipients)?;
-        self.keyring.remember(&envelopes, &key);
-        let basis = Basis::New { key, envelopes, rule: terms.rule, coverage: terms.coverage };
-        let sealed = sops::seal(content, format, &basis, self.stamp(&mut random))?;
-        let mine = self.keyring.recipients();
-        if !terms.recipients.iter().any(|recipient| mine.contains(recipient)) {
+        let (key, groups) = self.fresh_key(&terms.audience)?;
+        let basis = Basis::New { key, groups, rule: terms.rule, coverage: terms.coverage };
+        let sealed = self.seal(content, format, &basis)?;
+        if !terms.audience.includes(&self.keyring.recipients()) {
             keyless::record(self.repository, path, content, &sealed)?;
         }
         Ok(sealed)
@@ -172,26 +215,28 @@ impl<'a> Cleaner<'a> {
         if let Ok(bytes) = std::fs::read(self.repository.work_tree()?.join(CONFIG)) {
             return Ok(text(bytes));
         }
-        if let Some(bytes) = self.repository.index_blob(CONFIG.as_bytes())? {
-            return Ok(text(bytes));
+        match self.known(CONFIG.as_bytes())? {
+            Some(known) => Ok(text(known.blob)),
+            None => Err(Error::NoConfig),
         }
-        self.repository.head_blob(CONFIG.as_bytes())?.map(text).ok_or(Error::NoConfig)
     }
 
-    fn fresh_key(&self, recipients: &[Recipient]) -> Result<Wrapped, Error> {
+    fn fresh_key(&self, audience: &Audience) -> Result<Wrapped, Error> {
         let mut fresh = self.fresh.borrow_mut();
-        if let Some((key, envelopes)) = fresh.get(recipients) {
-            return Ok((key.duplicate(), envelopes.clone()));
+        if let Some((key, groups)) = fresh.get(audience) {
+            return Ok((key.duplicate(), groups.clone()));
         }
-        let key = DataKey::random(&mut random);
-        let envelopes =
-            recipients.iter().map(|recipient| recipient.wrap(&key)).collect::<Result<Vec<_>, _>>()?;
-        fresh.insert(recipients.to_vec(), (key.duplicate(), envelopes.clone()));
-        Ok((key, envelopes))
+        let entropy = &mut |buffer: &mut [u8]| self.random.borrow_mut().fill(buffer);
+        let key = DataKey::random(entropy);
+        let groups = self.keyring.plugins().wrap(audience, &key, entropy)?;
+        self.keyring.remember(&groups, &key);
+        fresh.insert(audience.clone(), (key.duplicate(), groups.clone()));
+        Ok((key, groups))
     }
 
-    fn stamp<'s>(&self, entropy: &'s mut dyn FnMut(&mut [u8])) -> Stamp<'s> {
-        Stamp { now: (self.clock)(), entropy }
+    fn seal(&self, content: &[u8], format: Format, basis: &Basis<'_>) -> Result<Vec<u8>, Error> {
+        let entropy = &mut |buffer: &mut [u8]| self.random.borrow_mut().fill(buffer);
+        Ok(sops::seal(content, format, basis, Stamp { now: (self.clock)(), entropy })?)
     }
 }
 
@@ -201,9 +246,4 @@ fn keep_store(old: &Opened<'_>, format: Format) -> Format {
         Format::Binary => format,
         kept => kept,
     }
-}
-
-/// The operating system's generator.
-fn random(buffer: &mut [u8]) {
-    getrandom::fill(buffer).expect("the operating system has randomness");
 }

@@ -19,11 +19,9 @@ pub enum Smudged {
 
 /// Opens a blob for the work tree.
 pub fn smudge(keyring: &Keyring, blob: &[u8]) -> Smudged {
-    if !is_sealed(blob) {
-        return Smudged::Clear;
-    }
     match keyring.open(blob) {
         Ok(opened) => Smudged::Open(opened.into_plaintext()),
+        Err(_) if !is_sealed(blob) => Smudged::Clear,
         Err(error) => Smudged::Sealed(error),
     }
 }

@@ -13,6 +13,7 @@ pub mod yaml;
 
 use std::borrow::Cow;
 use std::fmt;
+use std::num::NonZeroU32;
 use std::ops::Range;
 
 use zeroize::Zeroizing;
@@ -103,6 +104,7 @@ pub enum Store {
 impl Store {
     /// Reads a plaintext that is to be sealed: strictly, so that no secret is taken for structure.
     pub fn parse_plaintext(self, text: &str) -> Result<Document<'_>, Error> {
+        fits(text)?;
         match self {
             Self::Dotenv => dotenv::parse_strictly(text),
             Self::Yaml => yaml::parse(text),
@@ -111,6 +113,7 @@ impl Store {
 
     /// Reads a plaintext or sealed text as SOPS does. A sealed text has [`Document::metadata`].
     pub fn parse(self, text: &str) -> Result<Document<'_>, Error> {
+        fits(text)?;
         match self {
             Self::Dotenv => dotenv::parse(text),
             Self::Yaml => yaml::parse(text),
@@ -133,6 +136,20 @@ impl Store {
         }
     }
 
+    /// What takes the place of a sealed leaf and of the frame around it, where the frame does not fit what
+    /// the leaf says: only a hand makes such files.
+    pub fn reframe(
+        self,
+        text: &str,
+        leaf: &Leaf<'_>,
+        content: &Content<'_>,
+    ) -> Option<(Range<usize>, Zeroizing<String>)> {
+        match self {
+            Self::Dotenv => None,
+            Self::Yaml => yaml::spell::reframe(text, leaf, content),
+        }
+    }
+
     /// The metadata as this store writes a whole `sops` block in that place; lines end with a line feed.
     pub fn spell_metadata(self, fields: &[Field], tail: Tail) -> String {
         match (self, tail) {
@@ -151,6 +168,14 @@ impl Store {
     }
 }
 
+/// Texts are numbered with 32 bits.
+fn fits(text: &str) -> Result<(), Error> {
+    match u32::try_from(text.len()) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(Error::at(text, 0, "larger than 4 GiB: only whole-file mode can seal it")),
+    }
+}
+
 /// A text, read.
 #[derive(Debug, Default)]
 pub struct Document<'t> {
@@ -160,10 +185,32 @@ pub struct Document<'t> {
     pub leaves: Vec<Leaf<'t>>,
     /// The collections around the leaves, in the order in which SOPS walks them.
     pub items: Vec<Item>,
+    /// Where aliases stand.
+    aliases: Vec<Range<usize>>,
     /// The `sops` block of a sealed text.
     pub metadata: Option<Block>,
     /// Where a `sops` block belongs when the text gets one.
     pub tail: Tail,
+}
+
+impl Document<'_> {
+    /// Makes room for so many leaves, each with a name of its own.
+    pub fn reserve(&mut self, leaves: usize) {
+        self.leaves.reserve_exact(leaves);
+        self.paths.nodes.reserve_exact(leaves);
+    }
+
+    /// Notes an alias that stands here.
+    pub fn add_alias(&mut self, span: Range<usize>) -> AliasId {
+        self.aliases.push(span);
+        let number = u32::try_from(self.aliases.len()).ok().and_then(NonZeroU32::new);
+        AliasId(number.expect("a text has fewer than 2^32 aliases, and this one"))
+    }
+
+    /// Where the alias stands that a leaf is a copy by.
+    pub fn alias(&self, leaf: &Leaf<'_>) -> Option<&Range<usize>> {
+        leaf.alias.map(|alias| &self.aliases[alias.0.get() as usize - 1])
+    }
 }
 
 /// One step of a walk through a document.
@@ -234,8 +281,12 @@ pub struct Leaf<'t> {
     pub style: Style,
     /// Set on the copies of a leaf that a YAML alias makes, to where the alias stands: they count, but have no
     /// text of their own.
-    pub alias: Option<Box<Range<usize>>>,
+    pub alias: Option<AliasId>,
 }
+
+/// An alias of a document, by number: see [`Document::alias`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AliasId(NonZeroU32);
 
 /// What a leaf says.
 #[derive(Clone, PartialEq)]
@@ -256,6 +307,15 @@ impl fmt::Debug for Content<'_> {
 }
 
 impl Content<'_> {
+    /// The same content, borrowed.
+    pub fn borrow(&self) -> Content<'_> {
+        match self {
+            Self::Value(Scalar::Str(text)) => Content::Value(Scalar::Str(Cow::Borrowed(text))),
+            Self::Value(other) => Content::Value(other.clone()),
+            Self::Comment(text) => Content::Comment(Cow::Borrowed(text)),
+        }
+    }
+
     /// True for what SOPS never seals: null, the empty string, the empty comment.
     pub fn is_empty(&self) -> bool {
         match self {

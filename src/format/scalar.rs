@@ -43,6 +43,16 @@ impl<'t> Scalar<'t> {
     }
 }
 
+impl<'t> Scalar<'t> {
+    /// The plaintext bytes, as [`Scalar::bytes`] gives them, without copying what is borrowed.
+    pub fn into_bytes(self) -> Cow<'t, [u8]> {
+        match self {
+            Self::Str(text) => text,
+            other => Cow::Owned(other.bytes().into_owned()),
+        }
+    }
+}
+
 impl PartialEq for Scalar<'_> {
     /// Same type and same plaintext bytes, so that `NaN` equals itself.
     fn eq(&self, other: &Self) -> bool {

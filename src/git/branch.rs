@@ -52,6 +52,26 @@ pub fn all(git: &Git) -> Result<Vec<String>, Error> {
     Ok(names.lines().map(str::to_owned).collect())
 }
 
+/// The remotes that have a branch of this name, as far as they were fetched.
+pub fn remotes(git: &Git, branch: &str) -> Result<Vec<String>, Error> {
+    let names = git.text(&["for-each-ref", "--format=%(refname)", &format!("refs/remotes/*/{branch}")])?;
+    let remote = |name: &str| Some(name.strip_prefix("refs/remotes/")?.split_once('/')?.0.to_owned());
+    Ok(names.lines().filter_map(remote).collect())
+}
+
+/// True for names that git takes for something else than a branch: `HEAD` and its kin, the stash,
+/// object names, tags, and the names of remotes. (git: gitrevisions(7), `refs.c`: `is_root_ref`.)
+pub fn is_ambiguous(git: &Git, name: &str) -> Result<bool, Error> {
+    const OWN: [&str; 6] =
+        ["HEAD", "AUTO_MERGE", "BISECT_EXPECTED_REV", "MERGE_AUTOSTASH", "NOTES_MERGE_PARTIAL", "stash"];
+    let is_object = matches!(name.len(), 40 | 64) && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if OWN.contains(&name) || name.ends_with("_HEAD") || is_object {
+        return Ok(true);
+    }
+    let tag = git.test(&["show-ref", "--verify", "--quiet", &format!("refs/tags/{name}")])?;
+    Ok(tag || git.text(&["remote"])?.lines().any(|remote| remote == name))
+}
+
 /// One file of a branch's last commit.
 #[derive(Debug)]
 pub struct Entry {

@@ -2,6 +2,7 @@
 
 pub mod branch;
 pub mod command;
+pub mod config;
 pub mod pktline;
 pub mod repository;
 

@@ -6,6 +6,7 @@
 
 pub mod generate;
 mod identity;
+pub mod plugins;
 pub mod recipients;
 
 use std::cell::RefCell;
@@ -14,11 +15,14 @@ use std::path::PathBuf;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::crypto::DataKey;
 use crate::crypto::envelope::{Envelope, Recipient};
-use crate::sops::{self, Opened, Sealed};
+use crate::crypto::{self, DataKey};
+use crate::secret::SecretBytes;
+use crate::sops::groups::Group;
+use crate::sops::{self, KeyGroups, Opened, Sealed};
 
-pub use identity::Identity;
+pub use identity::{Found, Identity};
+pub use plugins::Plugins;
 
 /// Why a sealed file could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -26,11 +30,17 @@ pub enum Error {
     /// It is not authentic, or not a sealed file.
     #[error(transparent)]
     Sops(#[from] sops::Error),
-    /// No identity fits any of its envelopes.
-    #[error("no key of yours opens it; it is sealed for {}", list(.recipients))]
+    /// No identity fits any of its envelopes, or those that fit are in too few of its key groups.
+    #[error("{}; it is sealed for {}", too_few(*.opened, *.needed), list(.recipients))]
     NoIdentity {
         /// For whom it is sealed.
         recipients: Vec<String>,
+        /// The key groups that opened.
+        opened: usize,
+        /// The key groups that must come together.
+        needed: usize,
+        /// Plugins that are not allowed, and have an identity here.
+        plugins: Vec<String>,
     },
     /// An envelope fits an identity, but is broken.
     #[error("the data key wrapped for {recipient} is broken")]
@@ -38,6 +48,19 @@ pub enum Error {
         /// The envelope's recipient.
         recipient: String,
     },
+    /// The envelopes open, but do not hold a data key, or shares of one.
+    #[error("its envelopes are broken: {0}")]
+    BrokenParts(crypto::Error),
+    /// A plugin that could have unwrapped the data key failed.
+    #[error(transparent)]
+    Plugin(crypto::Error),
+}
+
+fn too_few(opened: usize, needed: usize) -> String {
+    match opened {
+        0 => "no key of yours opens it".to_owned(),
+        _ => format!("your keys open {opened} of its key groups, and {needed} must come together"),
+    }
 }
 
 fn list(recipients: &[String]) -> String {
@@ -62,6 +85,8 @@ pub struct Places {
     pub sops_default: Option<PathBuf>,
     /// `/etc/hlx/identity`, and root's ssh host key.
     pub system: Vec<PathBuf>,
+    /// The plugins that may run.
+    pub plugins: Plugins,
 }
 
 /// What came of looking in one place.
@@ -70,14 +95,18 @@ pub struct Tried {
     /// The place, as a person names it.
     pub place: String,
     /// The public keys found, or why none was.
-    pub outcome: Result<Vec<Recipient>, String>,
+    pub outcome: Result<Vec<Found>, String>,
 }
 
 /// The identities of this machine and user.
 pub struct Keyring {
     identities: Vec<Identity>,
     tried: Vec<Tried>,
-    unwrapped: RefCell<HashMap<[u8; 32], DataKey>>,
+    plugins: Plugins,
+    /// Data keys and shares, by the envelopes that they came from.
+    unwrapped: RefCell<HashMap<[u8; 32], SecretBytes>>,
+    /// Data keys that this process made, by all their envelopes.
+    made: RefCell<HashMap<[u8; 32], DataKey>>,
 }
 
 impl std::fmt::Debug for Keyring {
@@ -89,25 +118,34 @@ impl std::fmt::Debug for Keyring {
 impl Keyring {
     /// Looks in all places. A place that has no usable key is told in [`Keyring::tried`], and is no error.
     pub fn load(places: &Places) -> Self {
-        let mut keyring = Self { identities: Vec::new(), tried: Vec::new(), unwrapped: RefCell::default() };
+        let plugins = &places.plugins;
+        let mut keyring = Self {
+            identities: Vec::new(),
+            tried: Vec::new(),
+            plugins: plugins.clone(),
+            unwrapped: RefCell::default(),
+            made: RefCell::default(),
+        };
         for path in &places.named {
-            keyring.add(path.display().to_string(), Some(identity::read(path)));
+            keyring.add(path.display().to_string(), Some(identity::read(path, plugins)));
         }
         if let Some(path) = &places.sops_ssh_file {
-            keyring.add("SOPS_AGE_SSH_PRIVATE_KEY_FILE".to_owned(), Some(identity::read(path)));
+            keyring.add("SOPS_AGE_SSH_PRIVATE_KEY_FILE".to_owned(), Some(identity::read(path, plugins)));
         }
         for name in ["id_ed25519", "id_rsa"] {
             let path = places.ssh_dir.as_ref().map(|directory| directory.join(name));
-            keyring
-                .add(format!("~/.ssh/{name}"), path.as_ref().and_then(|path| identity::read_if_there(path)));
+            keyring.add(
+                format!("~/.ssh/{name}"),
+                path.as_ref().and_then(|path| identity::read_if_there(path, plugins)),
+            );
         }
-        let key = places.sops_age_key.as_deref().map(|text| identity::parse(text.as_bytes()));
+        let key = places.sops_age_key.as_deref().map(|text| identity::parse(text.as_bytes(), plugins));
         keyring.add("SOPS_AGE_KEY".to_owned(), key);
         if let Some(path) = &places.sops_age_file {
-            keyring.add("SOPS_AGE_KEY_FILE".to_owned(), Some(identity::read(path)));
+            keyring.add("SOPS_AGE_KEY_FILE".to_owned(), Some(identity::read(path, plugins)));
         }
         for path in places.sops_default.iter().chain(&places.system) {
-            keyring.add(path.display().to_string(), identity::read_if_there(path));
+            keyring.add(path.display().to_string(), identity::read_if_there(path, plugins));
         }
         keyring
     }
@@ -117,9 +155,9 @@ impl Keyring {
             None => Err("not there".to_owned()),
             Some(Err(reason)) => Err(reason),
             Some(Ok(identities)) => {
-                let recipients = identities.iter().map(Identity::recipient).collect();
+                let found = identities.iter().map(|identity| identity.found().clone()).collect();
                 self.identities.extend(identities);
-                Ok(recipients)
+                Ok(found)
             }
         };
         self.tried.push(Tried { place, outcome });
@@ -130,16 +168,20 @@ impl Keyring {
         &self.tried
     }
 
-    /// The public keys of all identities, once each.
+    /// The public keys of all identities, once each, as far as they are known.
     pub fn recipients(&self) -> Vec<Recipient> {
-        let mut all = Vec::new();
-        for identity in &self.identities {
-            let recipient = identity.recipient();
-            if !all.contains(&recipient) {
-                all.push(recipient);
+        let mut all: Vec<Recipient> = Vec::new();
+        for recipient in self.identities.iter().filter_map(|identity| identity.found().recipient()) {
+            if !all.contains(recipient) {
+                all.push(recipient.clone());
             }
         }
         all
+    }
+
+    /// The plugins that may run.
+    pub fn plugins(&self) -> &Plugins {
+        &self.plugins
     }
 
     /// Opens a sealed file; nothing comes out unless all of it is authentic.
@@ -149,40 +191,95 @@ impl Keyring {
 
     /// Opens a sealed file that was read already.
     pub fn open_sealed<'t>(&self, sealed: Sealed<'t>) -> Result<Opened<'t>, Error> {
-        let key = self.data_key(sealed.envelopes())?;
+        let key = self.data_key(sealed.groups())?;
         Ok(sealed.open(&key)?)
     }
 
-    /// Unwraps the data key with whichever identity fits.
-    pub fn data_key(&self, envelopes: &[Envelope]) -> Result<DataKey, Error> {
-        for envelope in envelopes {
-            if let Some(key) = self.unwrapped.borrow().get(&fingerprint(envelope)) {
-                return Ok(key.duplicate());
+    /// Unwraps the data key with whichever identities fit.
+    pub fn data_key(&self, groups: &KeyGroups) -> Result<DataKey, Error> {
+        if let Some(key) = self.made.borrow().get(&of_all(groups)) {
+            return Ok(key.duplicate());
+        }
+        let mut parts = Vec::new();
+        let mut failed = None;
+        for group in groups.groups() {
+            match self.part(group) {
+                Ok(part) => parts.extend(part),
+                Err(error) => failed = failed.or(Some(error)),
+            }
+            if parts.len() == groups.needed() {
+                return groups.join(&parts).map_err(Error::BrokenParts);
             }
         }
-        for envelope in envelopes {
-            let identities = self.identities.iter().map(Identity::as_age);
-            let broken =
-                |_| Error::BrokenEnvelope { recipient: list(std::slice::from_ref(&envelope.recipient)) };
-            if let Some(key) = envelope.unwrap(identities).map_err(broken)? {
-                self.unwrapped.borrow_mut().insert(fingerprint(envelope), key.duplicate());
-                return Ok(key);
+        Err(failed.unwrap_or_else(|| self.no_identity(groups, parts.len())))
+    }
+
+    /// Unwraps the part of the data key that a group has. `Ok(None)`: no identity fits.
+    pub fn part(&self, group: &Group) -> Result<Option<SecretBytes>, Error> {
+        let known = |envelope: &Envelope| Some(self.unwrapped.borrow().get(&of_one(envelope))?.duplicate());
+        if let Some(part) = group.envelopes.iter().find_map(known) {
+            return Ok(Some(part));
+        }
+        // A plugin is a process, and may ask for a touch: it comes after all that need none.
+        let mut failed = None;
+        for unwrap in [Self::unwrap, Self::unwrap_by_plugins] {
+            for envelope in &group.envelopes {
+                match unwrap(self, envelope) {
+                    Ok(Some(part)) => {
+                        self.unwrapped.borrow_mut().insert(of_one(envelope), part.duplicate());
+                        return Ok(Some(part));
+                    }
+                    Ok(None) => {}
+                    Err(error) => failed = failed.or(Some(error)),
+                }
             }
         }
-        Err(Error::NoIdentity {
-            recipients: envelopes.iter().map(|envelope| envelope.recipient.clone()).collect(),
-        })
+        failed.map_or(Ok(None), Err)
+    }
+
+    fn unwrap(&self, envelope: &Envelope) -> Result<Option<SecretBytes>, Error> {
+        let recipient = || list(std::slice::from_ref(&envelope.recipient));
+        envelope
+            .unwrap(self.identities.iter().filter_map(Identity::native))
+            .map_err(|_| Error::BrokenEnvelope { recipient: recipient() })
+    }
+
+    fn unwrap_by_plugins(&self, envelope: &Envelope) -> Result<Option<SecretBytes>, Error> {
+        let mut failed = None;
+        for (plugin, identity) in self.identities.iter().filter_map(Identity::plugin) {
+            match envelope.unwrap_by_plugin(plugin, identity) {
+                Ok(None) => {}
+                Ok(part) => return Ok(part),
+                Err(error) => failed = failed.or(Some(Error::Plugin(error))),
+            }
+        }
+        failed.map_or(Ok(None), Err)
+    }
+
+    fn no_identity(&self, groups: &KeyGroups, opened: usize) -> Error {
+        let idle = self.identities.iter().filter_map(|identity| match identity.found() {
+            Found::Idle(plugin, plugins::Idle::NotAllowed) => Some(plugin.clone()),
+            Found::Idle(..) | Found::Of(_) | Found::OfPlugin(_) => None,
+        });
+        let mut plugins: Vec<String> = idle.collect();
+        plugins.dedup();
+        let recipients = groups.recipients().map(str::to_owned).collect();
+        Error::NoIdentity { recipients, opened, needed: groups.needed(), plugins }
     }
 
     /// Keeps a data key that this process made, so that what it sealed opens again.
-    pub fn remember(&self, envelopes: &[Envelope], key: &DataKey) {
-        let mut unwrapped = self.unwrapped.borrow_mut();
-        envelopes.iter().for_each(|envelope| {
-            unwrapped.insert(fingerprint(envelope), key.duplicate());
-        });
+    pub fn remember(&self, groups: &KeyGroups, key: &DataKey) {
+        self.made.borrow_mut().insert(of_all(groups), key.duplicate());
     }
 }
 
-fn fingerprint(envelope: &Envelope) -> [u8; 32] {
+fn of_one(envelope: &Envelope) -> [u8; 32] {
     Sha256::digest(envelope.enc.as_bytes()).into()
+}
+
+fn of_all(groups: &KeyGroups) -> [u8; 32] {
+    let envelopes = groups.groups().iter().flat_map(|group| &group.envelopes);
+    let mut hash = Sha256::new();
+    envelopes.for_each(|envelope| hash.update(of_one(envelope)));
+    hash.finalize().into()
 }

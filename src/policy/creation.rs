@@ -9,11 +9,64 @@ use super::{Error, Pattern, Rule};
 use crate::crypto::envelope::Recipient;
 use crate::crypto::mac::Coverage;
 
+/// Who shall read a file: groups of recipients, and how many groups must come together.
+///
+/// There is at least one group. One group needs nobody else; of several, at least two come together.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Audience {
+    groups: Vec<Vec<Recipient>>,
+    threshold: u8,
+}
+
+impl Audience {
+    /// The groups, in the order of the rule.
+    pub fn groups(&self) -> &[Vec<Recipient>] {
+        &self.groups
+    }
+
+    /// The number of groups that must come together.
+    pub fn threshold(&self) -> u8 {
+        self.threshold
+    }
+
+    /// Every recipient of every group.
+    pub fn recipients(&self) -> impl Iterator<Item = &Recipient> {
+        self.groups.iter().flatten()
+    }
+
+    /// True if these keys together can read it.
+    pub fn includes(&self, keys: &[Recipient]) -> bool {
+        let mine = self.groups.iter().filter(|group| group.iter().any(|recipient| keys.contains(recipient)));
+        mine.count() >= usize::from(self.threshold)
+    }
+
+    /// A threshold of 0 asks for all groups, as with sops.
+    fn new(groups: Vec<Vec<Recipient>>, threshold: u64) -> Result<Self, String> {
+        let count = groups.len();
+        if let Some(empty) = groups.iter().position(Vec::is_empty)
+            && count > 1
+        {
+            return Err(format!("key group {} names nobody", empty + 1));
+        }
+        let all = u8::try_from(count).map_err(|_| "there are more than 255 key groups".to_owned())?;
+        let threshold = u8::try_from(threshold).ok().filter(|threshold| *threshold <= all.max(1));
+        match (threshold, count) {
+            (None, 0 | 1) => Err("`shamir_threshold` is more than 1, but there is one key group".to_owned()),
+            (None, _) => Err(format!("`shamir_threshold` is more than the {count} key groups")),
+            (Some(1), 2..) => {
+                Err("`shamir_threshold` is 1: with several key groups SOPS needs at least 2".to_owned())
+            }
+            (Some(0), _) => Ok(Self { groups, threshold: all }),
+            (Some(threshold), _) => Ok(Self { groups, threshold }),
+        }
+    }
+}
+
 /// How a new file is to be sealed.
 #[derive(Debug, Clone)]
 pub struct Terms {
-    /// Who shall read it, in the order of the rule.
-    pub recipients: Vec<Recipient>,
+    /// Who shall read it.
+    pub audience: Audience,
     /// Which values are sealed.
     pub rule: Rule,
     /// Which values the MAC covers.
@@ -69,16 +122,21 @@ impl Config {
     pub fn terms(&self, path: &str) -> Result<&Terms, Error> {
         let rule = self.rules.iter().find(|rule| rule.path.as_ref().is_none_or(|regex| regex.is_match(path)));
         let rule = rule.ok_or_else(|| Error::NoRule(path.to_owned()))?;
-        if rule.terms.recipients.is_empty() {
+        if rule.terms.audience.recipients().next().is_none() {
             return Err(Error::NoRecipients(path.to_owned()));
         }
         Ok(&rule.terms)
     }
 
+    /// For whom each rule seals.
+    pub fn audiences(&self) -> impl Iterator<Item = &Audience> {
+        self.rules.iter().map(|rule| &rule.terms.audience)
+    }
+
     /// Every recipient that any rule names, once each, in order.
     pub fn recipients(&self) -> Vec<Recipient> {
         let mut all: Vec<Recipient> = Vec::new();
-        for recipient in self.rules.iter().flat_map(|rule| &rule.terms.recipients) {
+        for recipient in self.audiences().flat_map(Audience::recipients) {
             if !all.contains(recipient) {
                 all.push(recipient.clone());
             }
@@ -113,36 +171,73 @@ impl CreationRule {
         }
         let text = |name: &str| raw.get(name).and_then(serde_yaml::Value::as_str);
         let path = text("path_regex").map(|regex| Pattern::new("path_regex", regex)).transpose()?;
-        if raw.contains_key("shamir_threshold") {
-            return Err(Error::Unsupported("shamir_threshold".to_owned()));
-        }
-        let keys = group(raw).map_err(fail)?;
-        let parse =
-            |key: &String| key.parse().map_err(|source| Error::BadRecipient { place: place.clone(), source });
-        let mut recipients: Vec<Recipient> = keys.iter().map(parse).collect::<Result<_, _>>()?;
-        let mut seen = std::collections::HashSet::new();
-        recipients.retain(|recipient| seen.insert(recipient.clone()));
+        let threshold = match raw.get("shamir_threshold") {
+            None => 0,
+            Some(value) => {
+                value.as_u64().ok_or_else(|| fail("`shamir_threshold` must be a number".to_owned()))?
+            }
+        };
+        let audience = Audience::new(groups(raw, &place)?, threshold).map_err(fail)?;
         let only = raw.get("mac_only_encrypted").and_then(serde_yaml::Value::as_bool).unwrap_or(false);
         let coverage = if only { Coverage::OnlyEncrypted } else { Coverage::All };
-        let terms = Terms { recipients, rule: Rule::from_fields(text)?, coverage };
+        let terms = Terms { audience, rule: Rule::from_fields(text)?, coverage };
         Ok(Self { place, path, terms })
     }
 }
 
-/// The keys of a rule: those of its one key group, else its `age` field.
-fn group(raw: &serde_yaml::Mapping) -> Result<Vec<String>, String> {
-    match raw.get("key_groups").and_then(serde_yaml::Value::as_sequence) {
-        None => raw.get("age").map_or(Ok(Vec::new()), keys),
-        Some(groups) => match &groups[..] {
-            [serde_yaml::Value::Mapping(group)] if group.keys().all(|key| key.as_str() == Some("age")) => {
-                group.get("age").map_or(Ok(Vec::new()), keys)
-            }
-            _ => {
-                Err("`key_groups` with more than one group, or other than age keys, is not supported"
-                    .to_owned())
-            }
-        },
+/// The recipients of a rule: its key groups if it has any, else the one group of its `age` field.
+fn groups(raw: &serde_yaml::Mapping, place: &str) -> Result<Vec<Vec<Recipient>>, Error> {
+    let fail =
+        |place: &str, reason: &str| Error::Config { place: place.to_owned(), reason: reason.to_owned() };
+    let listed = match raw.get("key_groups") {
+        None | Some(serde_yaml::Value::Null) => &[][..],
+        Some(serde_yaml::Value::Sequence(groups)) => groups,
+        Some(_) => return Err(fail(place, "`key_groups` must be a list")),
+    };
+    if listed.is_empty() {
+        return Ok(vec![distinct(recipients(raw.get("age"), place)?)]);
     }
+    let group = |(index, group): (usize, &serde_yaml::Value)| {
+        let place = format!("{place}, key group {}", index + 1);
+        Ok(distinct(merged(group, &place, 0)?))
+    };
+    listed.iter().enumerate().map(group).collect()
+}
+
+/// The recipients of a key group: those that it merges, then its own.
+fn merged(group: &serde_yaml::Value, place: &str, depth: usize) -> Result<Vec<Recipient>, Error> {
+    let fail = |reason: String| Error::Config { place: place.to_owned(), reason };
+    let group =
+        group.as_mapping().ok_or_else(|| fail("it must be a mapping, such as `age: […]`".to_owned()))?;
+    let names = group.keys().map(|key| key.as_str().unwrap_or_default());
+    if let Some(name) = names.into_iter().find(|name| !["age", "merge"].contains(name)) {
+        return Err(fail(format!("`{name}` is not supported: hlx seals for age recipients only")));
+    }
+    let merge = match group.get("merge") {
+        None | Some(serde_yaml::Value::Null) => &[][..],
+        Some(serde_yaml::Value::Sequence(groups)) if depth < 8 => groups,
+        Some(_) => return Err(fail("`merge` must be a list of key groups".to_owned())),
+    };
+    let mut all = Vec::new();
+    for group in merge {
+        all.extend(merged(group, place, depth + 1)?);
+    }
+    all.extend(recipients(group.get("age"), place)?);
+    Ok(all)
+}
+
+fn recipients(value: Option<&serde_yaml::Value>, place: &str) -> Result<Vec<Recipient>, Error> {
+    let fail = |reason| Error::Config { place: place.to_owned(), reason };
+    let keys = value.map_or(Ok(Vec::new()), keys).map_err(fail)?;
+    let parse =
+        |key: &String| key.parse().map_err(|source| Error::BadRecipient { place: place.to_owned(), source });
+    keys.iter().map(parse).collect()
+}
+
+fn distinct(mut recipients: Vec<Recipient>) -> Vec<Recipient> {
+    let mut seen = std::collections::HashSet::new();
+    recipients.retain(|recipient| seen.insert(recipient.clone()));
+    recipients
 }
 
 /// A text with commas, or a list of such texts.
@@ -166,6 +261,7 @@ fn keys(value: &serde_yaml::Value) -> Result<Vec<String>, String> {
 mod tests {
     use super::*;
 
+    const B: &str = "age1sld56zg0pxytug34k8a0tc0ja5f5t9s57f04dsml7d38r9rhjp2qlkkvgu";
     const A: &str = "age1xk7yh7phvy5fcapfuzwvhrr8hehh35p0zyrk4hur70yge458ayxq6dm0nj";
 
     #[test]
@@ -177,7 +273,59 @@ mod tests {
         let compose = config.terms("compose.yml").unwrap();
         assert_eq!(compose.rule.field(), ("encrypted_regex", "^environment$"));
         assert_eq!(compose.coverage, Coverage::OnlyEncrypted);
-        assert_eq!(config.terms(".env").unwrap().recipients.len(), 1);
+        assert_eq!(config.terms(".env").unwrap().audience.recipients().count(), 1);
+    }
+
+    #[test]
+    fn key_groups_come_before_age_and_are_merged() {
+        let text = format!(
+            "creation_rules:\n  - age: {A}\n    key_groups:\n      - merge:\n          - age: [{B}]\n          - merge: [{{age: [{A}]}}]\n        age: [{B}, \"{A}\"]\n      - age: [{A}]\n"
+        );
+        let config = Config::parse(&text).unwrap();
+        let audience = &config.terms("x").unwrap().audience;
+        let [a, b]: [Recipient; 2] = [A, B].map(|key| key.parse().unwrap());
+        assert_eq!(audience.groups(), [vec![b.clone(), a.clone()], vec![a.clone()]]);
+        assert_eq!(audience.threshold(), 2);
+        assert!(audience.includes(&[a]) && !audience.includes(&[b]));
+    }
+
+    #[test]
+    fn groups_that_sops_could_not_split_for_are_refused_with_their_place() {
+        let two = format!("    key_groups:\n      - age: [{A}]\n      - age: [{B}]\n");
+        for (rule, message) in [
+            (
+                format!("{two}    shamir_threshold: 3\n"),
+                "creation rule 2: `shamir_threshold` is more than the 2 key groups",
+            ),
+            (
+                format!("{two}    shamir_threshold: 1\n"),
+                "creation rule 2: `shamir_threshold` is 1: with several key groups SOPS needs at least 2",
+            ),
+            (
+                format!("{two}    shamir_threshold: two\n"),
+                "creation rule 2: `shamir_threshold` must be a number",
+            ),
+            (
+                format!("    age: {A}\n    shamir_threshold: 2\n"),
+                "creation rule 2: `shamir_threshold` is more than 1, but there is one key group",
+            ),
+            (format!("{two}      - age: []\n"), "creation rule 2: key group 3 names nobody"),
+            (
+                format!("{two}      - pgp: [X]\n"),
+                "creation rule 2, key group 3: `pgp` is not supported: hlx seals for age recipients only",
+            ),
+            (
+                format!("{two}      - age: [age1x]\n"),
+                "creation rule 2, key group 3: `age1x` is no recipient: expected `age1…`, `ssh-ed25519 …` or `ssh-rsa …`",
+            ),
+            (
+                format!("{two}      - {A}\n"),
+                "creation rule 2, key group 3: it must be a mapping, such as `age: […]`",
+            ),
+        ] {
+            let text = format!("creation_rules:\n  - age: {A}\n  - path_regex: x\n{rule}");
+            assert_eq!(Config::parse(&text).unwrap_err().to_string(), message);
+        }
     }
 
     #[test]

@@ -1,16 +1,41 @@
 //! Writing `.sops.yaml`: a new one, one more rule, one more recipient. What is there stays as it is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::{fs, io};
 
 use crate::crypto::envelope::Recipient;
-use crate::format::{PathId, Style, yaml};
+use crate::format::{Context, Document, Leaf, PathId, Style, yaml};
+use crate::git::Repository;
 use crate::keys::recipients::Named;
-use crate::policy::creation::Config;
+use crate::policy::creation::{Audience, Config};
 
 use super::Error;
+use super::recipients::{Addition, Place};
 
 /// The file's name.
 pub const NAME: &str = ".sops.yaml";
+
+/// Fails with place and reason if the `.sops.yaml` of the work tree cannot be used. There may be none.
+pub fn check(repository: &Repository) -> Result<(), Error> {
+    let path = repository.work_tree()?.join(NAME);
+    match fs::read(&path) {
+        Ok(bytes) => parse(&String::from_utf8_lossy(&bytes)).map(drop),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(Error::io(path)(error)),
+    }
+}
+
+/// The same for the `.sops.yaml` that is staged, if it is another than HEAD's: what was committed
+/// before, or came from elsewhere, stops no commit.
+pub fn check_staged(repository: &Repository) -> Result<(), Error> {
+    let path = NAME.as_bytes();
+    match repository.index_blob(path)? {
+        Some(name) if repository.head_blob(path)?.as_ref() != Some(&name) => {
+            parse(&String::from_utf8_lossy(&repository.blob_named(&name)?)).map(drop)
+        }
+        Some(_) | None => Ok(()),
+    }
+}
 
 /// What a new rule selects.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,12 +73,7 @@ pub fn with_rule(text: &str, path: &str, selection: &Selection) -> Result<String
         rule +=
             &format!("    encrypted_regex: {}\n    mac_only_encrypted: true\n", yaml::spell::double(keys));
     }
-    rule += "    age:\n";
-    let names = names(text);
-    for recipient in &terms.recipients {
-        let name = names.get(recipient).cloned();
-        rule += &item(&Named { recipient: recipient.clone(), name }, 6);
-    }
+    rule += &readers(&terms.audience, &names(text));
     let head = "creation_rules:\n";
     let at = text.find(head).ok_or_else(|| Error::Uneditable(NAME.to_owned()))? + head.len();
     // A list without indentation of its own keeps it so.
@@ -67,41 +87,96 @@ pub fn with_rule(text: &str, path: &str, selection: &Selection) -> Result<String
     Ok(new)
 }
 
-/// Adds recipients to every rule that does not have them. `None` if all rules have them.
-pub fn with_recipients(text: &str, added: &[Named]) -> Result<Option<String>, Error> {
-    parse(text)?;
-    let document = yaml::parse(text).map_err(|_| Error::Uneditable(NAME.to_owned()))?;
-    let mut lists: BTreeMap<PathId, Vec<&crate::format::Leaf<'_>>> = BTreeMap::new();
-    let is_age = |path: PathId| {
-        matches!(
-            document.paths.names(path)[..],
-            ["creation_rules", "age"] | ["creation_rules", "key_groups", "age"]
-        )
+/// The lines of a rule that say for whom it seals.
+fn readers(audience: &Audience, names: &BTreeMap<Recipient, String>) -> String {
+    let items = |group: &[Recipient], indent| -> String {
+        let named = |key: &Recipient| Named { recipient: key.clone(), name: names.get(key).cloned() };
+        group.iter().map(|key| item(&named(key), indent)).collect()
     };
-    let values = document.leaves.iter().filter(|leaf| leaf.style != Style::Hash && is_age(leaf.path));
-    values.for_each(|leaf| lists.entry(leaf.path).or_default().push(leaf));
+    match audience.groups() {
+        [one] => format!("    age:\n{}", items(one, 6)),
+        groups => {
+            let groups: String =
+                groups.iter().map(|group| format!("      - age:\n{}", items(group, 10))).collect();
+            format!("    key_groups:\n{groups}    shamir_threshold: {}\n", audience.threshold())
+        }
+    }
+}
+
+/// Adds recipients to every rule that does not have them, in its one key group or in the one
+/// that is named. `None` if all rules have them.
+pub fn with_recipients(text: &str, added: Addition<'_>) -> Result<Option<String>, Error> {
+    let before = parse(text)?;
+    for audience in before.audiences() {
+        added.place.among(audience.groups().len())?;
+    }
+    let uneditable = || Error::Uneditable(NAME.to_owned());
+    let document = yaml::parse(text).map_err(|_| uneditable())?;
     let mut new = text.to_owned();
-    for list in lists.values().rev() {
+    for list in lists(&document, added.place).iter().rev() {
         let present: String =
             list.iter().map(|leaf| leaf.content.text().unwrap_or_default()).collect::<Vec<_>>().join(",");
         let missing: Vec<&Named> =
-            added.iter().filter(|named| !present.contains(named.recipient.as_str())).collect();
+            added.readers.iter().filter(|named| !present.contains(named.recipient.as_str())).collect();
         if let (Some(last), false) = (list.last(), missing.is_empty()) {
             insert(&mut new, last, &missing)?;
         }
     }
-    let config = parse(&new)?;
-    let complete = added.iter().all(|named| config.recipients().contains(&named.recipient));
-    if !complete {
-        return Err(Error::Uneditable(NAME.to_owned()));
+    match is_extended(&before, &parse(&new)?, added)? {
+        true => Ok((new != text).then_some(new)),
+        false => Err(uneditable()),
     }
-    Ok((new != text).then_some(new))
 }
 
-fn insert(text: &mut String, last: &crate::format::Leaf<'_>, missing: &[&Named]) -> Result<(), Error> {
+/// The list of keys of each rule that a new reader belongs in, in document order.
+fn lists<'d>(document: &'d Document<'_>, place: Place) -> Vec<Vec<&'d Leaf<'d>>> {
+    // By the rule (or its `key_groups`), then by the list: both are numbered in document order.
+    let mut rules = BTreeMap::<PathId, BTreeMap<PathId, Vec<&Leaf<'_>>>>::new();
+    for leaf in document.leaves.iter().filter(|leaf| leaf.style != Style::Hash) {
+        let names = document.paths.names(leaf.path);
+        let is_list =
+            matches!(names[..], ["creation_rules", "age"] | ["creation_rules", "key_groups", "age"]);
+        if let (true, Some((rule, _))) = (is_list, document.paths.split(leaf.path)) {
+            rules.entry(rule).or_default().entry(leaf.path).or_default().push(leaf);
+        }
+    }
+    let pick = |(rule, lists): (PathId, BTreeMap<PathId, Vec<_>>)| {
+        let grouped = document.paths.split(rule).is_some_and(|(_, name)| name == "key_groups");
+        let lists = lists.into_values().collect::<Vec<_>>();
+        match (grouped, place.among(lists.len())) {
+            (true, Ok(index)) => lists.into_iter().skip(index).take(1).collect(),
+            // The rules of a file stand side by side: each has a list of its own.
+            (false, _) => lists,
+            (true, Err(_)) => Vec::new(),
+        }
+    };
+    rules.into_iter().flat_map(pick).collect()
+}
+
+/// Whether each rule that names anybody has the new readers where they belong, and nobody else more or less.
+fn is_extended(before: &Config, after: &Config, added: Addition<'_>) -> Result<bool, Error> {
+    let mut all = before.audiences().count() == after.audiences().count();
+    for (old, new) in before.audiences().zip(after.audiences()) {
+        if old.recipients().next().is_none() {
+            continue;
+        }
+        let index = added.place.among(old.groups().len())?;
+        let mut expected = old.groups().to_vec();
+        let readers = added.readers.iter().map(|named| &named.recipient);
+        let missing: Vec<_> = readers.filter(|key| !expected[index].contains(key)).cloned().collect();
+        expected[index].extend(missing);
+        let sorted = |groups: &[Vec<Recipient>]| -> Vec<BTreeSet<Recipient>> {
+            groups.iter().map(|group| group.iter().cloned().collect()).collect()
+        };
+        all &= sorted(new.groups()) == sorted(&expected);
+    }
+    Ok(all)
+}
+
+fn insert(text: &mut String, last: &Leaf<'_>, missing: &[&Named]) -> Result<(), Error> {
     let line_start = text[..last.span.start].rfind('\n').map_or(0, |end| end + 1);
     let before = &text[line_start..last.span.start];
-    let keys = || missing.iter().map(|named| named.recipient.as_str()).collect::<Vec<_>>().join(",");
+    let keys = |comma| missing.iter().map(|named| named.recipient.as_str()).collect::<Vec<_>>().join(comma);
     match last.style {
         Style::Plain(_) if before.trim() == "-" => {
             let indent = before.len() - before.trim_start().len();
@@ -112,12 +187,11 @@ fn insert(text: &mut String, last: &crate::format::Leaf<'_>, missing: &[&Named])
                 None => *text += &format!("\n{items}"),
             }
         }
-        Style::Plain(crate::format::Context::Block) => {
-            text.insert_str(last.span.end, &format!(",{}", keys()))
-        }
-        Style::Single(_) | Style::Double(_) => text.insert_str(last.span.end - 1, &format!(",{}", keys())),
+        Style::Plain(Context::Block) => text.insert_str(last.span.end, &format!(",{}", keys(","))),
+        Style::Plain(Context::Flow) => text.insert_str(last.span.end, &format!(", {}", keys(", "))),
+        Style::Single(_) | Style::Double(_) => text.insert_str(last.span.end - 1, &format!(",{}", keys(","))),
         Style::Block(style) => {
-            let line = format!("{:indent$}{}\n", "", keys(), indent = style.indent as usize);
+            let line = format!("{:indent$}{}\n", "", keys(","), indent = style.indent as usize);
             let end = text[..last.span.end].trim_end().len();
             let comma = if text[..end].ends_with(',') { "" } else { "," };
             text.insert_str(last.span.end, &line);
@@ -161,6 +235,7 @@ mod tests {
     use super::*;
 
     const A: &str = "age1xk7yh7phvy5fcapfuzwvhrr8hehh35p0zyrk4hur70yge458ayxq6dm0nj";
+    const B: &str = "age1sld56zg0pxytug34k8a0tc0ja5f5t9s57f04dsml7d38r9rhjp2qlkkvgu";
     const SSH: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHsKLqeplhpW+uObz5dvMgjz1OxfM/XXUB+VHtZ6isGN";
 
     fn named(key: &str, name: Option<&str>) -> Named {
@@ -170,6 +245,7 @@ mod tests {
     #[test]
     fn a_recipient_is_added_in_every_form_of_the_list() {
         let nas = [named(SSH, Some("nas"))];
+        let added = Addition { readers: &nas, place: Place::Unsaid };
         for (text, expected) in [
             (
                 format!("# top\ncreation_rules:\n  - age:\n      - {A} # me\n    # end\n"),
@@ -178,6 +254,7 @@ mod tests {
                 ),
             ),
             (format!("creation_rules:\n- age: {A}\n"), format!("creation_rules:\n- age: {A},{SSH}\n")),
+            (format!("creation_rules:\n- age: [{A}]\n"), format!("creation_rules:\n- age: [{A}, {SSH}]\n")),
             (
                 format!("creation_rules:\n- age: \"{A}\"\n"),
                 format!("creation_rules:\n- age: \"{A},{SSH}\"\n"),
@@ -187,8 +264,8 @@ mod tests {
                 format!("creation_rules:\n  - age: >-\n      {A},\n      {SSH}\n"),
             ),
         ] {
-            assert_eq!(with_recipients(&text, &nas).unwrap().as_deref(), Some(expected.as_str()));
-            assert_eq!(with_recipients(&expected, &nas).unwrap(), None);
+            assert_eq!(with_recipients(&text, added).unwrap().as_deref(), Some(expected.as_str()));
+            assert_eq!(with_recipients(&expected, added).unwrap(), None);
         }
     }
 
@@ -201,5 +278,37 @@ mod tests {
         assert_eq!(config.terms(".env").unwrap().rule.field().0, "unencrypted_suffix");
         assert_eq!(names(&ruled).into_values().collect::<Vec<_>>(), ["laptop"]);
         assert_eq!(ruled.matches("# laptop").count(), 2);
+    }
+
+    #[test]
+    fn among_several_groups_a_recipient_is_added_to_the_one_named() {
+        let nas = [named(SSH, Some("nas"))];
+        let added = |place| Addition { readers: &nas, place };
+        let text = format!(
+            "creation_rules:\n  - path_regex: x\n    age: {A}\n  - key_groups:\n      - age: [{A}]\n      - age:\n          - {B}\n"
+        );
+        let expected = text.replace(&format!("age: {A}"), &format!("age: {A},{SSH}"))
+            + &format!("          - {SSH} # nas\n");
+        assert_eq!(with_recipients(&text, added(Place::Group(2))).unwrap(), Some(expected));
+        for place in [Place::Unsaid, Place::Group(3), Place::Group(0)] {
+            assert!(matches!(with_recipients(&text, added(place)), Err(Error::WhichGroup { groups: 2 })));
+        }
+        // A list that is merged from elsewhere is not touched.
+        let merged = format!(
+            "creation_rules:\n  - key_groups:\n      - merge: [{{age: [{A}]}}]\n      - age: [{B}]\n"
+        );
+        assert!(matches!(with_recipients(&merged, added(Place::Group(1))), Err(Error::Uneditable(_))));
+        let expected = merged.replace(&format!("age: [{B}]"), &format!("age: [{B}, {SSH}]"));
+        assert_eq!(with_recipients(&merged, added(Place::Group(2))).unwrap(), Some(expected));
+    }
+
+    #[test]
+    fn a_rule_for_one_path_keeps_the_groups() {
+        let text = format!(
+            "creation_rules:\n  - key_groups:\n      - age: [{A}]\n      - age: [{B}]\n      - age: [{SSH}]\n    shamir_threshold: 2\n"
+        );
+        let config = Config::parse(&with_rule(&text, "x.yml", &Selection::All).unwrap()).unwrap();
+        let audiences: Vec<_> = config.audiences().collect();
+        assert!(audiences.len() == 2 && audiences[0] == audiences[1]);
     }
 }

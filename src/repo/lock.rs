@@ -113,7 +113,7 @@ fn judge(path: &Path, blob: &[u8], keyring: &Keyring) -> io::Result<Stands> {
         return Ok(Stands::Otherwise("in clear in git too: `git add --renormalize` encrypts it there"));
     }
     let key = Sealed::parse(blob).map_err(keys::Error::from).and_then(|sealed| {
-        let key = keyring.data_key(sealed.envelopes())?;
+        let key = keyring.data_key(sealed.groups())?;
         Ok(sealed.opens_to(&key, &content)?)
     });
     Ok(match key {

@@ -58,9 +58,34 @@ pub enum Error {
     /// The branch is there.
     #[error("the branch `{0}` exists already")]
     Exists(String),
+    /// A remote has the branch, and this clone has not.
+    #[error("the branch `{name}` exists already, at {}", remotes.join(" and "))]
+    Remote {
+        /// The branch.
+        name: String,
+        /// The remotes that have it.
+        remotes: Vec<String>,
+    },
+    /// git would take the name for something else.
+    #[error("git takes `{0}` for something else than a branch")]
+    Ambiguous(String),
     /// Nobody is named to read the secrets.
     #[error("nobody is named who may read the secrets")]
     NoRecipients,
+    /// There are several key groups, and it was not said which one is meant, or there is none of that number.
+    #[error("there are {groups} key groups, and a new reader must stand in one of them")]
+    WhichGroup {
+        /// How many.
+        groups: usize,
+    },
+    /// Nobody at hand has the share of the group that a new reader shall share.
+    #[error("{path}: no key of yours is in key group {group}, so that its share cannot be passed on")]
+    NotInGroup {
+        /// The branch and file.
+        path: String,
+        /// Counted from 1.
+        group: usize,
+    },
     /// `.sops.yaml` has a form that cannot be extended safely.
     #[error("{0}: the list of recipients has a form that hlx does not edit")]
     Uneditable(String),

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::git::branch::{self, Commit, File, Parent};
 use crate::git::{Git, Repository};
+use crate::keys::Plugins;
 use crate::keys::recipients::Named;
 use crate::policy::creation::Config;
 use crate::sops::{self, Basis, Stamp};
@@ -20,6 +21,8 @@ pub struct Service<'a> {
     pub recipients: &'a [Named],
     /// Whether it gets a `setup.sh`.
     pub setup: Setup,
+    /// The plugins that may wrap for them.
+    pub plugins: &'a Plugins,
 }
 
 /// Whether a service has a `setup.sh`.
@@ -70,9 +73,13 @@ pub fn create(
     if matches!(name, "main" | "master") || name == index::landing(git)? {
         return Err(Error::Landing(name.to_owned()));
     }
+    if branch::is_ambiguous(git, name)? {
+        return Err(Error::Ambiguous(name.to_owned()));
+    }
     if branch::tip(git, name)?.is_some() {
         return Err(Error::Exists(name.to_owned()));
     }
+    refuse_remote(git, name)?;
     if service.recipients.is_empty() {
         return Err(Error::NoRecipients);
     }
@@ -80,6 +87,14 @@ pub fn create(
     let message = format!("{name}: new service");
     let commit = Commit { branch: name, parent: Parent::Orphan, files: &files, message: &message };
     Ok(branch::commit(git, &scratch(repository)?, &commit)?)
+}
+
+/// Fails if a remote has the branch already, and this clone just does not.
+pub(super) fn refuse_remote(git: &Git, name: &str) -> Result<(), Error> {
+    match branch::remotes(git, name)? {
+        remotes if remotes.is_empty() => Ok(()),
+        remotes => Err(Error::Remote { name: name.to_owned(), remotes }),
+    }
 }
 
 fn files(service: &Service<'_>, stamp: Stamp<'_>) -> Result<Vec<File>, Error> {
@@ -108,9 +123,8 @@ fn seal_env(service: &Service<'_>, config: &str, stamp: Stamp<'_>) -> Result<Vec
     let policy = |source| Error::Policy { place: config::NAME.to_owned(), source };
     let terms = Config::parse(config).map_err(policy)?.terms(".env").map_err(policy)?.clone();
     let key = DataKey::random(stamp.entropy);
-    let envelopes =
-        terms.recipients.iter().map(|recipient| recipient.wrap(&key)).collect::<Result<_, _>>()?;
-    let basis = Basis::New { key, envelopes, rule: terms.rule, coverage: terms.coverage };
+    let groups = service.plugins.wrap(&terms.audience, &key, stamp.entropy)?;
+    let basis = Basis::New { key, groups, rule: terms.rule, coverage: terms.coverage };
     let plain = format!(
         "# Settings and secrets of {}: encrypted in git, readable in your work tree.\n",
         service.name

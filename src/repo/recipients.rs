@@ -1,13 +1,13 @@
 //! Who can read which branch, and letting more keys read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::crypto::envelope::{Envelope, Recipient};
+use crate::crypto::envelope::Envelope;
 use crate::git::branch::{self, Commit, File, Parent};
 use crate::git::{Git, Repository};
 use crate::keys::Keyring;
 use crate::keys::recipients::Named;
-use crate::sops::{Sealed, is_sealed};
+use crate::sops::{KeyGroups, Sealed, is_sealed};
 
 use super::{Error, config};
 
@@ -29,6 +29,8 @@ pub struct Reader {
     pub name: Option<String>,
     /// How many files it can open.
     pub files: usize,
+    /// How many files it can open together with keys of other groups only.
+    pub shares: usize,
     /// `.sops.yaml` names it for new files.
     pub in_config: bool,
 }
@@ -43,12 +45,27 @@ pub fn list(repository: &Repository, git: &Git, branch: &str) -> Result<Readers,
             named_in_config(&String::from_utf8_lossy(&blob), &mut readers);
         } else if let Ok(sealed) = Sealed::parse(&blob) {
             files += 1;
-            for envelope in sealed.envelopes() {
-                readers.entry(envelope.recipient.clone()).or_default().files += 1;
-            }
+            count(sealed.groups(), &mut readers);
         }
     }
     Ok(Readers { branch: branch.to_owned(), readers, files })
+}
+
+fn count(groups: &KeyGroups, readers: &mut BTreeMap<String, Reader>) {
+    let mut places = BTreeMap::<&str, BTreeSet<usize>>::new();
+    for (index, group) in groups.groups().iter().enumerate() {
+        let names = group.envelopes.iter().map(|envelope| envelope.recipient.as_str());
+        names.for_each(|name| {
+            places.entry(name).or_default().insert(index);
+        });
+    }
+    for (name, places) in places {
+        let reader = readers.entry(name.to_owned()).or_default();
+        match places.len() >= groups.needed() {
+            true => reader.files += 1,
+            false => reader.shares += 1,
+        }
+    }
 }
 
 fn named_in_config(text: &str, readers: &mut BTreeMap<String, Reader>) {
@@ -61,6 +78,15 @@ fn named_in_config(text: &str, readers: &mut BTreeMap<String, Reader>) {
     }
 }
 
+/// New readers.
+#[derive(Debug, Clone, Copy)]
+pub struct Addition<'a> {
+    /// Their keys.
+    pub readers: &'a [Named],
+    /// Where they stand among several key groups.
+    pub place: Place,
+}
+
 /// What adding readers to a branch did.
 #[derive(Debug)]
 pub struct Added {
@@ -70,8 +96,31 @@ pub struct Added {
     pub files: usize,
 }
 
+/// Where new readers stand in files and rules with several key groups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// Nowhere was said: such files and rules are refused.
+    Unsaid,
+    /// In this group, counted from 1.
+    Group(usize),
+}
+
+impl Place {
+    /// The position among so many groups; there is no choice with one.
+    pub(super) fn among(self, groups: usize) -> Result<usize, Error> {
+        match self {
+            _ if groups == 1 => Ok(0),
+            Self::Group(number) if (1..=groups).contains(&number) => Ok(number - 1),
+            Self::Group(_) | Self::Unsaid => Err(Error::WhichGroup { groups }),
+        }
+    }
+}
+
 /// Lets keys read a branch: its `.sops.yaml` names them, and every sealed file is wrapped for
 /// them too. One commit; nothing is checked out.
+///
+/// In files with several key groups they share what the other keys of their group have: that
+/// part, unwrapped, is wrapped for them, and no other envelope changes.
 ///
 /// Fails before anything changed if a file cannot be opened, or a checkout has changes of its own.
 pub fn add(
@@ -79,7 +128,7 @@ pub fn add(
     git: &Git,
     keyring: &Keyring,
     branch: &str,
-    added: &[Named],
+    added: Addition<'_>,
 ) -> Result<Added, Error> {
     let mut files = Vec::new();
     let mut rewrapped = 0;
@@ -101,25 +150,33 @@ pub fn add(
     if files.is_empty() {
         return Ok(Added { commit: None, files: 0 });
     }
-    let who: Vec<String> =
-        added.iter().map(|named| named.name.clone().unwrap_or_else(|| named.recipient.short())).collect();
+    let who: Vec<String> = added
+        .readers
+        .iter()
+        .map(|named| named.name.clone().unwrap_or_else(|| named.recipient.short()))
+        .collect();
     let message = format!("{branch}: let {} read it", who.join(", "));
     let commit = Commit { branch, parent: Parent::Tip, files: &files, message: &message };
     let commit = branch::commit(git, &super::new::scratch(repository)?, &commit)?;
     Ok(Added { commit: Some(commit), files: rewrapped })
 }
 
-fn rewrap(keyring: &Keyring, place: &str, blob: &[u8], added: &[Named]) -> Result<Option<String>, Error> {
-    let opened = keyring.open(blob).map_err(|source| Error::Keys { path: place.to_owned(), source })?;
-    let present: Vec<&Envelope> = opened.sealed().envelopes().iter().collect();
-    let is_new =
-        |recipient: &&Recipient| !present.iter().any(|envelope| envelope.recipient == recipient.as_str());
-    let new = added.iter().map(|named| &named.recipient).filter(is_new);
-    let wrapped: Vec<Envelope> =
-        new.map(|recipient| recipient.wrap(opened.key())).collect::<Result<_, _>>()?;
-    if wrapped.is_empty() {
+fn rewrap(keyring: &Keyring, path: &str, blob: &[u8], added: Addition<'_>) -> Result<Option<String>, Error> {
+    let failed = |source| Error::Keys { path: path.to_owned(), source };
+    let opened = keyring.open(blob).map_err(failed)?;
+    let groups = opened.sealed().groups();
+    let index = added.place.among(groups.groups().len())?;
+    let group = &groups.groups()[index];
+    let is_there = |named: &&Named| {
+        group.envelopes.iter().any(|envelope| envelope.recipient == named.recipient.as_str())
+    };
+    let new: Vec<&Named> = added.readers.iter().filter(|named| !is_there(named)).collect();
+    if new.is_empty() {
         return Ok(None);
     }
-    let all = opened.sealed().envelopes().iter().cloned().chain(wrapped).collect();
-    Ok(Some(opened.sealed().with_envelopes(all)))
+    let part = keyring.part(group).map_err(failed)?;
+    let part = part.ok_or_else(|| Error::NotInGroup { path: path.to_owned(), group: index + 1 })?;
+    let wrap = |named: &&Named| keyring.plugins().wrap_part(&named.recipient, part.expose());
+    let wrapped: Vec<Envelope> = new.iter().map(wrap).collect::<Result<_, _>>()?;
+    Ok(Some(opened.sealed().with_groups(groups.with(index, wrapped))))
 }

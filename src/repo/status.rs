@@ -118,8 +118,7 @@ pub fn others(repository: &Repository, git: &Git, keyring: &Keyring) -> Result<V
 
 fn file(path: String, blob: &[u8], in_tree: InTree, keyring: &Keyring) -> File {
     let (in_git, sealed) = judge(blob);
-    let readers =
-        sealed.iter().flat_map(Sealed::envelopes).map(|envelope| envelope.recipient.clone()).collect();
+    let readers = sealed.iter().flat_map(|sealed| sealed.groups().recipients()).map(str::to_owned).collect();
     let readable = sealed.is_some_and(|sealed| keyring.open_sealed(sealed).is_ok());
     File { path, in_git, in_tree, readers, readable }
 }

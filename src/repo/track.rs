@@ -29,6 +29,8 @@ pub struct Tracked {
     pub attributes: bool,
     /// A rule was added to `.sops.yaml`.
     pub rule: bool,
+    /// There is no such file yet.
+    pub missing: bool,
     /// A `.gitignore` keeps the path out of git.
     pub ignored: bool,
     /// git has the path in clear, and its history will keep that.
@@ -53,9 +55,12 @@ pub fn track(
         });
     }
     let mut done = Tracked {
+        missing: tree.join(path).symlink_metadata().is_err(),
         ignored: git.test(&["check-ignore", "-q", "--no-index", "--", path])?,
         was_plaintext: repository
             .index_blob(path.as_bytes())?
+            .map(|name| repository.blob_named(&name))
+            .transpose()?
             .is_some_and(|blob| !blob.is_empty() && !crate::sops::is_sealed(&blob)),
         ..Tracked::default()
     };

@@ -1,12 +1,12 @@
 //! The `sops` block: who can open the file, by which rule it is sealed, and its MAC.
 
-use crate::crypto::envelope::Envelope;
 use crate::crypto::mac::Coverage;
 use crate::crypto::value::Cipher;
-use crate::format::{Field, Step};
+use crate::format::Field;
 use crate::policy::Rule;
 
 use super::Error;
+use super::groups::KeyGroups;
 use super::layout::Layout;
 
 /// The version that hlx writes: the one of sops whose format this is.
@@ -17,8 +17,8 @@ pub const LAYOUT: &str = "hlx";
 /// The metadata of a sealed file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Metadata {
-    /// The data key, wrapped once per recipient.
-    pub envelopes: Vec<Envelope>,
+    /// The data key, wrapped.
+    pub groups: KeyGroups,
     /// When the file was last changed, in RFC 3339, as written.
     pub lastmodified: String,
     /// The sealed MAC.
@@ -34,7 +34,7 @@ pub struct Metadata {
 impl Metadata {
     /// Reads the metadata from the fields of a `sops` block.
     ///
-    /// Fails where sops would refuse the block too, and for key groups.
+    /// Fails where sops would refuse the block too.
     pub fn read(fields: &[Field]) -> Result<Self, Error> {
         let get = |name: &str| fields.iter().find(|f| f.top_name() == Some(name)).map(|f| f.value.as_str());
         let broken = |reason: &str| Error::Metadata(reason.to_owned());
@@ -46,13 +46,10 @@ impl Metadata {
         if lastmodified.parse::<jiff::Timestamp>().is_err() {
             return Err(broken("`lastmodified` is no time in RFC 3339"));
         }
-        let envelopes = envelopes(fields)?;
-        if envelopes.is_empty() {
-            return Err(broken("it names no age recipient"));
-        }
+        let groups = KeyGroups::read(fields)?;
         let only = get("mac_only_encrypted") == Some("true");
         Ok(Self {
-            envelopes,
+            groups,
             lastmodified: lastmodified.to_owned(),
             mac: get("mac").filter(|mac| !mac.is_empty()).ok_or(Error::Mac)?.to_owned(),
             rule: Rule::from_fields(get)?,
@@ -68,13 +65,7 @@ impl Metadata {
 
     /// The fields of the block, without a rule for whole files.
     pub fn fields(&self, whole: bool) -> Vec<Field> {
-        let mut fields = Vec::new();
-        for (index, envelope) in self.envelopes.iter().enumerate() {
-            for (name, value) in [("enc", &envelope.enc), ("recipient", &envelope.recipient)] {
-                let path = vec![Step::Key("age".to_owned()), Step::Index(index), Step::Key(name.to_owned())];
-                fields.push(Field { path, value: value.clone(), span: 0..0 });
-            }
-        }
+        let mut fields = self.groups.fields();
         fields.extend(self.layout.as_ref().map(|layout| Field::top(LAYOUT, layout)));
         fields.push(Field::top("lastmodified", &self.lastmodified));
         fields.push(Field::top("mac", &self.mac));
@@ -100,32 +91,6 @@ impl Metadata {
         let zone = if matches!(zone, "+00:00" | "-00:00") { "Z" } else { zone };
         format!("{clock}{zone}")
     }
-}
-
-fn envelopes(fields: &[Field]) -> Result<Vec<Envelope>, Error> {
-    let mut envelopes: Vec<Envelope> = Vec::new();
-    for field in fields {
-        match &field.path[..] {
-            [Step::Key(list), Step::Index(index), Step::Key(name)] if list == "age" => {
-                if *index > envelopes.len() || *index > 10_000 {
-                    return Err(Error::Metadata("the list `age` has a gap".to_owned()));
-                }
-                if *index == envelopes.len() {
-                    envelopes.push(Envelope { recipient: String::new(), enc: String::new() });
-                }
-                match name.as_str() {
-                    "enc" => envelopes[*index].enc.clone_from(&field.value),
-                    "recipient" => envelopes[*index].recipient.clone_from(&field.value),
-                    _ => {}
-                }
-            }
-            [Step::Key(list), ..] if list == "key_groups" => {
-                return Err(Error::Metadata("key groups are not supported".to_owned()));
-            }
-            _ => {}
-        }
-    }
-    Ok(envelopes)
 }
 
 /// Three numbers, and perhaps `-pre` and `+build`.

@@ -4,14 +4,18 @@
 //! one. Opening yields no byte before the MAC was checked: only [`Sealed::open`] can make an
 //! [`Opened`].
 
+mod contents;
+pub mod groups;
 mod layout;
 pub mod metadata;
 mod open;
 mod readers;
 mod seal;
 mod select;
+mod view;
 mod whole;
 
+pub use groups::KeyGroups;
 pub use metadata::Metadata;
 pub use open::{Opened, Sealed, is_sealed};
 pub use seal::{Basis, Stamp, seal};

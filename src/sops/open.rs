@@ -1,18 +1,16 @@
 //! Reading and opening a sealed file.
 
-use std::ops::Range;
-
-use zeroize::Zeroizing;
-
 use crate::crypto::DataKey;
-use crate::crypto::envelope::Envelope;
 use crate::crypto::mac::Mac;
-use crate::crypto::value::{Cipher, Kind, Sealed as SealedValue};
-use crate::format::{Content, Document, Format, Leaf, Paths, Scalar, Store, Tail, binary};
+use crate::crypto::value::{Cipher, Sealed as SealedValue};
+use crate::format::{Content, Document, Format, Leaf, Paths, Scalar, Store, binary};
 use crate::secret::SecretBytes;
 
-use super::layout::{Layout, Spelling};
+use super::contents::Contents;
+use super::groups::KeyGroups;
+use super::layout::Layout;
 use super::metadata::Metadata;
+use super::view::{Piece, View};
 use super::{Error, select, whole};
 
 /// True if the bytes have the outer form of a sealed file, in any store: metadata of SOPS are there.
@@ -109,9 +107,9 @@ impl<'t> Sealed<'t> {
         }
     }
 
-    /// The wrapped data key, once per recipient.
-    pub fn envelopes(&self) -> &[Envelope] {
-        &self.metadata.envelopes
+    /// The wrapped data key.
+    pub fn groups(&self) -> &KeyGroups {
+        &self.metadata.groups
     }
 
     /// The sealed file itself.
@@ -151,16 +149,12 @@ impl<'t> Sealed<'t> {
         match &self.body {
             Body::Whole { data } => Ok(whole::open(data, &self.metadata, &cipher)?.expose() == plaintext),
             Body::Leaves { store, document, covered } => {
-                let contents = open_leaves(document, covered, &cipher)?;
+                let contents = Contents::open(document, covered, &cipher)?;
                 check_mac(document, covered, &contents, &self.metadata, &cipher)?;
-                let view = View {
-                    text: self.text,
-                    store: *store,
-                    document,
-                    contents: &|leaf| contents[leaf].as_ref(),
-                };
-                let (text, _) = view.spell(&self.metadata.layout(&cipher).unwrap_or_default());
-                Ok(text.as_bytes() == plaintext)
+                let Ok(plaintext) = std::str::from_utf8(plaintext) else { return Ok(false) };
+                let content = |leaf: usize| contents.get(leaf);
+                let view = View { text: self.text, store: *store, document, contents: &content };
+                Ok(view.shows(&self.metadata.layout(&cipher).unwrap_or_default(), plaintext).is_ok())
             }
         }
     }
@@ -173,23 +167,19 @@ impl<'t> Sealed<'t> {
                 let plaintext = whole::open(data, &self.metadata, &cipher)?;
                 Ok(Opened {
                     plaintext,
-                    pieces: Vec::new(),
-                    contents: Vec::new(),
+                    layout: Layout::default(),
+                    contents: Contents::none(),
                     key: key.duplicate(),
                     sealed: self,
                 })
             }
             Body::Leaves { store, document, covered } => {
-                let contents = open_leaves(document, covered, &cipher)?;
+                let contents = Contents::open(document, covered, &cipher)?;
                 check_mac(document, covered, &contents, &self.metadata, &cipher)?;
-                let view = View {
-                    text: self.text,
-                    store: *store,
-                    document,
-                    contents: &|leaf| contents[leaf].as_ref(),
-                };
-                let (plaintext, pieces) = view.restore(&self.metadata, &cipher)?;
-                Ok(Opened { plaintext, pieces, contents, key: key.duplicate(), sealed: self })
+                let content = |leaf: usize| contents.get(leaf);
+                let view = View { text: self.text, store: *store, document, contents: &content };
+                let (plaintext, layout) = view.restore(&self.metadata, &cipher)?;
+                Ok(Opened { plaintext, layout, contents, key: key.duplicate(), sealed: self })
             }
         }
     }
@@ -201,26 +191,22 @@ pub struct Opened<'t> {
     pub(super) sealed: Sealed<'t>,
     pub(super) key: DataKey,
     pub(super) plaintext: SecretBytes,
-    /// The opened content of each sealed leaf, by the leaf's number.
-    pub(super) contents: Vec<Option<Content<'static>>>,
-    pub(super) pieces: Vec<Piece>,
-}
-
-/// A part of the text that differs between sealed and open: a leaf, or all that an alias stands for.
-#[derive(Debug, Clone)]
-pub(super) struct Piece {
-    /// The numbers of its leaves in the document.
-    pub(super) leaves: Range<usize>,
-    /// Its span in the sealed text.
-    pub(super) sealed: Range<usize>,
-    /// Its span in the plaintext.
-    pub(super) open: Range<usize>,
+    pub(super) contents: Contents,
+    /// The spellings that it was opened with.
+    layout: Layout,
 }
 
 impl<'t> Opened<'t> {
     /// The whole file in plaintext.
     pub fn plaintext(&self) -> &SecretBytes {
         &self.plaintext
+    }
+
+    /// The pieces of the plaintext that are sealed, in order; none for a whole file.
+    pub(super) fn pieces(&self) -> Vec<Piece> {
+        let Body::Leaves { store, document, .. } = &self.sealed.body else { return Vec::new() };
+        let content = |leaf: usize| self.contents.get(leaf);
+        View { text: self.sealed.text, store: *store, document, contents: &content }.pieces(&self.layout)
     }
 
     /// Gives up the sealed form and keeps the plaintext.
@@ -242,10 +228,10 @@ impl<'t> Opened<'t> {
     pub fn secrets(&self) -> impl Iterator<Item = std::borrow::Cow<'_, [u8]>> {
         let whole =
             matches!(self.sealed.body, Body::Whole { .. }).then(|| self.plaintext.expose().as_slice().into());
-        let leaves = self.contents.iter().flatten().filter_map(|content| match content {
+        let leaves = self.contents.all().filter_map(|content| match content {
             Content::Value(Scalar::Bool(_) | Scalar::Null) => None,
-            Content::Value(value) => Some(value.bytes()),
-            Content::Comment(text) => Some(text.as_bytes().into()),
+            Content::Value(value) => Some(value.into_bytes()),
+            Content::Comment(text) => Some(text.into_owned().into_bytes().into()),
         });
         whole.into_iter().chain(leaves)
     }
@@ -253,233 +239,29 @@ impl<'t> Opened<'t> {
     /// The names of the sealed values, dotted; comments have none.
     pub fn names(&self) -> Vec<String> {
         let Body::Leaves { document, .. } = &self.sealed.body else { return Vec::new() };
-        let sealed = document.leaves.iter().zip(&self.contents).filter(|(_, opened)| opened.is_some());
-        let values = sealed.filter(|(leaf, _)| matches!(leaf.content, Content::Value(_)));
-        values.map(|(leaf, _)| document.paths.display(leaf.path)).collect()
+        let sealed =
+            document.leaves.iter().enumerate().filter(|(number, _)| self.contents.get(*number).is_some());
+        let values = sealed.filter(|(_, leaf)| matches!(leaf.content, Content::Value(_)));
+        values.map(|(_, leaf)| document.paths.display(leaf.path)).collect()
     }
-}
-
-fn open_leaves(
-    document: &Document<'_>,
-    covered: &[bool],
-    cipher: &Cipher,
-) -> Result<Vec<Option<Content<'static>>>, Error> {
-    let open = |(leaf, covered): (&Leaf<'_>, &bool)| match covered {
-        true if !leaf.content.is_empty() => open_leaf(document, leaf, cipher),
-        true | false => Ok(None),
-    };
-    document.leaves.iter().zip(covered).map(open).collect()
-}
-
-/// `Ok(None)` for a comment that is clear: sops accepts those too.
-fn open_leaf(
-    document: &Document<'_>,
-    leaf: &Leaf<'_>,
-    cipher: &Cipher,
-) -> Result<Option<Content<'static>>, Error> {
-    let name = || document.paths.display(leaf.path);
-    let is_comment = matches!(leaf.content, Content::Comment(_));
-    let text = leaf.content.text().ok_or_else(|| Error::Clear(name()))?;
-    if !SealedValue::looks_like(text) {
-        return if is_comment { Ok(None) } else { Err(Error::Clear(name())) };
-    }
-    let tampered =
-        |_| Error::Tampered(if is_comment { format!("a comment in `{}`", name()) } else { name() });
-    let value = SealedValue::parse(text).map_err(tampered)?;
-    let opened = match cipher.open(&value, document.paths.aad(leaf.path).as_bytes()) {
-        Err(_) if is_comment => {
-            open_stray(document, &value, cipher).ok_or(crate::crypto::Error::NotAuthentic)
-        }
-        opened => opened,
-    };
-    content(value.kind, opened.map_err(tampered)?).ok_or_else(|| Error::BadType(name())).map(Some)
-}
-
-/// A comment that go-yaml hangs on another container than we do: it opens with that one's path.
-fn open_stray(document: &Document<'_>, value: &SealedValue, cipher: &Cipher) -> Option<SecretBytes> {
-    let containers = document.paths.all();
-    containers.filter_map(|path| cipher.open(value, document.paths.aad(path).as_bytes()).ok()).next()
-}
-
-/// The typed content of opened bytes; `None` if they do not fit the type.
-fn content(kind: Kind, mut bytes: SecretBytes) -> Option<Content<'static>> {
-    let taken = std::mem::take(bytes.expose_mut());
-    let text = || std::str::from_utf8(&taken).ok();
-    let scalar = match kind {
-        Kind::Comment => {
-            return Some(Content::Comment(String::from_utf8_lossy(&taken).into_owned().into()));
-        }
-        Kind::Str => Scalar::Str(taken.into()),
-        Kind::Int => Scalar::Int(text()?.parse().ok()?),
-        Kind::Float => Scalar::Float(parse_float(text()?)?),
-        Kind::Bool => Scalar::Bool(match text()? {
-            "1" | "t" | "T" | "TRUE" | "true" | "True" => true,
-            "0" | "f" | "F" | "FALSE" | "false" | "False" => false,
-            _ => return None,
-        }),
-        Kind::Time => Scalar::Time(text()?.to_owned()),
-    };
-    Some(Content::Value(scalar))
-}
-
-fn parse_float(text: &str) -> Option<f64> {
-    // Rust reads `inf`, `infinity` and `nan` in any case, as Go does.
-    text.parse().ok()
 }
 
 fn check_mac(
     document: &Document<'_>,
     covered: &[bool],
-    contents: &[Option<Content<'_>>],
+    contents: &Contents,
     metadata: &Metadata,
     cipher: &Cipher,
 ) -> Result<(), Error> {
     let mut mac = Mac::new(metadata.coverage);
-    for ((leaf, covered), opened) in document.leaves.iter().zip(covered).zip(contents) {
+    for (number, (leaf, covered)) in document.leaves.iter().zip(covered).enumerate() {
+        let opened = contents.get(number);
         if let Content::Value(scalar) = opened.as_ref().unwrap_or(&leaf.content) {
             mac.add(&scalar.bytes(), *covered);
         }
     }
     let aad = Metadata::mac_aad(&metadata.lastmodified);
     mac.finish().check(&metadata.mac, cipher, &aad).map_err(|_| Error::Mac)
-}
-
-/// A sealed text with the contents of its sealed leaves.
-pub(super) struct View<'a> {
-    pub(super) text: &'a str,
-    pub(super) store: Store,
-    pub(super) document: &'a Document<'a>,
-    /// What a leaf says, by its number; `None` if it is not sealed.
-    pub(super) contents: &'a dyn Fn(usize) -> Option<&'a Content<'a>>,
-}
-
-impl View<'_> {
-    /// The plaintext: with the original spellings if the layout entry is good, else in the plain way.
-    fn restore(&self, metadata: &Metadata, cipher: &Cipher) -> Result<(SecretBytes, Vec<Piece>), Error> {
-        if let Some(layout) = metadata.layout(cipher) {
-            let (text, pieces) = self.spell(&layout);
-            if self.carries_the_values(&text) {
-                return Ok((bytes(text), pieces));
-            }
-        }
-        let (text, pieces) = self.spell(&Layout::default());
-        if self.carries_the_values(&text) { Ok((bytes(text), pieces)) } else { Err(Error::Unspellable) }
-    }
-
-    /// The numbers of the sealed leaves that have a text of their own. (The copies that aliases make have none.)
-    pub(super) fn sealed_leaves(&self) -> impl Iterator<Item = usize> {
-        let leaves = self.document.leaves.iter().enumerate();
-        leaves
-            .filter(|(number, leaf)| leaf.alias.is_none() && (self.contents)(*number).is_some())
-            .map(|(n, _)| n)
-    }
-
-    /// The part to replace that begins with a sealed leaf, its spelling in the plaintext, and how many leaves it takes.
-    fn part(&self, sealed: &[usize], index: usize, layout: &Layout) -> (Piece, Zeroizing<String>, usize) {
-        let first = sealed[index];
-        let span = self.document.leaves[first].span.clone();
-        let piece = |last: usize, span| Piece { leaves: first..sealed[last] + 1, sealed: span, open: 0..0 };
-        match layout.get(index) {
-            Some(Spelling::Leaf(text)) => (piece(index, span), text.clone(), 1),
-            Some(Spelling::Alias { leaves, before, after, text }) => {
-                let last = index.saturating_add(leaves.saturating_sub(1)).min(sealed.len() - 1);
-                let end = self.document.leaves[sealed[last]].span.end;
-                let span =
-                    span.start.saturating_sub(*before)..end.saturating_add(*after).min(self.text.len());
-                (piece(last, span), text.clone(), last + 1 - index)
-            }
-            None => (piece(index, span), self.spell_open(first), 1),
-        }
-    }
-
-    /// A sealed leaf in plaintext, in the plain way.
-    pub(super) fn spell_open(&self, number: usize) -> Zeroizing<String> {
-        let content = (self.contents)(number).expect("only sealed leaves are opened");
-        self.store.spell_open(self.text, &self.document.leaves[number], content)
-    }
-
-    /// Puts each sealed leaf's plaintext in its place, and cuts the metadata.
-    pub(super) fn spell(&self, layout: &Layout) -> (Zeroizing<String>, Vec<Piece>) {
-        let sealed: Vec<usize> = self.sealed_leaves().collect();
-        let mut out = Zeroizing::new(String::with_capacity(self.length(&sealed)));
-        let mut pieces: Vec<Piece> = Vec::with_capacity(sealed.len());
-        let mut cuts = self.document.metadata.iter().flat_map(|block| &block.cut).peekable();
-        let (mut at, mut index) = (0, 0);
-        while index < sealed.len() {
-            let (piece, text, taken) = self.part(&sealed, index, layout);
-            index += taken;
-            while let Some(cut) = cuts.next_if(|cut| cut.start < piece.sealed.start) {
-                out.push_str(self.text.get(at..cut.start).unwrap_or_default());
-                at = cut.end;
-            }
-            // A layout entry that points between characters, or back, yields what the check then refuses.
-            out.push_str(self.text.get(at..piece.sealed.start).unwrap_or_default());
-            let start = out.len();
-            out.push_str(&text);
-            at = piece.sealed.end;
-            pieces.push(Piece { open: start..out.len(), ..piece });
-        }
-        for cut in cuts {
-            out.push_str(self.text.get(at..cut.start).unwrap_or_default());
-            at = cut.end;
-        }
-        out.push_str(self.text.get(at..).unwrap_or_default());
-        self.end_alike(at, &mut out, &mut pieces);
-        (out, pieces)
-    }
-
-    /// About how long the plaintext is.
-    fn length(&self, sealed: &[usize]) -> usize {
-        let shrunk = sealed.iter().map(|number| {
-            let plain = (self.contents)(*number).map_or(0, |content| content.text().map_or(8, str::len));
-            self.document.leaves[*number].span.len().saturating_sub(plain + 2)
-        });
-        self.text.len().saturating_sub(shrunk.sum())
-    }
-
-    /// A plaintext without a final line feed is sealed to a text without one.
-    fn end_alike(&self, at: usize, out: &mut String, pieces: &mut [Piece]) {
-        let lines = matches!(self.document.tail, Tail::Lines(_));
-        if lines && at == self.text.len() && !self.text.ends_with('\n') && out.ends_with('\n') {
-            out.pop();
-            if let Some(last) = pieces.last_mut() {
-                last.open.end = last.open.end.min(out.len());
-            }
-        }
-    }
-
-    /// Whether a plaintext reads as exactly the values and comments that were authenticated.
-    fn carries_the_values(&self, plaintext: &str) -> bool {
-        // What hlx sealed was read strictly; what sops sealed, as sops reads it.
-        let strictly = self.store.parse_plaintext(plaintext);
-        strictly.is_ok_and(|read| self.same_values(&read))
-            || (self.store == Store::Dotenv
-                && self.store.parse(plaintext).is_ok_and(|read| self.same_values(&read)))
-    }
-
-    fn same_values(&self, read: &Document<'_>) -> bool {
-        let leaves = self.document.leaves.iter().enumerate();
-        let mut expected =
-            leaves.map(|(number, leaf)| (leaf, (self.contents)(number).unwrap_or(&leaf.content)));
-        let mut found = read.leaves.iter();
-        read.metadata.is_none()
-            && expected.all(|(leaf, content)| {
-                found.next().is_some_and(|found| {
-                    *content == found.content
-                        && (is_comment(content)
-                            || self.document.paths.alike(leaf.path, &read.paths, found.path))
-                })
-            })
-            && found.next().is_none()
-    }
-}
-
-fn is_comment(content: &Content<'_>) -> bool {
-    matches!(content, Content::Comment(_))
-}
-
-fn bytes(mut text: Zeroizing<String>) -> SecretBytes {
-    SecretBytes::new(std::mem::take(&mut *text).into_bytes())
 }
 
 /// The additional data of a path, for those who compare leaves.

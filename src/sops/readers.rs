@@ -1,16 +1,16 @@
 //! Giving a sealed file more readers, without touching its values: what `sops updatekeys` does.
 
-use crate::crypto::envelope::Envelope;
 use crate::format::{Document, Field, Step, Store, binary};
 use crate::policy::Rule;
 
+use super::groups::KeyGroups;
 use super::metadata::{LAYOUT, Metadata};
 use super::open::{Body, Sealed};
 
 impl Sealed<'_> {
-    /// The same file with other envelopes of the same data key. Values, MAC and time stay.
-    pub fn with_envelopes(&self, envelopes: Vec<Envelope>) -> String {
-        let metadata = Metadata { envelopes, ..self.metadata.clone() };
+    /// The same file with the same data key wrapped otherwise. Values, MAC and time stay.
+    pub fn with_groups(&self, groups: KeyGroups) -> String {
+        let metadata = Metadata { groups, ..self.metadata.clone() };
         match &self.body {
             Body::Whole { data } => {
                 let old = binary::parse(self.text).map(|whole| whole.fields).unwrap_or_default();
@@ -33,11 +33,11 @@ fn without_version(fields: Vec<Field>) -> impl Iterator<Item = Field> {
     fields.into_iter().filter(|field| field.top_name() != Some("version"))
 }
 
-/// True for the fields that [`Metadata`] writes; readers of other kinds (pgp, kms, …) are none of them.
+/// True for the fields that [`Metadata`] writes.
 fn is_known(field: &Field) -> bool {
     let Some(Step::Key(top)) = field.path.first() else { return false };
-    let own = ["age", LAYOUT, "lastmodified", "mac", "mac_only_encrypted"];
-    own.contains(&top.as_str()) || Rule::FIELDS.contains(&top.as_str())
+    let own = [LAYOUT, "lastmodified", "mac", "mac_only_encrypted"];
+    own.contains(&top.as_str()) || KeyGroups::is_field(top) || Rule::FIELDS.contains(&top.as_str())
 }
 
 fn replace(text: &str, store: Store, document: &Document<'_>, fields: &[Field]) -> String {

@@ -10,20 +10,21 @@ use std::ops::Range;
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-use crate::crypto::envelope::Envelope;
 use crate::crypto::mac::{Coverage, Mac};
 use crate::crypto::value::{Cipher, Kind, Sealed as SealedValue};
 use crate::crypto::{DataKey, Entropy};
 use crate::format::{Block, Content, Document, Field, Format, Leaf, Scalar, Store, Style, Tail, yaml};
 use crate::policy::Rule;
 
+use super::groups::KeyGroups;
 use super::layout::{Layout, Spelling};
 use super::metadata::{LAYOUT, Metadata};
-use super::open::{Body, Opened, Piece, View, aad, store_of};
+use super::open::{Body, Opened, aad, store_of};
+use super::view::{Piece, View};
 use super::{Error, select, whole};
 
 /// About how much longer a value is when sealed, and how long a `sops` block is: a guess, to allocate once.
-const SEALED: usize = 124;
+const SEALED: usize = 108;
 const BLOCK: usize = 2048;
 
 /// What a file is sealed on.
@@ -34,7 +35,7 @@ pub enum Basis<'a> {
         /// The data key.
         key: DataKey,
         /// The data key, wrapped for the readers.
-        envelopes: Vec<Envelope>,
+        groups: KeyGroups,
         /// Which values are sealed.
         rule: Rule,
         /// Which values the MAC covers.
@@ -52,10 +53,10 @@ impl Basis<'_> {
         }
     }
 
-    pub(super) fn envelopes(&self) -> &[Envelope] {
+    pub(super) fn groups(&self) -> &KeyGroups {
         match self {
-            Self::New { envelopes, .. } => envelopes,
-            Self::Again(old) => old.sealed.envelopes(),
+            Self::New { groups, .. } => groups,
+            Self::Again(old) => old.sealed.groups(),
         }
     }
 
@@ -118,9 +119,40 @@ struct Sealing<'a> {
 
 /// A part of the plaintext that is replaced when it is sealed: a leaf, or an alias with all that it stands for.
 struct Part {
-    /// The numbers of its leaves.
-    leaves: Range<usize>,
-    span: Range<usize>,
+    /// The number of its first leaf, and the number behind its last.
+    first: u32,
+    end: u32,
+    /// Where it stands.
+    from: u32,
+    to: u32,
+}
+
+impl Part {
+    fn new(leaves: Range<usize>, span: Range<usize>) -> Self {
+        let [first, end, from, to] = [leaves.start, leaves.end, span.start, span.end].map(narrow);
+        Self { first, end, from, to }
+    }
+
+    fn span(&self) -> Range<usize> {
+        self.from as usize..self.to as usize
+    }
+
+    fn first(&self) -> usize {
+        self.first as usize
+    }
+
+    fn leaves(&self) -> Range<usize> {
+        self.first as usize..self.end as usize
+    }
+}
+
+/// Places and numbers in a text take 32 bits, which keeps large files small in memory.
+fn narrow(place: usize) -> u32 {
+    u32::try_from(place).expect("a store's text is shorter than 4 GiB")
+}
+
+fn wide(range: &Range<u32>) -> Range<usize> {
+    range.start as usize..range.end as usize
 }
 
 /// A sealed text in the making.
@@ -129,7 +161,7 @@ struct Assembled {
     /// Where its `sops` block stands.
     block: Range<usize>,
     /// Where the sealed form of each part stands.
-    placed: Vec<Range<usize>>,
+    placed: Vec<Range<u32>>,
 }
 
 impl<'a> Sealing<'a> {
@@ -147,7 +179,7 @@ impl<'a> Sealing<'a> {
     }
 
     fn run(mut self, stamp: Stamp<'_>) -> Result<Vec<u8>, Error> {
-        let leaves = self.parts.iter().map(|part| &self.document.leaves[part.leaves.start]);
+        let leaves = self.parts.iter().map(|part| &self.document.leaves[part.first()]);
         if let Some(blank) = leaves.into_iter().find(|leaf| leaf.style == Style::BlankBlock) {
             return Err(self.not_restorable(blank.span.start, "it is a block of blank lines only"));
         }
@@ -155,7 +187,9 @@ impl<'a> Sealing<'a> {
         let kept = Kept::find(&self);
         // A file that sops wrote may hold the same value in another style, over another span.
         for (index, part) in self.parts.iter_mut().enumerate() {
-            part.span = kept.span(index).unwrap_or_else(|| part.span.clone());
+            if let Some(span) = kept.span(index) {
+                *part = Part::new(part.leaves(), span);
+            }
         }
         let mut sealed = self.assemble(&kept, &metadata, stamp.entropy)?;
         let layout = self.check(&sealed, &metadata)?;
@@ -180,7 +214,7 @@ impl<'a> Sealing<'a> {
             }
         }
         Metadata {
-            envelopes: self.basis.envelopes().to_vec(),
+            groups: self.basis.groups().clone(),
             lastmodified: now.to_owned(),
             mac: mac.finish().seal(&self.cipher, now, entropy),
             rule: rule.clone(),
@@ -198,23 +232,28 @@ impl<'a> Sealing<'a> {
     ) -> Result<Assembled, Error> {
         let mut reuse = kept.middle();
         let tail = self.document.tail.offset();
-        let mut out = String::with_capacity(self.text.len() + self.parts.len() * SEALED + BLOCK);
+        let plain: usize = self.parts.iter().map(|part| part.span().len()).sum();
+        let length = self.text.len() + self.parts.len() * SEALED + plain / 3 + BLOCK;
+        if u32::try_from(length + length / 4).is_err() {
+            return Err(self.not_restorable(0, "encrypted, the file would be larger than 4 GiB"));
+        }
+        let mut out = String::with_capacity(length);
         let mut block = None;
         let mut placed = Vec::with_capacity(self.parts.len());
         let mut at = 0;
         for (index, part) in self.parts.iter().enumerate() {
-            if block.is_none() && part.span.start >= tail {
+            if block.is_none() && part.span().start >= tail {
                 block = Some(self.put_block(&mut out, at, metadata));
                 at = tail;
             }
-            out.push_str(&self.text[at..part.span.start]);
+            out.push_str(&self.text[at..part.span().start]);
             let start = out.len();
             match kept.text(index) {
                 Some(sealed) => out.push_str(sealed),
                 None => self.seal_part(part, &mut out, &mut reuse, entropy)?,
             }
-            placed.push(start..out.len());
-            at = part.span.end;
+            placed.push(narrow(start)..narrow(out.len()));
+            at = part.span().end;
         }
         let block = block.unwrap_or_else(|| {
             let block = self.put_block(&mut out, at, metadata);
@@ -267,8 +306,8 @@ impl<'a> Sealing<'a> {
         reuse: &mut Reuse,
         entropy: Entropy<'_>,
     ) -> Result<(), Error> {
-        let leaf = &self.document.leaves[part.leaves.start];
-        match &leaf.alias {
+        let leaf = &self.document.leaves[part.first()];
+        match self.document.alias(leaf) {
             None => {
                 let sealed = self.seal_leaf(leaf, reuse, entropy);
                 out.push_str(&self.store.spell_sealed(leaf, &sealed));
@@ -278,7 +317,7 @@ impl<'a> Sealing<'a> {
                     let leaf = &self.document.leaves[number];
                     self.is_sealable(number).then(|| self.seal_leaf(leaf, reuse, entropy))
                 };
-                let expanded = yaml::expand::flow(self.text, self.document, part.leaves.start, &mut seal);
+                let expanded = yaml::expand::flow(self.text, self.document, part.first(), &mut seal);
                 let line = self.text[..alias.start].matches('\n').count() + 1;
                 out.push_str(&expanded.ok_or_else(|| Error::SealedAlias {
                     line,
@@ -317,15 +356,14 @@ impl<'a> Sealing<'a> {
             return Err(self.not_restorable(0, "encrypted, it would be taken for another format"));
         }
         self.check_leaves(sealed, &document)?;
-        let content = |number: usize| self.is_sealable(number).then(|| &self.document.leaves[number].content);
+        let content =
+            |number: usize| self.is_sealable(number).then(|| self.document.leaves[number].content.borrow());
         let view = View { text: &sealed.text, store: self.store, document: &document, contents: &content };
         let layout = self.layout(sealed, &view);
-        let (restored, _) = view.spell(&layout);
-        if *restored == self.text {
-            return Ok(layout);
+        match view.shows(&layout, self.text) {
+            Ok(()) => Ok(layout),
+            Err(at) => Err(self.not_restorable(at, "its quotes, escapes or line ends would change")),
         }
-        let common = restored.bytes().zip(self.text.bytes()).take_while(|(one, other)| one == other).count();
-        Err(self.not_restorable(common.min(self.text.len()), "its quotes, escapes or line ends would change"))
     }
 
     /// Every leaf must be where it was: clear ones with the same content, sealed ones with a sealed text in the
@@ -336,10 +374,10 @@ impl<'a> Sealing<'a> {
         for (number, plain) in self.document.leaves.iter().enumerate() {
             let leaf = document.leaves.get(number).ok_or_else(|| self.other_values(plain))?;
             let fits = if self.is_sealable(number) {
-                while self.parts[part].leaves.end <= number {
+                while self.parts[part].leaves().end <= number {
                     part += 1;
                 }
-                let placed = &sealed.placed[part];
+                let placed = wide(&sealed.placed[part]);
                 // A block that ends the text gets its line feed with the `sops` block.
                 let end = leaf.span.start + sealed.text[leaf.span.clone()].trim_end().len();
                 let inside = placed.start <= leaf.span.start && end <= placed.end;
@@ -363,11 +401,10 @@ impl<'a> Sealing<'a> {
     fn layout(&self, sealed: &Assembled, view: &View<'_>) -> Layout {
         let mut layout = Layout::default();
         let mut number = 0;
-        for (part, placed) in self.parts.iter().zip(&sealed.placed) {
-            let sealed_leaves: Vec<usize> =
-                part.leaves.clone().filter(|leaf| self.is_sealable(*leaf)).collect();
-            let original = &self.text[part.span.clone()];
-            if self.document.leaves[part.leaves.start].alias.is_some() {
+        for (part, placed) in self.parts.iter().zip(sealed.placed.iter().map(wide)) {
+            let sealed_leaves: Vec<usize> = part.leaves().filter(|leaf| self.is_sealable(*leaf)).collect();
+            let original = &self.text[part.span()];
+            if self.document.leaves[part.first()].alias.is_some() {
                 let span = |leaf: &usize| &view.document.leaves[*leaf].span;
                 layout.note(
                     number,
@@ -378,7 +415,7 @@ impl<'a> Sealing<'a> {
                         text: Zeroizing::new(original.to_owned()),
                     },
                 );
-            } else if *view.spell_open(part.leaves.start) != original {
+            } else if *view.spell_open(part.first()) != original {
                 layout.note(number, Spelling::Leaf(Zeroizing::new(original.to_owned())));
             }
             number += sealed_leaves.len();
@@ -387,7 +424,7 @@ impl<'a> Sealing<'a> {
     }
 
     fn other_values(&self, leaf: &Leaf<'_>) -> Error {
-        if let Some(alias) = &leaf.alias {
+        if let Some(alias) = self.document.alias(leaf) {
             let line = self.text[..alias.start].matches('\n').count() + 1;
             return Error::SealedAlias { line, path: self.document.paths.display(leaf.path) };
         }
@@ -402,11 +439,12 @@ impl<'a> Sealing<'a> {
 
 /// The leaves to seal, and the aliases that bring values under the rule.
 fn parts(document: &Document<'_>, covered: &[bool]) -> Vec<Part> {
-    let mut parts: Vec<Part> = Vec::new();
+    let count = document.leaves.iter().zip(covered).filter(|(_, covered)| **covered).count();
+    let mut parts: Vec<Part> = Vec::with_capacity(count);
     for (number, leaf) in document.leaves.iter().enumerate() {
         let sealable = covered[number] && !leaf.content.is_empty();
-        match &leaf.alias {
-            None if sealable => parts.push(Part { leaves: number..number + 1, span: leaf.span.clone() }),
+        match document.alias(leaf) {
+            None if sealable => parts.push(Part::new(number..number + 1, leaf.span.clone())),
             None => {}
             Some(alias) => add_copy(&mut parts, document, number, alias, sealable),
         }
@@ -422,12 +460,12 @@ fn add_copy(
     alias: &Range<usize>,
     sealable: bool,
 ) {
-    match parts.last_mut().filter(|part| part.span == *alias) {
-        Some(part) => part.leaves.end = number + 1,
+    match parts.last_mut().filter(|part| part.span() == *alias) {
+        Some(part) => part.end += 1,
         None if sealable => {
             let before = document.leaves[..number].iter().rev();
-            let first = before.take_while(|leaf| leaf.alias.as_deref() == Some(alias)).count();
-            parts.push(Part { leaves: number - first..number + 1, span: alias.clone() });
+            let first = before.take_while(|leaf| document.alias(leaf) == Some(alias)).count();
+            parts.push(Part::new(number - first..number + 1, alias.clone()));
         }
         None => {}
     }
@@ -486,6 +524,7 @@ type Reuse = HashMap<[u8; 32], VecDeque<String>>;
 /// How many parts at the head and at the tail are, with all text around them, as before.
 struct Kept<'a> {
     old: Option<(&'a Opened<'a>, &'a Document<'a>)>,
+    pieces: Vec<Piece>,
     head: usize,
     tail: usize,
     /// How many parts there are, and how long the plaintext is.
@@ -496,7 +535,7 @@ struct Kept<'a> {
 impl<'a> Kept<'a> {
     fn find(sealing: &Sealing<'a>) -> Self {
         let (parts, length) = (sealing.parts.len(), sealing.text.len());
-        let nothing = Self { old: None, head: 0, tail: 0, parts, length };
+        let nothing = Self { old: None, pieces: Vec::new(), head: 0, tail: 0, parts, length };
         let Basis::Again(old) = sealing.basis else { return nothing };
         let Body::Leaves { document, store, .. } = &old.sealed.body else { return nothing };
         if *store != sealing.store {
@@ -507,8 +546,8 @@ impl<'a> Kept<'a> {
         let common_head = was.iter().zip(now).take_while(|(one, other)| one == other).count();
         let common_tail =
             was.iter().rev().zip(now.iter().rev()).take_while(|(one, other)| one == other).count();
-        let mut kept = Self { old: Some((old, document)), ..nothing };
-        let most = old.pieces.len().min(sealing.parts.len());
+        let mut kept = Self { old: Some((old, document)), pieces: old.pieces(), ..nothing };
+        let most = kept.pieces.len().min(sealing.parts.len());
         while kept.head < most && kept.head_fits(sealing, kept.head, common_head) {
             kept.head += 1;
         }
@@ -521,7 +560,7 @@ impl<'a> Kept<'a> {
     fn head_fits(&self, sealing: &Sealing<'_>, index: usize, common: usize) -> bool {
         let Some((old, _)) = self.old else { return false };
         let part = &sealing.parts[index];
-        let end = old.pieces[index].open.end.max(part.span.end);
+        let end = self.pieces[index].open.end.max(part.span().end);
         // One byte beyond the part must be the same too, or it may have grown.
         let at_end = end == sealing.text.len() && end == old.plaintext.expose().len();
         (end < common || (at_end && end == common)) && self.same(sealing, index, part)
@@ -530,21 +569,21 @@ impl<'a> Kept<'a> {
     fn tail_fits(&self, sealing: &Sealing<'_>, from_end: usize, common: usize) -> bool {
         let Some((old, _)) = self.old else { return false };
         let part = &sealing.parts[sealing.parts.len() - from_end];
-        let index = old.pieces.len() - from_end;
-        let was_left = old.plaintext.expose().len() - old.pieces[index].open.start;
-        let left = sealing.text.len() - part.span.start;
+        let index = self.pieces.len() - from_end;
+        let was_left = old.plaintext.expose().len() - self.pieces[index].open.start;
+        let left = sealing.text.len() - part.span().start;
         was_left.max(left) < common && self.same(sealing, index, part)
     }
 
     /// Whether an old piece has the leaves of a part: same places, same contents.
     fn same(&self, sealing: &Sealing<'_>, index: usize, part: &Part) -> bool {
         let Some((old, document)) = self.old else { return false };
-        let piece = &old.pieces[index];
-        let sealable = part.leaves.clone().filter(|number| sealing.is_sealable(*number));
-        let opened = piece.leaves.clone().filter(|number| old.contents[*number].is_some());
+        let piece = &self.pieces[index];
+        let sealable = part.leaves().filter(|number| sealing.is_sealable(*number));
+        let opened = piece.leaves.clone().filter(|number| old.contents.get(*number).is_some());
         let alike = |(one, other): (usize, usize)| {
             let (was, now) = (&document.leaves[one], &sealing.document.leaves[other]);
-            old.contents[one].as_ref() == Some(&now.content)
+            old.contents.get(one).as_ref() == Some(&now.content)
                 && aad(&document.paths, was) == aad(&sealing.document.paths, now)
         };
         opened.clone().count() == sealable.clone().count() && opened.zip(sealable).all(alike)
@@ -566,13 +605,12 @@ impl<'a> Kept<'a> {
         Some(place(open.start)..place(open.end))
     }
 
-    fn piece(&self, index: usize) -> Option<&'a Piece> {
-        let (old, _) = self.old?;
+    fn piece(&self, index: usize) -> Option<&Piece> {
         let from_end = self.parts - index;
         if index < self.head {
-            Some(&old.pieces[index])
+            Some(&self.pieces[index])
         } else if from_end <= self.tail {
-            Some(&old.pieces[old.pieces.len() - from_end])
+            Some(&self.pieces[self.pieces.len() - from_end])
         } else {
             None
         }
@@ -582,11 +620,11 @@ impl<'a> Kept<'a> {
     fn middle(&self) -> Reuse {
         let mut reuse = Reuse::new();
         let Some((old, document)) = self.old else { return reuse };
-        let pieces = &old.pieces[self.head..old.pieces.len() - self.tail];
+        let pieces = &self.pieces[self.head..self.pieces.len() - self.tail];
         for number in pieces.iter().flat_map(|piece: &Piece| piece.leaves.clone()) {
             let leaf = &document.leaves[number];
-            if let (Some(content), Some(sealed)) = (&old.contents[number], leaf.content.text()) {
-                let fingerprint = fingerprint(&aad(&document.paths, leaf), content);
+            if let (Some(content), Some(sealed)) = (old.contents.get(number), leaf.content.text()) {
+                let fingerprint = fingerprint(&aad(&document.paths, leaf), &content);
                 reuse.entry(fingerprint).or_default().push_back(sealed.trim_end().to_owned());
             }
         }

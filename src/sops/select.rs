@@ -101,10 +101,10 @@ mod tests {
     /// As stock sops 3.11.0 answers for the same text.
     #[test]
     fn a_comment_marks_the_next_item_of_its_collection() {
-        let text = "# top\na: v\n# secret one\n# secret two\n# third\nb: v\nc: v # secret\nd: # secret map\n  x: v\n  # inner\n  y: v\ne: v\n# secret\nf:\n  - v\n  # list\n  - k: v\ng: v\nl:\n  - a\n  # secret\n  - b\n  - c # secret\n  - d\n# secret foot\n\nh: v\nm:\n  z: v\n  # secret deep\nn: v\n# secret\no: {}\np: v\n";
-        let sealed = "# top\na: v\n# secret one\n# SECRET TWO\n# THIRD\nb: V\nc: V # secret\nd: # secret map\n  x: V\n  # INNER\n  y: V\ne: v\n# secret\nf:\n  - V\n  # LIST\n  - k: V\ng: v\nl:\n  - a\n  # secret\n  - B\n  - C # secret\n  - d\n# secret foot\n\nh: V\nm:\n  z: v\n  # secret deep\nn: v\n# secret\no: {}\np: v\n";
+        let text = "# top\na: v\n# secret one\n# secret two\n# third\nb: v\nc: v # secret\nd: # secret map\n  x: v\n  # inner\n  y: v\ne: v\n# secret\nf:\n  - v\n  # list\n  - k: v\ng: v\nl:\n  - a\n  # secret\n  - b\n  - c # secret\n  - d\n# secret foot\n\nh: v\nm:\n  z: v\n  # secret deep\nn: v\n# secret\no: {}\np: v\nq: # secret\nr: v\ns:\n- # secret\n- v\n";
+        let sealed = "# top\na: v\n# secret one\n# SECRET TWO\n# THIRD\nb: V\nc: V # secret\nd: # secret map\n  x: V\n  # INNER\n  y: V\ne: v\n# secret\nf:\n  - V\n  # LIST\n  - k: V\ng: v\nl:\n  - a\n  # secret\n  - B\n  - C # secret\n  - d\n# secret foot\n\nh: V\nm:\n  z: v\n  # secret deep\nn: v\n# secret\no: {}\np: v\nq: # secret\nr: v\ns:\n- # secret\n- V\n";
         assert_eq!(shown(text, "encrypted_comment_regex"), sealed);
-        let clear = "# TOP\na: V\n# secret one\n# secret two\n# third\nb: v\nc: v # secret\nd: # secret map\n  x: v\n  # inner\n  y: v\ne: V\n# secret\nf:\n  - v\n  # list\n  - k: v\ng: V\nl:\n  - A\n  # secret\n  - b\n  - c # secret\n  - D\n# secret foot\n\nh: v\nm:\n  z: V\n  # secret deep\nn: V\n# secret\no: {}\np: V\n";
+        let clear = "# TOP\na: V\n# secret one\n# secret two\n# third\nb: v\nc: v # secret\nd: # secret map\n  x: v\n  # inner\n  y: v\ne: V\n# secret\nf:\n  - v\n  # list\n  - k: v\ng: V\nl:\n  - A\n  # secret\n  - b\n  - c # secret\n  - D\n# secret foot\n\nh: v\nm:\n  z: V\n  # secret deep\nn: V\n# secret\no: {}\np: V\nq: # secret\nr: V\ns:\n- # secret\n- v\n";
         assert_eq!(shown(text, "unencrypted_comment_regex"), clear);
     }
 }

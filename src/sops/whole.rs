@@ -36,7 +36,7 @@ pub(super) fn seal(plaintext: &[u8], basis: &Basis<'_>, stamp: Stamp<'_>) -> Str
     let mut mac = Mac::new(Coverage::All);
     mac.add(plaintext, true);
     let metadata = Metadata {
-        envelopes: basis.envelopes().to_vec(),
+        groups: basis.groups().clone(),
         lastmodified: stamp.now.clone(),
         mac: mac.finish().seal(&cipher, &stamp.now, stamp.entropy),
         rule: crate::policy::Rule::default(),

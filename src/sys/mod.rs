@@ -5,4 +5,5 @@ pub mod eager;
 pub mod namespace;
 pub mod process;
 pub mod ram;
+pub mod random;
 pub mod replace;

@@ -15,17 +15,18 @@ pub struct File<'a> {
     content: &'a SecretBytes,
     opened: Option<Opened<'a>>,
     format: Format,
+    keyring: &'a Keyring,
 }
 
 impl<'a> File<'a> {
     /// Opens what stands at a place; plaintext needs no key.
-    pub fn open(place: &'a Place, content: &'a SecretBytes, keyring: &Keyring) -> Result<Self, Error> {
+    pub fn open(place: &'a Place, content: &'a SecretBytes, keyring: &'a Keyring) -> Result<Self, Error> {
         if !is_sealed(content.expose()) {
-            return Ok(Self { place, content, opened: None, format: place.format()? });
+            return Ok(Self { place, content, opened: None, format: place.format()?, keyring });
         }
         let opened = keyring.open(content.expose())?;
         let format = opened.sealed().format();
-        Ok(Self { place, content, opened: Some(opened), format })
+        Ok(Self { place, content, opened: Some(opened), format, keyring })
     }
 
     /// Its plaintext.
@@ -67,7 +68,7 @@ impl<'a> File<'a> {
             // An empty file has nothing to seal.
             _ if new.is_empty() => Vec::new(),
             (Some(opened), _) => sops::seal(new, self.format, &Basis::Again(opened), stamp)?,
-            (None, Place::Branch(_)) => seal_new(self.place, new, self.format, stamp)?,
+            (None, Place::Branch(_)) => seal_new(self.place, new, self.format, self.keyring, stamp)?,
             (None, Place::Tree(_)) => {
                 if let Some(store) = self.format.store() {
                     let text = std::str::from_utf8(new).map_err(|_| sops::Error::NotText)?;
@@ -85,8 +86,8 @@ impl<'a> File<'a> {
     }
 
     /// Whether a key's value is sealed in what was prepared; `None` where that is not decided here.
-    pub fn seals(&self, prepared: &SecretBytes, keyring: &Keyring, name: &str) -> Option<bool> {
-        let opened = keyring.open(prepared.expose()).ok()?;
+    pub fn seals(&self, prepared: &SecretBytes, name: &str) -> Option<bool> {
+        let opened = self.keyring.open(prepared.expose()).ok()?;
         Some(opened.names().iter().any(|sealed| sealed == name))
     }
 }
@@ -96,12 +97,12 @@ pub(super) fn seal_new(
     place: &Place,
     plaintext: &[u8],
     format: Format,
+    keyring: &Keyring,
     stamp: Stamp<'_>,
 ) -> Result<Vec<u8>, Error> {
     let terms = place.terms()?;
     let key = DataKey::random(stamp.entropy);
-    let envelopes =
-        terms.recipients.iter().map(|recipient| recipient.wrap(&key)).collect::<Result<_, _>>()?;
-    let basis = Basis::New { key, envelopes, rule: terms.rule, coverage: terms.coverage };
+    let groups = keyring.plugins().wrap(&terms.audience, &key, stamp.entropy)?;
+    let basis = Basis::New { key, groups, rule: terms.rule, coverage: terms.coverage };
     Ok(sops::seal(plaintext, format, &basis, stamp)?)
 }

@@ -8,14 +8,19 @@ use super::file::seal_new;
 use super::{Error, Place};
 
 /// The sealed form of a file, for the readers that the nearest `.sops.yaml` names.
-pub fn encrypt(place: &Place, content: &SecretBytes, stamp: Stamp<'_>) -> Result<SecretBytes, Error> {
+pub fn encrypt(
+    place: &Place,
+    content: &SecretBytes,
+    keyring: &Keyring,
+    stamp: Stamp<'_>,
+) -> Result<SecretBytes, Error> {
     if is_sealed(content.expose()) {
         return Err(Error::SealedAlready);
     }
     if content.expose().is_empty() {
         return Ok(SecretBytes::new(Vec::new()));
     }
-    seal_new(place, content.expose(), place.format()?, stamp).map(SecretBytes::new)
+    seal_new(place, content.expose(), place.format()?, keyring, stamp).map(SecretBytes::new)
 }
 
 /// The plaintext of a sealed file.

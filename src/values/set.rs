@@ -70,7 +70,7 @@ fn replace(
         let known = found.node.names(text.store, &found.path);
         return Err(Error::Collection { key: key.to_string(), known });
     };
-    if let Some(alias) = &leaf.alias {
+    if let Some(alias) = text.document.alias(leaf) {
         return Err(Error::Copy { key: key.to_string(), line: line_of(text.text, alias.start) });
     }
     let variable = found.variable.as_deref().unwrap_or_default();

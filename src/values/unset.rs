@@ -30,7 +30,7 @@ fn without(text: &Text<'_>, key: &Key) -> Result<SecretBytes, Error> {
     let found = text.find(&top, key)?;
     let items = found.node.items.clone();
     let first = leaves(text, items.clone()).next().map(|number| &text.document.leaves[number]);
-    let at = first.map_or(0, |leaf| leaf.alias.as_ref().map_or(leaf.span.start, |alias| alias.start));
+    let at = first.map_or(0, |leaf| text.document.alias(leaf).unwrap_or(&leaf.span).start);
     let (key, line) = (|| key.to_string(), line_of(text.text, at));
     if found.node.copied {
         return Err(Error::Copy { key: key(), line });

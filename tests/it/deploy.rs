@@ -11,8 +11,9 @@ use hlx::crypto::DataKey;
 use hlx::crypto::envelope::Recipient;
 use hlx::crypto::mac::Coverage;
 use hlx::format::Format;
+use hlx::keys::Plugins;
 use hlx::policy::Rule;
-use hlx::sops::{Basis, Stamp, seal};
+use hlx::sops::{Basis, KeyGroups, Stamp, seal};
 
 const TOKEN: &str = "tok-5f1d-hunter2-please-hide";
 const PASSWORD: &str = "pa$$w0rd \"quoted\" value";
@@ -100,9 +101,9 @@ impl Lab {
     fn seal(&self, path: &str, content: &str) -> &Self {
         let mut random = |buffer: &mut [u8]| getrandom::fill(buffer).unwrap();
         let key = DataKey::random(&mut random);
-        let envelopes = vec![self.reader.wrap(&key).unwrap()];
+        let envelope = Plugins::default().wrap_part(&self.reader, key.expose()).unwrap();
         let rule = Rule::from_fields(|_| None).unwrap();
-        let basis = Basis::New { key, envelopes, rule, coverage: Coverage::All };
+        let basis = Basis::New { key, groups: KeyGroups::one(vec![envelope]), rule, coverage: Coverage::All };
         let stamp = Stamp { now: "2026-01-01T00:00:00Z".into(), entropy: &mut random };
         self.write(path, seal(content.as_bytes(), Format::of_path(path), &basis, stamp).unwrap())
     }
@@ -582,4 +583,55 @@ fn the_record_of_a_failure_repeats_no_log() {
         ["state.db", "state.db-wal"].map(|name| fs::read(lab.path("state").join(name)).unwrap_or_default());
     assert!(!state.concat().windows(10).any(|part| part == b"log-canary"));
     assert!(!lab.path("run/.vault").exists());
+}
+
+#[test]
+fn secrets_that_are_in_git_in_clear_are_named() {
+    let Some(lab) = Lab::new("clear") else { return };
+    lab.write(".env", "A=1\n").write("more.conf", "B=2\n").write("tls.key", "key");
+    lab.write("empty.conf", "").seal("sealed.key", TOKEN);
+    let rest = "    env_file: [more.conf, empty.conf]\n    secrets: [tls, good]\n\
+                secrets:\n  tls: {file: ./tls.key}\n  good: {file: ./sealed.key}\n";
+    lab.compose(SLEEP, rest).commit();
+    let said = lab.deploys(&[]);
+    for (path, usage) in [
+        (".env", "what variables are filled in from"),
+        ("more.conf", "an env_file"),
+        ("tls.key", "the secret `tls`"),
+    ] {
+        let warning = format!("hlx: warning: {path} is in git in clear, and is {usage}: `hlx track {path}`");
+        assert!(said.contains(&warning), "{path}: {said}");
+    }
+    assert_eq!(said.matches("in clear").count(), 3, "{said}");
+    lab.seal(".env", "A=1\n").seal("more.conf", "B=2\n").seal("tls.key", "a longer key").commit();
+    let said = lab.deploys(&[]);
+    assert!(!said.contains("in clear"), "{said}");
+}
+
+#[test]
+fn a_registry_that_does_not_answer_stops_only_what_is_not_here() {
+    let Some(lab) = Lab::new("pull") else { return };
+    let image = format!("127.0.0.1:9/{}", lab.image());
+    run(Command::new("docker").args(["tag", &lab.image(), &image]));
+    let with = |policy: &str, image: &str| {
+        lab.compose(SLEEP, "");
+        let text = fs::read_to_string(lab.path("repo/compose.yml")).unwrap();
+        let text = text.replace("pull_policy: never", policy);
+        lab.write(
+            "compose.yml",
+            text.replace(&format!("image: {}", lab.image()), &format!("image: {image}")),
+        );
+        lab.commit();
+    };
+    for policy in ["pull_policy: missing", "pull_policy: always", "stdin_open: false"] {
+        with(policy, &image);
+        let said = lab.deploys(&[]);
+        let warned = said.contains("warning: not every image could be pulled");
+        assert!(warned || policy == "pull_policy: missing", "{policy}: {said}");
+    }
+    let before = lab.containers();
+    with("stdin_open: false", "127.0.0.1:9/hlxit-nowhere");
+    lab.fails(1, &[], &["pulling images failed", "127.0.0.1:9", "no container was touched"]);
+    assert_eq!(lab.containers(), before);
+    lab.docker(&["rmi", "-f", &image]);
 }

@@ -13,7 +13,7 @@ const MAY: &[(&str, &[&str])] = &[
     ("sops", &["secret", "crypto", "format", "policy"]),
     ("sys", &["secret"]),
     ("git", &["secret", "sys"]),
-    ("keys", &["secret", "crypto", "sops", "sys"]),
+    ("keys", &["secret", "crypto", "policy", "sops", "sys"]),
     ("filter", &["secret", "crypto", "format", "policy", "sops", "sys", "git", "keys"]),
     ("repo", &["secret", "crypto", "format", "policy", "sops", "sys", "git", "keys"]),
     ("values", &["secret", "crypto", "format", "policy", "sops", "sys", "git", "keys"]),

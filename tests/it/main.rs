@@ -4,6 +4,7 @@ mod deploy;
 mod filter;
 mod floors;
 mod interop;
+mod keys;
 mod lock;
 mod repository;
 mod sandbox;

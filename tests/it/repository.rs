@@ -166,3 +166,74 @@ fn adding_a_recipient_keeps_what_hlx_does_not_know() {
             .contains("sops_pgp__list_0__map_fp=ABC")
     );
 }
+
+#[test]
+fn a_name_that_git_or_a_remote_has_is_no_new_service() {
+    let sandbox = Sandbox::new();
+    sandbox.lab();
+    sandbox.sh(".", "git clone -q -b app lab clone; cd clone; hlx init; git tag v1");
+    for name in ["HEAD", "FETCH_HEAD", "stash", "origin", "v1", "0123456789abcdef0123456789abcdef01234567"] {
+        let refused = sandbox.run("clone", &["hlx", "new", name]);
+        assert!(
+            refused.code == Some(2) && refused.err.contains("for something else than a branch"),
+            "{name}: {refused:?}"
+        );
+    }
+    assert_eq!(sandbox.run("clone", &["hlx", "new", "-x"]).code, Some(2));
+    assert_eq!(sandbox.run("clone", &["hlx", "new", "--", "-x"]).code, Some(2));
+    sandbox.ok("lab", &["hlx", "new", "web"]);
+    sandbox.ok("clone", &["git", "fetch", "-q"]);
+    let refused = sandbox.run("clone", &["hlx", "new", "web"]);
+    assert!(
+        refused.code == Some(1) && refused.err.contains("`web` exists already, at origin"),
+        "{refused:?}"
+    );
+    assert!(refused.err.contains("hint: `git switch web`"), "{refused:?}");
+    sandbox.ok("clone", &["git", "switch", "-q", "web"]);
+    // A landing page that only the remote has is not begun anew.
+    let made = sandbox.run("clone", &["hlx", "new", "other"]);
+    assert!(made.code == Some(0) && made.err.contains("was left as it is: the branch `main`"), "{made:?}");
+    assert_eq!(sandbox.ok("clone", &["git", "branch", "--format=%(refname:short)"]), "app\nother\nweb\n");
+}
+
+#[test]
+fn a_file_that_is_not_there_yet_is_tracked_with_a_warning() {
+    let sandbox = Sandbox::new();
+    sandbox.lab();
+    let tracked = sandbox.run("lab", &["hlx", "track", "later.key"]);
+    assert!(tracked.code == Some(0) && tracked.err.contains("there is no later.key yet"), "{tracked:?}");
+    assert!(tracked.err.contains("`git add .gitattributes .sops.yaml` and"), "{tracked:?}");
+    sandbox.sh("lab", "echo canary-swordfish >later.key; git add -A; git commit -qm later");
+    sandbox.no_canary_in_objects("lab");
+}
+
+#[test]
+fn a_broken_sops_yaml_is_noticed_before_a_new_file_needs_it() {
+    let sandbox = Sandbox::new();
+    sandbox.lab();
+    let good = sandbox.read("lab/.sops.yaml");
+    for (broken, reason) in [
+        ("creation_rules: [\n".to_owned(), ".sops.yaml: line 2: not valid"),
+        (good.replace("age1", "agx1"), "is no recipient"),
+        (format!("{good}    encrypted_regex: (\n"), "no valid regular expression"),
+    ] {
+        sandbox.write("lab/.sops.yaml", &broken);
+        for command in ["status", "init"] {
+            let done = sandbox.run("lab", &["hlx", command]);
+            assert!(
+                done.code == Some(0) && done.err.contains("warning: .sops.yaml: "),
+                "{command}: {done:?}"
+            );
+            assert!(done.err.contains(reason) && done.err.contains("hint: correct"), "{command}: {done:?}");
+        }
+        sandbox.ok("lab", &["git", "add", ".sops.yaml"]);
+        let refused = sandbox.run("lab", &["git", "commit", "-qm", "broken"]);
+        assert!(refused.code == Some(1) && refused.err.contains("nothing was committed: "), "{refused:?}");
+        assert!(refused.err.contains(reason) && refused.err.contains("hint: correct"), "{refused:?}");
+    }
+    // What is in HEAD already stops no other commit.
+    sandbox.sh("lab", "git commit -qnm broken; echo >>README.md; git commit -qam other");
+    sandbox.write("lab/.sops.yaml", &good);
+    sandbox.sh("lab", "git commit -qam mended");
+    assert!(!sandbox.run("lab", &["hlx", "status"]).err.contains("warning"));
+}

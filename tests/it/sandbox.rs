@@ -69,6 +69,13 @@ impl Sandbox {
         Done::of(child.wait_with_output().unwrap())
     }
 
+    /// The same with more variables in its environment.
+    pub(crate) fn run_in(&self, directory: &str, words: &[&str], variables: &[(&str, &str)]) -> Done {
+        let mut command = self.command(directory, words);
+        let done = command.envs(variables.iter().copied()).output();
+        Done::of(done.unwrap_or_else(|error| panic!("{words:?}: {error}")))
+    }
+
     /// Runs a program that must succeed, and gives its stdout.
     #[track_caller]
     pub(crate) fn ok(&self, directory: &str, words: &[&str]) -> String {
@@ -124,12 +131,15 @@ impl Sandbox {
 
     /// Stock sops, wherever the test script put it.
     pub(crate) fn sops(&self, directory: &str, words: &[&str]) -> Done {
+        let keys = self.path("home/.config/sops/age/keys.txt");
+        self.sops_in(directory, words, &[("SOPS_AGE_KEY_FILE", &keys.display().to_string())])
+    }
+
+    /// Stock sops with these variables.
+    pub(crate) fn sops_in(&self, directory: &str, words: &[&str], variables: &[(&str, &str)]) -> Done {
         let program = std::env::var("HLX_TEST_SOPS").unwrap_or_else(|_| "sops".to_owned());
         let all: Vec<&str> = std::iter::once(program.as_str()).chain(words.iter().copied()).collect();
-        let done = self
-            .command(directory, &all)
-            .env("SOPS_AGE_KEY_FILE", self.path("home/.config/sops/age/keys.txt"))
-            .output();
+        let done = self.command(directory, &all).envs(variables.iter().copied()).output();
         Done::of(done.unwrap_or_else(|error| {
             panic!("stock sops is needed ({error}): run scripts/test, or set HLX_TEST_SOPS")
         }))

@@ -54,15 +54,16 @@ impl<'t> Comments<'t> {
     /// A comment was read. One that stands behind an item belongs to that item.
     pub(super) fn seen(&mut self, text: &str, placement: Placement, start: usize) {
         let comment = Comment { span: start..start + 1 + text.len(), column: span::column(self.text, start) };
-        let before = &self.text[span::line_start(self.text, start)..start];
+        let start_of_line = span::line_start(self.text, start);
+        let before = &self.text[start_of_line..start];
         if placement != Placement::Right && !span::is_behind_content(self.text, start) {
             self.pending.push(comment);
             return;
         }
-        // Behind `key:` or `-` it belongs to what is to come.
-        let next = before.trim_end().ends_with([':', '-']);
+        // Behind the dash of a list it belongs to the item to come.
+        let dash = before.trim_end().strip_suffix('-').map(|before| start_of_line + before.len());
         let innermost = self.open.last();
-        let item = innermost.and_then(|container| container.item).filter(|_| !next).unwrap_or(start);
+        let item = dash.or(innermost.and_then(|container| container.item)).unwrap_or(start);
         let (number, path) = innermost.map_or((self.last_root, Paths::ROOT), |c| (c.number, c.path));
         self.settle(&comment, number, path, item);
     }
@@ -125,7 +126,7 @@ impl<'t> Comments<'t> {
         self.settled.push(Settled { container, before, leaf });
     }
 
-    /// Puts the comments among the leaves and items of a document; `starts` tells where each item begins.
+    /// Puts the comments among the leaves and items of a document; `starts` tells where each collection and alias begins.
     pub(super) fn join(mut self, document: &mut Document<'t>, starts: &[usize]) {
         self.settle_all(|_| true);
         if self.settled.is_empty() {
@@ -143,10 +144,9 @@ type Queues = HashMap<usize, VecDeque<(usize, u32)>>;
 /// Merges comments into the leaves by where they stand; gives the new numbers of the values.
 fn merge<'t>(document: &mut Document<'t>, comments: Vec<Settled<'t>>) -> (Vec<u32>, Queues) {
     let old = std::mem::take(&mut document.leaves);
-    let leaves = &mut document.leaves;
     let mut queues = Queues::new();
     let mut values = Vec::with_capacity(old.len());
-    leaves.reserve_exact(old.len() + comments.len());
+    let mut leaves = Vec::with_capacity(old.len() + comments.len());
     let mut waiting = comments.into_iter().peekable();
     let mut place = |leaves: &mut Vec<Leaf<'t>>, comment: Settled<'t>| {
         let queue = queues.entry(comment.container).or_default();
@@ -154,15 +154,20 @@ fn merge<'t>(document: &mut Document<'t>, comments: Vec<Settled<'t>>) -> (Vec<u3
         leaves.push(comment.leaf);
     };
     for leaf in old {
-        let at = leaf.alias.as_ref().map_or(leaf.span.start, |alias| alias.start);
+        let at = position(document, &leaf);
         while let Some(comment) = waiting.next_if(|comment| comment.leaf.span.start < at) {
-            place(leaves, comment);
+            place(&mut leaves, comment);
         }
         values.push(number(leaves.len()));
         leaves.push(leaf);
     }
-    waiting.for_each(|comment| place(leaves, comment));
+    waiting.for_each(|comment| place(&mut leaves, comment));
+    document.leaves = leaves;
     (values, queues)
+}
+
+fn position(document: &Document<'_>, leaf: &Leaf<'_>) -> usize {
+    document.alias(leaf).map_or(leaf.span.start, |alias| alias.start)
 }
 
 fn number(index: usize) -> u32 {
@@ -172,7 +177,9 @@ fn number(index: usize) -> u32 {
 /// The items anew: each comment in its container, before what it stands before.
 fn weave(document: &mut Document<'_>, starts: &[usize], values: &[u32], queues: &mut Queues) {
     let old = std::mem::take(&mut document.items);
-    let items = &mut document.items;
+    let mut items = Vec::with_capacity(old.len() + document.leaves.len() - values.len());
+    let mut starts = starts.iter().copied();
+    let mut start = || starts.next().unwrap_or(usize::MAX);
     let (mut open, mut next) = (Vec::new(), 0);
     let mut flush = |items: &mut Vec<Item>, container: Option<&usize>, until: usize| {
         let Some(queue) = container.and_then(|container| queues.get_mut(container)) else { return };
@@ -180,27 +187,29 @@ fn weave(document: &mut Document<'_>, starts: &[usize], values: &[u32], queues: 
             items.extend(queue.pop_front().map(|(_, place)| Item::Leaf(place)));
         }
     };
-    for (item, start) in old.into_iter().zip(starts) {
+    for item in old {
         match item {
             Item::Alias => {
-                flush(items, open.last(), *start);
+                flush(&mut items, open.last(), start());
                 items.push(item);
             }
             Item::Leaf(value) => {
-                flush(items, open.last(), *start);
-                items.push(Item::Leaf(values[value as usize]));
+                let number = values[value as usize];
+                flush(&mut items, open.last(), position(document, &document.leaves[number as usize]));
+                items.push(Item::Leaf(number));
             }
             Item::Open(..) => {
-                flush(items, open.last(), *start);
+                flush(&mut items, open.last(), start());
                 items.push(item);
                 open.push(next);
                 next += 1;
             }
             Item::Close => {
-                flush(items, open.last(), usize::MAX);
+                flush(&mut items, open.last(), usize::MAX);
                 items.push(item);
                 open.pop();
             }
         }
     }
+    document.items = items;
 }

@@ -52,6 +52,9 @@ pub fn parse(text: &str) -> Result<Document<'_>, Error> {
         alias_bytes: 0,
         ordinal: 0,
     };
+    // About one leaf a line; but blank lines must not cost memory.
+    let lines = text.bytes().filter(|byte| *byte == b'\n').count();
+    walk.document.reserve(lines.min(text.len() / 32));
     walk.stream()?;
     let mut document = walk.document;
     walk.comments.join(&mut document, &walk.starts);
@@ -63,7 +66,7 @@ struct Walk<'a> {
     events: Parser<'a, StrInput<'a>>,
     peeked: Option<(Event<'a>, Span)>,
     document: Document<'a>,
-    /// Where each item of the document begins.
+    /// Where each collection and alias of the document begins.
     starts: Vec<usize>,
     /// How many collections have begun.
     collections: usize,
@@ -245,24 +248,24 @@ impl<'a> Walk<'a> {
     fn open(&mut self, kind: Collection, at: usize, place: Place) {
         self.comments.open(self.collections, at, place.context, place.path);
         self.collections += 1;
-        self.item(Item::Open(kind, place.path), at);
+        self.begin(Item::Open(kind, place.path), at);
     }
 
     /// The innermost collection ends.
     fn close(&mut self) {
         self.comments.close();
-        self.item(Item::Close, 0);
+        self.document.items.push(Item::Close);
     }
 
-    fn item(&mut self, item: Item, start: usize) {
+    fn begin(&mut self, item: Item, start: usize) {
         self.document.items.push(item);
         self.starts.push(start);
     }
 
-    fn leaf(&mut self, leaf: Leaf<'a>, start: usize) {
+    fn leaf(&mut self, leaf: Leaf<'a>) {
         let number = u32::try_from(self.document.leaves.len()).expect("a text has fewer than 2^32 leaves");
         self.document.leaves.push(leaf);
-        self.item(Item::Leaf(number), start);
+        self.document.items.push(Item::Leaf(number));
     }
 
     fn sequence(&mut self, span: &Span, anchor: usize, place: Place) -> Result<(), Error> {
@@ -312,8 +315,8 @@ impl<'a> Walk<'a> {
         let scalar = resolve::scalar(value, node.style, node.tag.as_deref(), empty)
             .map_err(|reason| Error::at(self.text, node.range.start, reason))?;
         let (content, span, style) = self.list_comment(scalar, span, style);
-        let (first, at) = (self.document.items.len(), span.start);
-        self.leaf(Leaf { path: place.path, content, span, style, alias: None }, at);
+        let first = self.document.items.len();
+        self.leaf(Leaf { path: place.path, content, span, style, alias: None });
         self.remember(anchor, place.path, first);
         Ok(())
     }
@@ -351,13 +354,14 @@ impl<'a> Walk<'a> {
         let (base, items) = (*base, items.clone());
         let at = span.byte_range().unwrap_or(0..0);
         let mut moved = HashMap::from([(base, path)]);
-        self.item(Item::Alias, at.start);
+        let alias = self.document.add_alias(at.clone());
+        self.begin(Item::Alias, at.start);
         for index in items {
             match self.document.items[index] {
                 Item::Open(kind, original) => {
                     self.count_alias(0, at.start)?;
                     let path = rebase(&mut self.document.paths, original, &mut moved);
-                    self.item(Item::Open(kind, path), at.start);
+                    self.begin(Item::Open(kind, path), at.start);
                     self.collections += 1;
                 }
                 Item::Leaf(number) => {
@@ -365,10 +369,10 @@ impl<'a> Walk<'a> {
                     let Content::Value(value) = &copy.content else { continue };
                     self.count_alias(value.bytes().len(), at.start)?;
                     copy.path = rebase(&mut self.document.paths, copy.path, &mut moved);
-                    copy.alias = Some(Box::new(at.clone()));
-                    self.leaf(copy, at.start);
+                    copy.alias = Some(alias);
+                    self.leaf(copy);
                 }
-                Item::Close => self.item(Item::Close, at.start),
+                Item::Close => self.document.items.push(Item::Close),
                 Item::Alias => {}
             }
         }

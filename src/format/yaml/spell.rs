@@ -63,13 +63,32 @@ fn instead_of_block(
     leaf: &Leaf<'_>,
     content: &Content<'_>,
 ) -> Option<(Range<usize>, Zeroizing<String>)> {
-    let header_end = text[..leaf.span.start].trim_end_matches(['\r', '\n']).len();
-    let header = &text[span::line_start(text, header_end)..header_end];
-    let start = header_end - header.len() + header.rfind(['|', '>'])?;
-    let as_plain = Leaf { span: start..leaf.span.end, style: Style::Plain(Context::Block), ..leaf.clone() };
+    let header = span::block_header(text, leaf.span.start)?;
+    let style = Style::Plain(Context::Block);
+    let as_plain = Leaf { span: header.start..leaf.span.end, style, ..leaf.clone() };
     let spelled = open(text, &as_plain, content);
-    let rest = &text[header_end..leaf.span.start];
-    Some((start..leaf.span.end, Zeroizing::new(format!("{}{rest}", *spelled))))
+    let rest = &text[header.end..leaf.span.start];
+    Some((as_plain.span, Zeroizing::new(format!("{}{rest}", *spelled))))
+}
+
+/// A value in quotes in place of a whole block scalar, if the block's header asks for another ending.
+pub fn reframe(
+    text: &str,
+    leaf: &Leaf<'_>,
+    content: &Content<'_>,
+) -> Option<(Range<usize>, Zeroizing<String>)> {
+    let (Style::Block(style), Some(string)) = (leaf.style, content.text()) else { return None };
+    let header = span::block_header(text, leaf.span.start)?;
+    let stripped = text[header.clone()].contains('-');
+    if stripped != string.ends_with('\n') {
+        return None;
+    }
+    let end = match (style.unterminated, style.crlf) {
+        (true, _) => "",
+        (false, true) => "\r\n",
+        (false, false) => "\n",
+    };
+    Some((header.start..leaf.span.end, Zeroizing::new(double(string) + end)))
 }
 
 fn base64(bytes: &[u8]) -> String {

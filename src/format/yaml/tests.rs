@@ -114,3 +114,13 @@ fn metadata_is_written_so_that_it_reads_back() {
     assert_eq!(plain(&read), plain(&fields));
     assert!(text.contains("lastmodified: \"2024"), "{text}");
 }
+
+#[test]
+fn values_that_stand_in_the_text_are_not_copied() {
+    let text = "a: plain\nb: 'single'\nc: \"double\"\nd: two words\n";
+    for leaf in &parse(text).unwrap().leaves {
+        let Content::Value(Scalar::Str(value)) = &leaf.content else { panic!("a string") };
+        assert!(matches!(value, Cow::Borrowed(_)), "{}", String::from_utf8_lossy(value));
+    }
+    assert!(size_of::<Leaf<'_>>() <= 64, "{}", size_of::<Leaf<'_>>());
+}

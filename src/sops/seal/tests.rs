@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::crypto::envelope::Envelope;
 use crate::sops::Sealed;
 
 fn stamp(entropy: Entropy<'_>) -> Stamp<'_> {
@@ -15,8 +16,8 @@ fn random() -> impl FnMut(&mut [u8]) {
 
 fn new(rule: Rule) -> Basis<'static> {
     let key = DataKey::from_bytes(&[5; 32]).unwrap();
-    let envelopes = vec![Envelope { recipient: "age1test".to_owned(), enc: "-----\nx\n".to_owned() }];
-    Basis::New { key, envelopes, rule, coverage: Coverage::All }
+    let envelope = Envelope { recipient: "age1test".to_owned(), enc: "-----\nx\n".to_owned() };
+    Basis::New { key, groups: KeyGroups::one(vec![envelope]), rule, coverage: Coverage::All }
 }
 
 fn environment() -> Rule {

@@ -1,0 +1,128 @@
+//! What the sealed leaves of a file say, once opened: all of it in one buffer.
+
+use std::borrow::Cow;
+
+use crate::crypto::value::{Cipher, Kind, Sealed as SealedValue};
+use crate::format::{Content, Document, Leaf, Scalar};
+use crate::secret::SecretBytes;
+
+use super::Error;
+
+/// The opened contents of a document's leaves.
+#[derive(Debug)]
+pub(super) struct Contents {
+    bytes: SecretBytes,
+    entries: Vec<Entry>,
+}
+
+/// Where a leaf's part of the buffer ends; no kind for one that is not sealed.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    end: u32,
+    kind: Option<Kind>,
+}
+
+impl Contents {
+    /// No leaves.
+    pub(super) fn none() -> Self {
+        Self { bytes: SecretBytes::new(Vec::new()), entries: Vec::new() }
+    }
+
+    /// Opens every covered leaf. Fails at the first that does not authenticate, or should be sealed and is not.
+    pub(super) fn open(document: &Document<'_>, covered: &[bool], cipher: &Cipher) -> Result<Self, Error> {
+        let sealed = document.leaves.iter().zip(covered).filter(|(_, covered)| **covered);
+        let most = sealed.map(|(leaf, _)| leaf.content.text().map_or(0, most)).sum();
+        let mut contents = Self {
+            bytes: SecretBytes::new(Vec::with_capacity(most)),
+            entries: Vec::with_capacity(document.leaves.len()),
+        };
+        for (leaf, covered) in document.leaves.iter().zip(covered) {
+            let opened = match covered {
+                true if !leaf.content.is_empty() => open_leaf(document, leaf, cipher)?,
+                true | false => None,
+            };
+            contents.push(opened);
+        }
+        Ok(contents)
+    }
+
+    fn push(&mut self, opened: Option<(Kind, SecretBytes)>) {
+        let bytes = self.bytes.expose_mut();
+        let kind = opened.map(|(kind, opened)| {
+            bytes.extend_from_slice(opened.expose());
+            kind
+        });
+        let end = u32::try_from(bytes.len()).expect("a store's text is shorter than 4 GiB");
+        self.entries.push(Entry { end, kind });
+    }
+
+    /// What a leaf says; `None` if it is not sealed.
+    pub(super) fn get(&self, leaf: usize) -> Option<Content<'_>> {
+        let entry = self.entries.get(leaf)?;
+        let start = leaf.checked_sub(1).map_or(0, |before| self.entries[before].end);
+        let bytes = &self.bytes.expose()[start as usize..entry.end as usize];
+        Some(content(entry.kind?, bytes).expect("it was read when it was opened"))
+    }
+
+    /// What the sealed leaves say, in order.
+    pub(super) fn all(&self) -> impl Iterator<Item = Content<'_>> {
+        (0..self.entries.len()).filter_map(|leaf| self.get(leaf))
+    }
+}
+
+/// The most bytes that a sealed text can hold.
+fn most(sealed: &str) -> usize {
+    // IV, tag and names take 107 bytes; base64 takes four for three.
+    sealed.len().saturating_sub(107) / 4 * 3 + 3
+}
+
+/// `Ok(None)` for a comment that is clear: sops accepts those too.
+fn open_leaf(
+    document: &Document<'_>,
+    leaf: &Leaf<'_>,
+    cipher: &Cipher,
+) -> Result<Option<(Kind, SecretBytes)>, Error> {
+    let name = || document.paths.display(leaf.path);
+    let is_comment = matches!(leaf.content, Content::Comment(_));
+    let text = leaf.content.text().ok_or_else(|| Error::Clear(name()))?;
+    if !SealedValue::looks_like(text) {
+        return if is_comment { Ok(None) } else { Err(Error::Clear(name())) };
+    }
+    let tampered =
+        |_| Error::Tampered(if is_comment { format!("a comment in `{}`", name()) } else { name() });
+    let value = SealedValue::parse(text).map_err(tampered)?;
+    let opened = match cipher.open(&value, document.paths.aad(leaf.path).as_bytes()) {
+        Err(_) if is_comment => {
+            open_stray(document, &value, cipher).ok_or(crate::crypto::Error::NotAuthentic)
+        }
+        opened => opened,
+    };
+    let bytes = opened.map_err(tampered)?;
+    content(value.kind, bytes.expose()).ok_or_else(|| Error::BadType(name()))?;
+    Ok(Some((value.kind, bytes)))
+}
+
+/// A comment that go-yaml hangs on another container than we do: it opens with that one's path.
+fn open_stray(document: &Document<'_>, value: &SealedValue, cipher: &Cipher) -> Option<SecretBytes> {
+    let containers = document.paths.all();
+    containers.filter_map(|path| cipher.open(value, document.paths.aad(path).as_bytes()).ok()).next()
+}
+
+/// The typed content of opened bytes; `None` if they do not fit the type.
+fn content(kind: Kind, bytes: &[u8]) -> Option<Content<'_>> {
+    let text = || std::str::from_utf8(bytes).ok();
+    let scalar = match kind {
+        Kind::Comment => return Some(Content::Comment(String::from_utf8_lossy(bytes))),
+        Kind::Str => Scalar::Str(Cow::Borrowed(bytes)),
+        Kind::Int => Scalar::Int(text()?.parse().ok()?),
+        // Rust reads `inf`, `infinity` and `nan` in any case, as Go does.
+        Kind::Float => Scalar::Float(text()?.parse().ok()?),
+        Kind::Bool => Scalar::Bool(match text()? {
+            "1" | "t" | "T" | "TRUE" | "true" | "True" => true,
+            "0" | "f" | "F" | "FALSE" | "false" | "False" => false,
+            _ => return None,
+        }),
+        Kind::Time => Scalar::Time(text()?.to_owned()),
+    };
+    Some(Content::Value(scalar))
+}
