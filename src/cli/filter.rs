@@ -15,6 +15,7 @@ use crate::filter::smudge::Smudged;
 use crate::filter::{
     Error, merge as merging, process as protocol, smudge as smudging, textconv as converting,
 };
+use crate::format::Format;
 use crate::keys::{self, Keyring};
 use crate::secret::SecretBytes;
 use crate::sys::eager::Eager;
@@ -151,7 +152,9 @@ pub(super) fn merge(args: &MergeArgs, cx: &Context) -> Result<(), Failure> {
         Sides { base: cx.read(&args.base)?, ours: cx.read(&args.ours)?, theirs: cx.read(&args.theirs)? };
     let labels = ["base", "ours", "theirs"].map(str::to_owned);
     let markers = Markers { size: args.marker_size, labels };
-    let merged = merging::merge(&cx.keyring(), &args.path, &sides, &markers, cx.stamp(&mut random::fill));
+    let whole = cx.repository()?.attributes(args.path.as_bytes()).map_err(errors::git)?.whole;
+    let format = if whole { Format::Binary } else { Format::of_path(&args.path) };
+    let merged = merging::merge(&cx.keyring(), format, &sides, &markers, cx.stamp(&mut random::fill));
     let merged = merged.map_err(|error| merge_failure(&args.path, error))?;
     let (sealed, result) = match merged {
         Merged::Clean(sealed) => (sealed, Ok(())),
