@@ -146,6 +146,8 @@ fn cleaning_in_general(error: filter::Error) -> Failure {
         E::LockedEdit => Failure::new(Exit::NoKey, &fact)
             .hint("`hlx keys list` shows where keys were looked for")
             .hint("copy it away first if you need it: `git checkout -- FILE` puts the encrypted version in its place"),
+        E::MustBeClear => Failure::new(Exit::Policy, &fact)
+            .hint("add a line `FILE -filter` at the end of `.gitattributes`"),
         E::Conversion(_) => Failure::new(Exit::Policy, &fact)
             .hint("add `-text -ident -working-tree-encoding` to its line in `.gitattributes`"),
         E::Crypto(error) => crypto(Exit::Failed, &error),
@@ -182,7 +184,7 @@ pub(super) fn values(file: &str, error: values::Error) -> Failure {
         E::Copy { .. } => failed().hint("change it where its anchor (`&name`) stands"),
         E::Only { .. } => failed().hint("unset the collection itself").hint(edit),
         E::Form { .. } | E::Unspellable { .. } => failed().hint(edit),
-        E::NotOfType(_) | E::OnlyText(_) | E::NotText => usage(),
+        E::NotOfType(_) | E::OnlyText | E::NotText => usage(),
         E::ChangedMeanwhile => failed().hint("look at it, and try again"),
     };
     named(file, &format!("{file}: {fact}"), failure)

@@ -50,7 +50,9 @@ struct Filter<'a> {
 
 impl Handler for Filter<'_> {
     fn clean(&mut self, path: &[u8], content: &[u8]) -> Result<Vec<u8>, Error> {
-        self.cleaner.clean(path, content)
+        let sealed = self.cleaner.clean(path, content);
+        warn_of_anchors(&self.cleaner, &String::from_utf8_lossy(path), self.ui);
+        sealed
     }
 
     fn smudge(&mut self, path: &[u8], name: &[u8], blob: &[u8]) -> Smudged {
@@ -117,10 +119,25 @@ pub(super) fn clean(args: &PathArgs, cx: &Context) -> Result<(), Failure> {
     let (repository, keyring) = (cx.repository()?, cx.keyring());
     let plaintext = stdin()?;
     let path = args.path.to_string_lossy();
-    let sealed = Cleaner::new(&repository, &keyring, &now)
-        .clean(path.as_bytes(), plaintext.expose())
-        .map_err(|error| errors::clean(&path, error))?;
+    let cleaner = Cleaner::new(&repository, &keyring, &now);
+    let sealed =
+        cleaner.clean(path.as_bytes(), plaintext.expose()).map_err(|error| errors::clean(&path, error))?;
+    warn_of_anchors(&cleaner, &path, cx.ui);
     output(cx, &sealed)
+}
+
+/// A rule that seals a value by its alias may leave it clear at its anchor: that is said.
+pub(super) fn warn_of_anchors(cleaner: &Cleaner<'_>, path: &str, ui: Ui) {
+    let found = cleaner.take_clear_anchors();
+    for anchor in &found {
+        ui.warning(format!(
+            "{path}: line {}: `{}` stays in clear, though it is encrypted as `{}`",
+            anchor.line, anchor.path, anchor.alias
+        ));
+    }
+    if !found.is_empty() {
+        ui.hint("if it is secret, let the rule in `.sops.yaml` match the key of the anchor too");
+    }
 }
 
 /// `hlx smudge -- PATH`

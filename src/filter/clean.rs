@@ -8,7 +8,7 @@ use crate::format::Format;
 use crate::git::Repository;
 use crate::keys::{self, Keyring};
 use crate::policy::creation::{Audience, Config, Terms};
-use crate::sops::{self, Basis, KeyGroups, Opened, Sealed, Stamp, is_sealed};
+use crate::sops::{self, Basis, ClearAnchor, KeyGroups, Opened, Sealed, Stamp, is_sealed};
 use crate::sys::random::Random;
 
 use super::memory::Memory;
@@ -33,6 +33,7 @@ pub struct Cleaner<'a> {
     checked_out: RefCell<HashMap<Vec<u8>, String>>,
     /// Read when the first known file is cleaned: a checkout needs none.
     memory: OnceCell<Memory>,
+    anchors: RefCell<Vec<ClearAnchor>>,
 }
 
 /// A data key and what it is wrapped in.
@@ -71,6 +72,7 @@ impl<'a> Cleaner<'a> {
             config: RefCell::default(),
             checked_out: RefCell::default(),
             memory: OnceCell::new(),
+            anchors: RefCell::default(),
         }
     }
 
@@ -80,6 +82,9 @@ impl<'a> Cleaner<'a> {
     pub fn clean(&self, path: &[u8], content: &[u8]) -> Result<Vec<u8>, Error> {
         if content.is_empty() {
             return Ok(Vec::new());
+        }
+        if matches!(path.rsplit(|byte| *byte == b'/').next(), Some(b".gitattributes" | b".sops.yaml")) {
+            return Err(Error::MustBeClear);
         }
         self.repository.refresh();
         let known = self.known(path)?;
@@ -236,7 +241,14 @@ impl<'a> Cleaner<'a> {
 
     fn seal(&self, content: &[u8], format: Format, basis: &Basis<'_>) -> Result<Vec<u8>, Error> {
         let entropy = &mut |buffer: &mut [u8]| self.random.borrow_mut().fill(buffer);
-        Ok(sops::seal(content, format, basis, Stamp { now: (self.clock)(), entropy })?)
+        let sealed = sops::seal(content, format, basis, Stamp { now: (self.clock)(), entropy })?;
+        self.anchors.borrow_mut().extend(sops::clear_anchors(content, format, basis.rule().0));
+        Ok(sealed)
+    }
+
+    /// What was sealed by an alias only, and stands in clear at its anchor, since this was asked last.
+    pub fn take_clear_anchors(&self) -> Vec<ClearAnchor> {
+        std::mem::take(&mut self.anchors.borrow_mut())
     }
 }
 

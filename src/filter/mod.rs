@@ -32,6 +32,9 @@ pub enum Error {
     /// nobody can tell.
     #[error("hlx cannot tell whether it changed, since no key of yours opens the version that git has")]
     LockedEdit,
+    /// A file that must be readable without a key.
+    #[error("git, sops and hlx must be able to read it without a key")]
+    MustBeClear,
     /// An attribute would corrupt the ciphertext.
     #[error("the attribute `{0}` would change the file on its way: it must be off")]
     Conversion(&'static str),

@@ -7,6 +7,8 @@
 pub mod binary;
 pub mod dotenv;
 pub mod entry;
+mod flat;
+pub mod ini;
 mod lines;
 pub mod scalar;
 pub mod yaml;
@@ -51,6 +53,8 @@ impl Error {
 pub enum Format {
     /// `KEY=value` lines.
     Dotenv,
+    /// INI, as gopkg.in/ini.v1 reads it.
+    Ini,
     /// YAML, as go-yaml v3 reads it.
     Yaml,
     /// Any file, sealed as one value in a JSON object.
@@ -59,13 +63,15 @@ pub enum Format {
 
 impl Format {
     /// The store that a path asks for: dotenv for `.env`, `*.env` and `.env.*`, but not for their
-    /// examples; YAML for `.yml` and `.yaml`; binary for all others.
+    /// examples; INI for `.ini`; YAML for `.yml` and `.yaml`; binary for all others.
     pub fn of_path(path: &str) -> Self {
         let name = path.rsplit('/').next().unwrap_or(path);
         let example = ["example", "sample", "template", "dist"];
         let is_env = name.ends_with(".env") || name.starts_with(".env.");
         if is_env && !example.iter().any(|word| name.rsplit('.').next() == Some(word)) {
             Self::Dotenv
+        } else if name.ends_with(".ini") {
+            Self::Ini
         } else if name.ends_with(".yml") || name.ends_with(".yaml") {
             Self::Yaml
         } else {
@@ -78,6 +84,7 @@ impl Format {
         match self {
             Self::Dotenv => Some(Store::Dotenv),
             Self::Yaml => Some(Store::Yaml),
+            Self::Ini => Some(Store::Ini),
             Self::Binary => None,
         }
     }
@@ -86,6 +93,7 @@ impl Format {
     pub fn name(self) -> &'static str {
         match self {
             Self::Dotenv => "dotenv",
+            Self::Ini => "ini",
             Self::Yaml => "yaml",
             Self::Binary => "binary",
         }
@@ -97,6 +105,8 @@ impl Format {
 pub enum Store {
     /// `KEY=value` lines.
     Dotenv,
+    /// INI, as gopkg.in/ini.v1 reads it.
+    Ini,
     /// YAML, as go-yaml v3 reads it.
     Yaml,
 }
@@ -107,6 +117,7 @@ impl Store {
         fits(text)?;
         match self {
             Self::Dotenv => dotenv::parse_strictly(text),
+            Self::Ini => ini::parse(text),
             Self::Yaml => yaml::parse(text),
         }
     }
@@ -116,6 +127,7 @@ impl Store {
         fits(text)?;
         match self {
             Self::Dotenv => dotenv::parse(text),
+            Self::Ini => ini::parse(text),
             Self::Yaml => yaml::parse(text),
         }
     }
@@ -124,6 +136,7 @@ impl Store {
     pub fn spell_sealed(self, leaf: &Leaf<'_>, sealed: &str) -> String {
         match self {
             Self::Dotenv => dotenv::spell_sealed(leaf, sealed),
+            Self::Ini => sealed.to_owned(),
             Self::Yaml => yaml::spell::sealed(leaf, sealed),
         }
     }
@@ -132,6 +145,7 @@ impl Store {
     pub fn spell_open(self, text: &str, leaf: &Leaf<'_>, content: &Content<'_>) -> Zeroizing<String> {
         match self {
             Self::Dotenv => dotenv::spell_open(content),
+            Self::Ini => ini::spell_open(leaf, content),
             Self::Yaml => yaml::spell::open(text, leaf, content),
         }
     }
@@ -145,7 +159,7 @@ impl Store {
         content: &Content<'_>,
     ) -> Option<(Range<usize>, Zeroizing<String>)> {
         match self {
-            Self::Dotenv => None,
+            Self::Dotenv | Self::Ini => None,
             Self::Yaml => yaml::spell::reframe(text, leaf, content),
         }
     }
@@ -154,6 +168,7 @@ impl Store {
     pub fn spell_metadata(self, fields: &[Field], tail: Tail) -> String {
         match (self, tail) {
             (Self::Dotenv, _) => dotenv::spell_metadata(fields),
+            (Self::Ini, _) => ini::spell_metadata(fields),
             (Self::Yaml, _) => yaml::spell::metadata(fields),
         }
     }
@@ -161,7 +176,7 @@ impl Store {
     /// A new value for a metadata field, in place of its old spelling.
     pub fn spell_field(self, old: &str, value: &str) -> String {
         match self {
-            Self::Dotenv => dotenv::escape(value),
+            Self::Dotenv | Self::Ini => flat::escape(value),
             Self::Yaml if old.starts_with("ENC[") => value.to_owned(),
             Self::Yaml => yaml::spell::double(value),
         }
@@ -339,8 +354,15 @@ impl Content<'_> {
 /// How a leaf is written, as far as its replacement depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Style {
-    /// The value of a dotenv line.
+    /// The value of a dotenv line, or of an INI line without quotes.
     Line,
+    /// An INI value in quotes, which are not part of the span.
+    Quoted,
+    /// INI comment lines, behind the first mark.
+    Marked,
+    /// A comment behind the value on an INI line, behind its mark. Other readers of INI take it for part of the value,
+    /// and so it is sealed when the value is.
+    Inline,
     /// A dotenv line that SOPS could not read: white space, or an indented comment.
     Odd,
     /// A comment, `#` included in the span.
@@ -527,6 +549,7 @@ mod tests {
             ("a/prod.env", Format::Dotenv),
             (".env.local", Format::Dotenv),
             (".env.example", Format::Binary),
+            ("php.ini", Format::Ini),
             ("compose.yml", Format::Yaml),
             ("x/values.yaml", Format::Yaml),
             ("cert.pem", Format::Binary),

@@ -106,7 +106,7 @@ pub fn track(
 /// A part of a file can be selected only where there are parts, and marked only where there are comments.
 fn check_selection(path: &str, selection: &Selection) -> Result<(), Error> {
     let reason = match (selection, Format::of_path(path)) {
-        (Selection::All, _) | (_, Format::Dotenv | Format::Yaml) => return Ok(()),
+        (Selection::All, _) | (_, Format::Dotenv | Format::Yaml | Format::Ini) => return Ok(()),
         (Selection::Keys(_) | Selection::Marked, Format::Binary) => "it has no keys: it is encrypted whole",
     };
     Err(Error::BadPath { path: path.to_owned(), reason: reason.to_owned() })

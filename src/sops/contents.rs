@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::crypto::value::{Cipher, Kind, Sealed as SealedValue};
-use crate::format::{Content, Document, Leaf, Scalar};
+use crate::format::{Content, Document, Leaf, Scalar, Style};
 use crate::secret::SecretBytes;
 
 use super::Error;
@@ -88,8 +88,7 @@ fn open_leaf(
     if !SealedValue::looks_like(text) {
         return if is_comment { Ok(None) } else { Err(Error::Clear(name())) };
     }
-    let tampered =
-        |_| Error::Tampered(if is_comment { format!("a comment in `{}`", name()) } else { name() });
+    let tampered = |_| Error::Tampered(if is_comment { comment_name(&name()) } else { name() });
     let value = SealedValue::parse(text).map_err(tampered)?;
     let opened = match cipher.open(&value, document.paths.aad(leaf.path).as_bytes()) {
         Err(_) if is_comment => {
@@ -97,9 +96,30 @@ fn open_leaf(
         }
         opened => opened,
     };
-    let bytes = opened.map_err(tampered)?;
+    let mut bytes = opened.map_err(tampered)?;
     content(value.kind, bytes.expose()).ok_or_else(|| Error::BadType(name()))?;
+    if leaf.style == Style::Marked {
+        // SOPS seals an INI comment whose first line is empty as it is (and fails when it opens it).
+        let empty = empty_lines(bytes.expose());
+        bytes.expose_mut().drain(..empty);
+    }
     Ok(Some((value.kind, bytes)))
+}
+
+/// How long the empty lines at the head of a text are, if others follow.
+fn empty_lines(text: &[u8]) -> usize {
+    let Ok(text) = std::str::from_utf8(text) else { return 0 };
+    let mut rest = text;
+    while let Some((line, below)) = rest.split_once('\n')
+        && line.trim().is_empty()
+    {
+        rest = below;
+    }
+    text.len() - rest.len()
+}
+
+fn comment_name(container: &str) -> String {
+    if container.is_empty() { "a comment at the top".to_owned() } else { format!("a comment in {container}") }
 }
 
 /// A comment that go-yaml hangs on another container than we do: it opens with that one's path.

@@ -4,6 +4,7 @@
 //! one. Opening yields no byte before the MAC was checked: only [`Sealed::open`] can make an
 //! [`Opened`].
 
+mod anchors;
 mod contents;
 pub mod groups;
 mod layout;
@@ -15,6 +16,7 @@ mod select;
 mod view;
 mod whole;
 
+pub use anchors::{ClearAnchor, clear_anchors};
 pub use groups::KeyGroups;
 pub use metadata::Metadata;
 pub use open::{Opened, Sealed, is_sealed};

@@ -23,15 +23,15 @@ pub fn is_sealed(bytes: &[u8]) -> bool {
 enum Found {
     Format(Format),
     Json,
-    Ini,
 }
 
 /// The store that a text would be opened in, if it is one that is opened.
 pub(super) fn store_of(text: &str) -> Option<Store> {
     match detect(text)? {
         Found::Format(Format::Dotenv) => Some(Store::Dotenv),
+        Found::Format(Format::Ini) => Some(Store::Ini),
         Found::Format(Format::Yaml) => Some(Store::Yaml),
-        Found::Format(Format::Binary) | Found::Json | Found::Ini => None,
+        Found::Format(Format::Binary) | Found::Json => None,
     }
 }
 
@@ -47,7 +47,7 @@ fn detect(text: &str) -> Option<Found> {
         return Some(Found::Format(Format::Dotenv));
     }
     if has_line("[sops]") && text.contains("lastmodified") {
-        return Some(Found::Ini);
+        return Some(Found::Format(Format::Ini));
     }
     (has_line("sops:") && (text.contains("lastmodified:") || text.contains("mac: ENC[")))
         .then_some(Found::Format(Format::Yaml))
@@ -79,13 +79,13 @@ impl<'t> Sealed<'t> {
         match detect(text) {
             None => Err(Error::NotSealed),
             Some(Found::Json) => Err(Error::UnsupportedStore("JSON")),
-            Some(Found::Ini) => Err(Error::UnsupportedStore("INI")),
             Some(Found::Format(Format::Binary)) => {
                 let whole = binary::parse(text).ok_or(Error::NotSealed)?;
                 let metadata = Metadata::read(&whole.fields)?;
                 Ok(Self { text, body: Body::Whole { data: whole.data }, metadata })
             }
             Some(Found::Format(Format::Dotenv)) => Self::of_leaves(text, Store::Dotenv),
+            Some(Found::Format(Format::Ini)) => Self::of_leaves(text, Store::Ini),
             Some(Found::Format(Format::Yaml)) => Self::of_leaves(text, Store::Yaml),
         }
     }
@@ -103,6 +103,7 @@ impl<'t> Sealed<'t> {
         match &self.body {
             Body::Whole { .. } => Format::Binary,
             Body::Leaves { store: Store::Dotenv, .. } => Format::Dotenv,
+            Body::Leaves { store: Store::Ini, .. } => Format::Ini,
             Body::Leaves { store: Store::Yaml, .. } => Format::Yaml,
         }
     }

@@ -14,7 +14,7 @@ use crate::crypto::mac::{Coverage, Mac};
 use crate::crypto::value::{Cipher, Kind, Sealed as SealedValue};
 use crate::crypto::{DataKey, Entropy};
 use crate::format::{Block, Content, Document, Field, Format, Leaf, Scalar, Store, Style, Tail, yaml};
-use crate::policy::Rule;
+use crate::policy::{self, Rule};
 
 use super::groups::KeyGroups;
 use super::layout::{Layout, Spelling};
@@ -60,7 +60,8 @@ impl Basis<'_> {
         }
     }
 
-    fn rule(&self) -> (&Rule, Coverage) {
+    /// Which values are sealed, and which the MAC covers.
+    pub fn rule(&self) -> (&Rule, Coverage) {
         match self {
             Self::New { rule, coverage, .. } => (rule, *coverage),
             Self::Again(old) => (&old.sealed.metadata.rule, old.sealed.metadata.coverage),
@@ -95,6 +96,7 @@ pub fn seal(plaintext: &[u8], format: Format, basis: &Basis<'_>, stamp: Stamp<'_
     }
     let store = match format {
         Format::Dotenv => Store::Dotenv,
+        Format::Ini => Store::Ini,
         Format::Yaml => Store::Yaml,
         Format::Binary => return Ok(whole::seal(plaintext, basis, stamp).into_bytes()),
     };
@@ -172,6 +174,10 @@ impl<'a> Sealing<'a> {
         basis: &'a Basis<'a>,
     ) -> Result<Self, Error> {
         let (rule, _) = basis.rule();
+        if store == Store::Ini && rule.comment().is_some() && matches!(basis, Basis::New { .. }) {
+            // SOPS walks an INI comment behind its key, and so seals the key after the one that was meant.
+            return Err(policy::Error::Unsupported(format!("{}: for INI", rule.field().0)).into());
+        }
         let covered = select::select(document, rule);
         select::check_selection(rule, document, &covered)?;
         let parts = parts(document, &covered);
@@ -242,7 +248,7 @@ impl<'a> Sealing<'a> {
         let mut placed = Vec::with_capacity(self.parts.len());
         let mut at = 0;
         for (index, part) in self.parts.iter().enumerate() {
-            if block.is_none() && part.span().start >= tail {
+            if block.is_none() && part.span().end > tail {
                 block = Some(self.put_block(&mut out, at, metadata));
                 at = tail;
             }

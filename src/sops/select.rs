@@ -1,16 +1,22 @@
 //! Which leaves of a document a rule seals.
 
-use crate::format::{Content, Document, Item, Paths};
+use crate::format::{Content, Document, Item, Paths, Style};
 use crate::policy::{Mark, Pattern, Rule};
 
 use super::Error;
 
 /// One answer per leaf: does the rule cover it? (Empty values stay clear all the same.)
 pub(super) fn select(document: &Document<'_>, rule: &Rule) -> Vec<bool> {
-    match rule.comment() {
+    let mut covered = match rule.comment() {
         Some((pattern, mark)) => by_comments(document, pattern, mark),
         None => by_paths(document, rule),
+    };
+    for (number, leaf) in document.leaves.iter().enumerate() {
+        if leaf.style == Style::Inline {
+            covered[number] |= covered[number - 1];
+        }
     }
+    covered
 }
 
 fn by_paths(document: &Document<'_>, rule: &Rule) -> Vec<bool> {

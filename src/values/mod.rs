@@ -128,8 +128,8 @@ pub enum Error {
     #[error("the value is no {0}")]
     NotOfType(&'static str),
     /// The format knows only texts.
-    #[error("{0} knows no types: every value is a text")]
-    OnlyText(&'static str),
+    #[error("dotenv and INI know no types: every value is a text")]
+    OnlyText,
     /// The value is not text.
     #[error("the value is not text in UTF-8, which alone can stand there")]
     NotText,

@@ -43,8 +43,10 @@ pub fn set(file: &File<'_>, typed: &str, value: &SecretBytes, kind: Option<Type>
 fn set_in(text: &Text<'_>, typed: &str, value: &SecretBytes, kind: Option<Type>) -> Result<Edited, Error> {
     let key = text.key(typed)?;
     let value = std::str::from_utf8(value.expose()).map_err(|_| Error::NotText)?;
-    if text.store == Store::Dotenv && !matches!(kind, None | Some(Type::Str)) {
-        return Err(Error::OnlyText("dotenv"));
+    if let (Store::Dotenv | Store::Ini, Some(Type::Int | Type::Float | Type::Bool | Type::Null)) =
+        (text.store, kind)
+    {
+        return Err(Error::OnlyText);
     }
     let top = text.top();
     match text.follow(&top, &key) {
@@ -278,6 +280,24 @@ mod tests {
     }
 
     #[test]
+    fn ini_files_keep_their_ways() {
+        for (text, key, new) in [
+            ("[a]\nk = x ; c\n", "a.k", "[a]\nk = v ; c\n"),
+            ("k=\"x\"\n", "DEFAULT.k", "k=\"v\"\n"),
+            (
+                "[a]\n; about k\n  k : x\n\n[b]\nk=1\n",
+                "a.new",
+                "[a]\n; about k\n  k : x\n  new : v\n\n[b]\nk=1\n",
+            ),
+            ("[a.b]\nk=x", "[\"a.b\"].l", "[a.b]\nk=x\nl=v"),
+        ] {
+            assert_eq!(after(Store::Ini, text, key, "v", None).as_deref(), Ok(new), "{text}");
+        }
+        let odd = after(Store::Ini, "k=\"x\"\n", "DEFAULT.k", "a # \"b\"", None);
+        assert_eq!(odd.as_deref(), Ok("k=`a # \"b\"`\n"));
+    }
+
+    #[test]
     fn what_cannot_be_set_is_refused_with_its_place() {
         for (text, key, value, kind, error) in [
             ("a: 1\n", "b.c", "v", None, "there is no `b.c`; there is `a`"),
@@ -290,7 +310,7 @@ mod tests {
         }
         assert_eq!(
             after(Store::Dotenv, "A=1\n", "A", "1", Some(Type::Int)),
-            Err("dotenv knows no types: every value is a text".to_owned())
+            Err("dotenv and INI know no types: every value is a text".to_owned())
         );
         assert_eq!(
             after(Store::Dotenv, "A=1\n", "not a name", "1", None),

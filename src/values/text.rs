@@ -50,7 +50,7 @@ impl<'t> Text<'t> {
             Store::Dotenv if !typed.is_empty() && !typed.starts_with('[') => {
                 Ok(Key(vec![Part::Name(typed.to_owned())]))
             }
-            Store::Dotenv | Store::Yaml => Ok(typed.parse()?),
+            Store::Dotenv | Store::Yaml | Store::Ini => Ok(typed.parse()?),
         }
     }
 
@@ -97,24 +97,26 @@ enum Shape {
 }
 
 impl Rest<'_> {
-    /// Whether two versions have the same values, comments and nesting in what remains of both.
+    /// Whether two versions have the same values and nesting in what remains of both. (Comments are where no change
+    /// is, or are looked at by whoever cuts.)
     pub(super) fn is_like(&self, other: &Rest<'_>) -> bool {
         let mut theirs = other.leaves();
         let mut ours = self.leaves();
         let same = |one: &Leaf<'_>, two: &Leaf<'_>| {
             one.content == two.content
                 && one.alias.is_some() == two.alias.is_some()
-                && (matches!(one.content, Content::Comment(_))
-                    || self.document.paths.alike(one.path, &other.document.paths, two.path))
+                && self.document.paths.alike(one.path, &other.document.paths, two.path)
         };
         ours.all(|leaf| theirs.next().is_some_and(|their| same(leaf, their)))
             && theirs.next().is_none()
             && self.shapes().eq(other.shapes())
     }
 
+    /// Its values.
     fn leaves(&self) -> impl Iterator<Item = &Leaf<'_>> {
         let leaves = self.document.leaves.iter().enumerate();
-        leaves.filter(|(number, _)| !(self.leaves)(*number)).map(|(_, leaf)| leaf)
+        let values = leaves.filter(|(_, leaf)| matches!(leaf.content, Content::Value(_)));
+        values.filter(|(number, _)| !(self.leaves)(*number)).map(|(_, leaf)| leaf)
     }
 
     fn shapes(&self) -> impl Iterator<Item = Shape> {

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::format::{Content, Item, Leaf, Obstacle, Store};
+use crate::format::{Content, Item, Obstacle, Store};
 use crate::secret::SecretBytes;
 
 use super::key::Key;
@@ -43,8 +43,10 @@ fn without(text: &Text<'_>, key: &Key) -> Result<SecretBytes, Error> {
     })?;
     let mut new = text.with(&cut, "");
     let gone = gone(text, items.clone(), &cut);
-    let is_good = text.again(&new).is_some_and(|read| {
-        text.without(&|number| gone[number], items).is_like(&read.without(&|_| false, 0..0))
+    let is_good = gone.as_ref().is_some_and(|gone| {
+        text.again(&new).is_some_and(|read| {
+            text.without(&|number| gone[number], items).is_like(&read.without(&|_| false, 0..0))
+        })
     });
     match is_good {
         true => Ok(SecretBytes::new(std::mem::take(&mut *new).into_bytes())),
@@ -60,20 +62,26 @@ fn leaves(text: &Text<'_>, items: Range<usize>) -> impl Iterator<Item = usize> {
     })
 }
 
-/// Which leaves go with an entry: its own, comments behind it, and copies of it that aliases make.
-fn gone(text: &Text<'_>, items: Range<usize>, cut: &Range<usize>) -> Vec<bool> {
-    let goes = |leaf: &Leaf<'_>| {
-        let line = text.text[..leaf.span.start].rfind('\n').map_or(0, |end| end + 1);
-        let behind = || !text.text[line..leaf.span.start].trim().is_empty();
-        cut.contains(&leaf.span.start)
-            && match &leaf.content {
-                Content::Comment(_) => behind(),
-                Content::Value(_) => leaf.alias.is_some(),
-            }
-    };
-    let mut gone: Vec<bool> = text.document.leaves.iter().map(goes).collect();
+/// Which leaves go with an entry: its own, comments behind it, and copies of it that aliases make. `None` if the cut
+/// would take others too.
+fn gone(text: &Text<'_>, items: Range<usize>, cut: &Range<usize>) -> Option<Vec<bool>> {
+    let mut gone = vec![false; text.document.leaves.len()];
     leaves(text, items).for_each(|number| gone[number] = true);
-    gone
+    for (number, leaf) in text.document.leaves.iter().enumerate() {
+        if gone[number] || !cut.contains(&leaf.span.start) {
+            continue;
+        }
+        let line = text.text[..leaf.span.start].rfind('\n').map_or(0, |end| end + 1);
+        let before = text.text[line..leaf.span.start].trim_matches([' ', '\t', '#', ';']);
+        gone[number] = match &leaf.content {
+            Content::Comment(_) => !before.is_empty(),
+            Content::Value(_) => leaf.alias.is_some(),
+        };
+        if !gone[number] {
+            return None;
+        }
+    }
+    Some(gone)
 }
 
 #[cfg(test)]
@@ -114,6 +122,13 @@ mod tests {
             } else {
                 assert_eq!(found, Ok(new), "{text}")
             }
+        }
+        for (text, new) in [
+            ("; about A\nA = 1 ; c\n; about B\nB = 2\n", "; about A\n; about B\nB = 2\n"),
+            ("[x]\nA=1\n[DEFAULT]\nA=\"\"\"p\nq\"\"\"\nB=2\n", "[x]\nA=1\n[DEFAULT]\nB=2\n"),
+            ("A = one \\\n  two\nB=2\n", "B=2\n"),
+        ] {
+            assert_eq!(after(Store::Ini, text, "DEFAULT.A").as_deref(), Ok(new), "{text}");
         }
         for (text, new) in [
             ("A=1\nB=2\n", "B=2\n"),

@@ -114,3 +114,72 @@ fn all_four_rules_agree_with_sops() {
         );
     }
 }
+
+const ALIASES: &str = "x-env: &env\n  TZ: Europe/Berlin\n  TOKEN: canary-swordfish-7f3a9c\nservices:\n  web:\n    image: nginx:1\n    environment: &web\n      <<: *env\n      PASSWORD: canary-swordfish-7f3a9c # mine\n  worker:\n    image: nginx:1\n    environment: *web\n";
+
+#[test]
+fn aliases_under_the_rule_open_in_sops_and_come_back_as_aliases() {
+    let sandbox = Sandbox::new();
+    sandbox.lab();
+    sandbox.write("lab/compose.yml", ALIASES);
+    sandbox.ok("lab", &["hlx", "track", "compose.yml", "--keys", "^(environment|x-env)$"]);
+    sandbox.sh("lab", "git add -A; git commit -qm aliases; git show HEAD:compose.yml >../sealed.yml");
+    let sealed = sandbox.read("sealed.yml");
+    assert!(!sealed.contains("canary") && sealed.contains("<<: {TZ: \"ENC["), "{sealed}");
+    let done = sandbox.sops(".", &["-d", "--output-type", "json", "sealed.yml"]);
+    let opened: serde_json::Value = serde_json::from_str(&done.out).expect(&done.err);
+    let worker = &opened["services"]["worker"]["environment"];
+    assert_eq!(worker["<<"]["TOKEN"], CANARY);
+    assert_eq!(worker["PASSWORD"], CANARY);
+    sandbox.sh("lab", "rm compose.yml; git checkout -- compose.yml");
+    assert_eq!(sandbox.read("lab/compose.yml"), ALIASES);
+    assert_eq!(sandbox.ok("lab", &["git", "status", "--porcelain"]), "");
+}
+
+#[test]
+fn a_value_that_only_its_alias_seals_is_named() {
+    let sandbox = Sandbox::new();
+    sandbox.lab();
+    sandbox.write(
+        "lab/compose.yml",
+        "x-env: &env\n  TZ: Europe/Berlin\nservices:\n  web:\n    environment: *env\n",
+    );
+    sandbox.ok("lab", &["hlx", "track", "compose.yml"]);
+    let done = sandbox.run("lab", &["git", "add", "compose.yml"]);
+    assert_eq!(done.code, Some(0), "{}", done.err);
+    let warning = "compose.yml: line 2: `x-env.TZ` stays in clear, though it is encrypted as `services.web.environment.TZ`";
+    assert!(done.err.contains(warning) && done.err.contains("hint: if it is secret"), "{}", done.err);
+}
+
+#[test]
+fn both_comment_rules_agree_with_sops() {
+    let text = format!(
+        "# top\na: clear\n# secret\n# more\nb: {CANARY}\nc: {CANARY} # secret\nd: # secret\n  e: {CANARY}\n  # inner\n  f: [{CANARY}]\ng:\n- clear\n# secret\n- {CANARY}\nh: clear\n"
+    );
+    let public = text.replace("clear", "hidden").replace("secret", "public").replace(CANARY, "visible");
+    for (rule, text, clear) in [
+        ("encrypted_comment_regex: secret", text.as_str(), "clear"),
+        ("unencrypted_comment_regex: public", public.as_str(), "visible"),
+    ] {
+        let sandbox = Sandbox::new();
+        sandbox.lab();
+        let config = sandbox.read("lab/.sops.yaml");
+        let rule = format!("  - {rule}\n    mac_only_encrypted: true\n    age:");
+        sandbox.write("lab/.sops.yaml", config.replace("  - age:", &rule));
+        sandbox.sh("lab", "printf '%s\n' '*.yaml filter=hlx -text' '.sops.yaml -filter' >>.gitattributes");
+        sandbox.write("lab/ours.yaml", text);
+        sandbox.sh("lab", "git add -A; git commit -qm ours; git show :ours.yaml >../ours.yaml");
+        let sealed = sandbox.read("ours.yaml");
+        assert!(!sealed.contains(CANARY) && !sealed.contains("hidden") && sealed.contains(clear), "{sealed}");
+        let opened = sandbox.sops(".", &["-d", "ours.yaml"]);
+        assert_eq!(parsed(&opened.out), parsed(text), "{}", opened.err);
+        // And the other way round: what sops sealed opens, and stays as it is.
+        sandbox.write("lab/theirs.yaml", text);
+        let sealed = sandbox.sops("lab", &["-e", "-i", "theirs.yaml"]);
+        assert_eq!(sealed.code, Some(0), "{}", sealed.err);
+        sandbox.sh("lab", "git add -A; git commit -qm theirs; rm theirs.yaml; git checkout -- theirs.yaml");
+        assert_eq!(parsed(&sandbox.read("lab/theirs.yaml")), parsed(text));
+        sandbox.sh("lab", "git add --renormalize .");
+        assert_eq!(sandbox.ok("lab", &["git", "status", "--porcelain"]), "");
+    }
+}

@@ -3,6 +3,7 @@
 mod deploy;
 mod filter;
 mod floors;
+mod ini;
 mod interop;
 mod keys;
 mod lock;

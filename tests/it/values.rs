@@ -170,7 +170,7 @@ fn what_cannot_be_set_or_unset_leaves_all_as_it_was() {
     let set = |file: &str, words: &[&str], value: &[u8]| {
         sandbox.feed("lab", &[&["hlx", "set", file], words].concat(), value)
     };
-    refused(&set(".env", &["A", "--type", "int"], b"1"), 2, &["dotenv knows no types"]);
+    refused(&set(".env", &["A", "--type", "int"], b"1"), 2, &["know no types"]);
     refused(
         &set("compose.yml", &["services.web.environment.PORT", "--type", "int"], b"x"),
         2,

@@ -10,6 +10,7 @@ pub mod outline;
 pub mod resolve;
 mod span;
 pub mod spell;
+mod tabs;
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -46,6 +47,8 @@ pub fn parse(text: &str) -> Result<Document<'_>, Error> {
         document: Document { tail: Tail::Lines(text.len()), ..Document::default() },
         starts: Vec::new(),
         collections: 0,
+        flows: Vec::new(),
+        end: 0,
         comments: Comments::new(text),
         anchors: HashMap::new(),
         alias_leaves: 0,
@@ -58,6 +61,9 @@ pub fn parse(text: &str) -> Result<Document<'_>, Error> {
     walk.stream()?;
     let mut document = walk.document;
     walk.comments.join(&mut document, &walk.starts);
+    if text.contains('\t') {
+        tabs::check(text, &document, &walk.flows)?;
+    }
     Ok(document)
 }
 
@@ -68,6 +74,10 @@ struct Walk<'a> {
     document: Document<'a>,
     /// Where each collection and alias of the document begins.
     starts: Vec<usize>,
+    /// Where the outermost collections in brackets stand.
+    flows: Vec<Range<usize>>,
+    /// Where the last event ended.
+    end: usize,
     /// How many collections have begun.
     collections: usize,
     comments: Comments<'a>,
@@ -115,7 +125,10 @@ impl<'a> Walk<'a> {
             };
             match event {
                 Event::Comment(text, placement) => self.comments.seen(&text, placement, start(&span)),
-                event => return Ok((event, span)),
+                event => {
+                    self.end = span.byte_range().map_or(self.end, |range| range.end);
+                    return Ok((event, span));
+                }
             }
         }
     }
@@ -201,13 +214,24 @@ impl<'a> Walk<'a> {
                 self.scalar(ScalarNode { value, style, tag, range, tag_range }, anchor, place)
             }
             Event::MappingStart(style, anchor, _) => {
-                self.mapping(span, anchor, Place { context: context(style), ..place })
+                self.mapping(span, anchor, Place { context: context(style), ..place })?;
+                self.end_flow(span, context(style), place);
+                Ok(())
             }
             Event::SequenceStart(style, anchor, _) => {
-                self.sequence(span, anchor, Place { context: context(style), ..place })
+                self.sequence(span, anchor, Place { context: context(style), ..place })?;
+                self.end_flow(span, context(style), place);
+                Ok(())
             }
             Event::Alias(anchor) => self.alias(anchor, span, place.path),
             _ => self.refuse(start(span), "expected a value"),
+        }
+    }
+
+    /// Notes the span of an outermost collection in brackets.
+    fn end_flow(&mut self, begin: &Span, context: Context, place: Place) {
+        if (context, place.context) == (Context::Flow, Context::Block) {
+            self.flows.push(start(begin)..self.end);
         }
     }
 
@@ -438,11 +462,17 @@ impl<'a> Walk<'a> {
         fields: &mut Vec<Field>,
         at: usize,
     ) -> Result<usize, Error> {
+        let mut keys = HashSet::new();
         let mut end = at;
         loop {
             match self.next()? {
                 (Event::MappingEnd, span) => return Ok(flow_end(&span, end)),
-                (Event::Scalar(key, ..), _) => path.push(Step::Key(key.into_owned())),
+                (Event::Scalar(key, ..), span) => {
+                    if !keys.insert(key.to_string()) {
+                        return self.refuse(start(&span), format!("the field `{key}` stands here twice"));
+                    }
+                    path.push(Step::Key(key.into_owned()));
+                }
                 (_, span) => return self.refuse(start(&span), "expected the name of a metadata field"),
             }
             end = self.field(path, fields)?;

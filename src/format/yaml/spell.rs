@@ -19,7 +19,12 @@ pub fn sealed(leaf: &Leaf<'_>, sealed: &str) -> String {
         Style::Plain(Context::Flow) => format!("'{sealed}'"),
         Style::Single(Context::Block) => format!("'{sealed}'"),
         Style::Single(Context::Flow) | Style::Double(_) => format!("\"{sealed}\""),
-        Style::Plain(Context::Block) | Style::Line | Style::BlankBlock => sealed.to_owned(),
+        Style::Plain(Context::Block)
+        | Style::Line
+        | Style::Quoted
+        | Style::Marked
+        | Style::Inline
+        | Style::BlankBlock => sealed.to_owned(),
         Style::Hash | Style::ListComment | Style::Odd => format!("#{sealed}"),
         Style::Block(style) => {
             let end = if style.crlf { "\r\n" } else { "\n" };

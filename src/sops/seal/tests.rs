@@ -63,6 +63,9 @@ fn odd_spellings_come_back_byte_for_byte() {
     ] {
         holds(text, Format::Dotenv, Rule::default());
     }
+    for text in INI {
+        holds(text, Format::Ini, Rule::default());
+    }
     for text in [
         "a: 1",
         "a: 0755\nb: 1.0\nc: True\nd: yes\ne: ~\nf: 1_000\ng: 1e3\nh: .5\n",
@@ -83,6 +86,34 @@ fn odd_spellings_come_back_byte_for_byte() {
         holds(text, Format::Yaml, Rule::default());
     }
 }
+
+/// INI with all that its readers allow.
+const INI: [&str; 24] = [
+    "x=1",
+    "[a]",
+    "[a]\nx = 1\ny : two words\nempty =\n\n[b]\nz=true\n\n\n",
+    "; top\n\n  # second\n[a]\n;\n; banner\n;\nx=1 ; inline\n#\ny=2;tight\n;;;;\n[b]\n; end\n\n",
+    ";\n",
+    "x=1;\ny=2 ;;\n",
+    "g=1\n[DEFAULT]\nh=2\n[a]\nx=1\n[a]\ny=2\nx=3\n[ a.b ]\nk=v\n",
+    "[a]\nx=1\n; between\nx=\nx=3 ; third\ny=2\n",
+    "[a]\na=\"x\"\nb='x'\nc=`x`\nd=\"\"\"x\"\"\"\ne=\"x\nf=\"a\"b\"\ng='\"x\"'\nh=\"\"\ni=``\nj=\"\"\"\"\"\"\nk=' '\n",
+    "[a]\na=`x\n y` ; c\nb=\"\"\"x\n\n  y # no\n\"\"\"\nc=\"\"\"one\"\"\" # two\n",
+    "[a]\na = x \\\n   y ; z\nb=2\\\n\nc=3\\\n4\\",
+    "[a]\nx=\\\n",
+    "[a]\nx=\\",
+    "p=a#b\nq=\"a;b\"\nr=`a;b` ; c\nurl=http://u:p@h/?a=b&c\n",
+    "\"k\"=1\n`k:2`=2\n\"\"\"k3\"\"\"=3\nK=1\na:b=c\n",
+    "\u{feff}x=1\r\n; c\r\n; d\r\n[a]\r\ny=\"q\" ; in\r\n\r\nz=`a\r\nb`\r\n",
+    "\u{feff}[a]",
+    "\n\n[a]\n\n\t x\t=\t1 \t\n  [b]  \n",
+    "x=1\n\n",
+    "x=1\r\n\r\n",
+    "y=%(x)s\nx=ENC[AES256_GCM,data:eA==,iv:eA==,tag:eA==,type:str]\n",
+    "x=\u{a0}1\u{a0}\u{85}\n",
+    "x_unencrypted=1 ; note\n; why\ny_unencrypted=a\\",
+    "; only a comment",
+];
 
 #[test]
 fn clear_parts_stay_as_they_are() {
@@ -175,6 +206,30 @@ const QUOTED: &str = "[\"']?[ -~é]{0,12}[\"']?";
 /// Values without.
 const PLAIN: &str = "[a-zé$#= ]{0,12}";
 
+/// INI files, with all ways to write a value.
+fn ini() -> impl Strategy<Value = String> {
+    let value = prop_oneof![
+        4 => "[ -~é]{0,12}",
+        1 => "['\"`][ -~é]{0,8}['\"`]( ;[ -~]{0,6})?",
+        1 => "\"\"\"[ -~\n]{0,12}\"\"\"",
+        1 => "`[ -_\n]{0,12}`( #[ -~]{0,6})?",
+        1 => "[a-z ]{0,4}\\\\\n[ -Z]{0,6}",
+    ];
+    let line = prop_oneof![
+        6 => ("[ \t]{0,2}[a-e]{1,2}[ ]{0,2}[=:][ ]{0,2}", value).prop_map(|(key, value)| key + &value),
+        2 => "[ \t]{0,2}[#;][ -~é]{0,8}",
+        1 => Just(";".to_owned()),
+        1 => "[ \t]{0,2}\\[[a-c.]{1,2}\\][ ]{0,1}",
+        1 => "[ \t]{0,2}",
+    ];
+    (prop::collection::vec(line, 1..12), "(\n|\r\n)", any::<bool>())
+        .prop_map(|(lines, end, last)| lines.join(&end) + if last { &end } else { "" })
+        .prop_filter("empty files stay empty", |text| !text.is_empty())
+        .prop_filter("SOPS reads it", |text| {
+            Store::Ini.parse_plaintext(text).is_ok_and(|read| read.metadata.is_none())
+        })
+}
+
 /// YAML mappings as people write them: every style of scalar, comments, lists, nesting.
 fn yaml() -> impl Strategy<Value = String> {
     let scalar = prop_oneof![
@@ -208,7 +263,7 @@ fn yaml() -> impl Strategy<Value = String> {
     })
 }
 
-/// The marks of YAML and dotenv in any order, to find what no person writes.
+/// The marks of YAML, dotenv and INI in any order, to find what no person writes.
 fn soup() -> impl Strategy<Value = String> {
     let tokens = [
         "a",
@@ -243,6 +298,13 @@ fn soup() -> impl Strategy<Value = String> {
         "ENC[AES256_GCM,data:eA==,iv:eA==,tag:eA==,type:str]",
         "sops: ",
         "sops_mac=",
+        "[sops]",
+        "[a]\n",
+        "`",
+        "\"\"\"",
+        ";",
+        "x=",
+        "x=1\n",
         "---\n",
         "...\n",
         "0755",
@@ -271,6 +333,23 @@ proptest! {
     }
 
     #[test]
+    fn sealed_ini_opens_to_the_same_bytes(text in ini()) {
+        holds(&text, Format::Ini, Rule::default());
+    }
+
+    #[test]
+    fn edited_ini_opens_to_the_edited_bytes(text in ini(), edited in ini()) {
+        let old = seal_new(&text, Format::Ini, Rule::default()).unwrap();
+        for edited in [edited.clone(), format!("{text}\n[c]\n{edited}"), format!("; new\nnew=1\n{text}")] {
+            if Store::Ini.parse_plaintext(&edited).is_ok() {
+                let new = again(&old, &edited);
+                let opened = open(&new);
+                prop_assert_eq!(String::from_utf8_lossy(opened.plaintext().expose()), edited);
+            }
+        }
+    }
+
+    #[test]
     fn sealed_yaml_opens_to_the_same_bytes(text in yaml()) {
         holds(&text, Format::Yaml, Rule::default());
     }
@@ -290,7 +369,7 @@ proptest! {
 
     #[test]
     fn whatever_is_sealed_comes_back(text in soup()) {
-        for format in [Format::Yaml, Format::Dotenv] {
+        for format in [Format::Yaml, Format::Dotenv, Format::Ini] {
             if let Ok(sealed) = seal_new(&text, format, Rule::default()) {
                 let opened = open(&sealed);
                 prop_assert_eq!(String::from_utf8_lossy(opened.plaintext().expose()), text.as_str());
@@ -316,8 +395,8 @@ proptest! {
     }
 
     #[test]
-    fn arbitrary_text_never_panics(text in "\\PC*", sealed in "(sops_mac=|sops:\n  )?\\PC*") {
-        for format in [Format::Dotenv, Format::Yaml, Format::Binary] {
+    fn arbitrary_text_never_panics(text in "\\PC*", sealed in "(sops_mac=|\\[sops\\]\nlastmodified=|sops:\n  )?\\PC*") {
+        for format in [Format::Dotenv, Format::Ini, Format::Yaml, Format::Binary] {
             let _ = seal_new(&text, format, Rule::default());
         }
         let _ = Sealed::parse(sealed.as_bytes());
