@@ -114,7 +114,12 @@ pub(super) fn show(args: &ShowArgs, cx: &Context) -> Result<(), Failure> {
 }
 
 #[derive(Debug, Args)]
-#[command(after_long_help = [KEYS, FILES].join("\n\n"))]
+#[command(after_long_help = [
+    "A value is printed as it is meant, with a line feed only on a terminal. In a .env file that is as Compose reads it: without quotes, escapes and \
+     inline comment; variables (`$NAME`) are not expanded.",
+    KEYS,
+    FILES,
+].join("\n\n"))]
 pub(super) struct GetArgs {
     #[command(flatten)]
     file: FileArg,

@@ -259,14 +259,24 @@ fn edit(sandbox: &Sandbox, editor: &str, file: &str) -> Done {
     Done::of(command.env("EDITOR", sandbox.path("editor")).output().unwrap())
 }
 
-/// The copies of plaintext that stand in RAM.
+/// A lab whose `.env` no other test has.
+fn own_lab() -> Sandbox {
+    let sandbox = lab();
+    let env = format!("HERE={}\n{}", sandbox.path("").display(), sandbox.read("lab/.env"));
+    sandbox.write("lab/.env", env);
+    sandbox.sh("lab", "git commit -q --amend -a --no-edit");
+    sandbox
+}
+
+/// The copies of its `.env` that stand in RAM.
 fn copies(sandbox: &Sandbox) -> String {
-    sandbox.sh(".", "grep -rlaF canary-swordfish-7f3a9c /dev/shm /run 2>/dev/null || true")
+    let here = format!("HERE={}", sandbox.path("").display());
+    sandbox.run(".", &["grep", "-rlaF", &here, "/dev/shm"]).out
 }
 
 #[test]
 fn an_edit_leaves_nothing_behind() {
-    let sandbox = lab();
+    let sandbox = own_lab();
     sandbox.sh("lab", "git switch -q main");
     let look = "echo \"$1\" >../seen; stat -c '%a' \"$1\" \"${1%/*}\" >>../seen; stat -f -c %T \"$1\" >>../seen; cat \"$1\" >\"${1%/*}/backup~\"";
     let done = edit(&sandbox, &format!("{look}; sed -i 's/LAST=x/LAST=edited/' \"$1\""), "app:.env");
@@ -282,18 +292,23 @@ fn an_edit_leaves_nothing_behind() {
     let done = edit(&sandbox, "true", "app:.env");
     assert!(done.code == Some(0) && done.err.contains("app:.env: unchanged"), "{done:?}");
     assert_eq!(sandbox.ok("lab", &["git", "rev-list", "--count", "app"]).trim(), "3");
-    // Whatever the editor does to hlx, the copy goes.
-    for kill in ["kill -9 $PPID", "kill -TERM $PPID", "kill -HUP $PPID", "kill -9 $(ps -o ppid= $PPID)"] {
-        edit(&sandbox, &format!("echo NEW=1 >>\"$1\"; {kill}; sleep 1"), "app:.env");
+    // Whatever happens to hlx, the copy goes.
+    let hlx = "p=$PPID; until [ \"$(cat /proc/$p/comm)\" = hlx ]; do p=$(ps -o ppid= $p | tr -d ' '); done";
+    for signal in ["KILL", "TERM", "HUP"] {
+        edit(&sandbox, &format!("echo NEW=1 >>\"$1\"; {hlx}; kill -{signal} $p; sleep 1"), "app:.env");
     }
     sandbox.sh(".", "sleep 1");
     assert_eq!(copies(&sandbox), "");
     assert_eq!(sandbox.ok("lab", &["git", "rev-list", "--count", "app"]).trim(), "3");
+    // An interrupt at the terminal is for the editor.
+    let done = edit(&sandbox, &format!("echo NEW=1 >>\"$1\"; {hlx}; kill -INT $p"), "app:.env");
+    assert_eq!(done.code, Some(0), "{done:?}");
+    assert_eq!(sandbox.ok("lab", &["hlx", "get", "app:.env", "NEW"]), "1");
 }
 
 #[test]
 fn an_edit_of_an_open_file_is_written_where_it_stands() {
-    let sandbox = lab();
+    let sandbox = own_lab();
     let done = edit(&sandbox, "echo ADDED=1 >>\"$1\"", ".env");
     assert_eq!(done.code, Some(0), "{done:?}");
     assert!(sandbox.read("lab/.env").ends_with("LAST=x\nADDED=1\n"));
@@ -357,4 +372,27 @@ fn files_are_encrypted_and_decrypted_as_sops_users_do() {
         &["for ever", "hlx show app:.env"],
     );
     assert!(sandbox.ok("lab", &["hlx", "decrypt", "app:.env"]).contains(CANARY));
+}
+
+#[test]
+fn values_of_ini_files_are_changed_in_place_and_sops_opens_them() {
+    let sandbox = Sandbox::new();
+    sandbox.lab();
+    let ini = format!("; top\n[db]\nuser = me ; who\npassword = \"{CANARY}\"\n\n[web.tls]\nport: 80\n");
+    sandbox.write("lab/app.ini", &ini);
+    sandbox.sh("lab", "hlx track app.ini; git add -A; git commit -qm ini; git switch -q main");
+    assert_eq!(sandbox.ok("lab", &["hlx", "get", "app:app.ini", "db.password"]), CANARY);
+    assert_eq!(
+        sandbox.feed("lab", &["hlx", "set", "app:app.ini", "db.password"], "a \"b\" ; c").code,
+        Some(0)
+    );
+    assert_eq!(sandbox.feed("lab", &["hlx", "set", "app:app.ini", "[\"web.tls\"].host"], "x").code, Some(0));
+    sandbox.ok("lab", &["hlx", "unset", "app:app.ini", "db.user"]);
+    let expected = "; top\n[db]\npassword = `a \"b\" ; c`\n\n[web.tls]\nport: 80\nhost: x\n";
+    assert_eq!(sandbox.ok("lab", &["hlx", "show", "app:app.ini"]), expected);
+    sandbox.sh("lab", "git show --no-textconv app:app.ini >../sealed.ini");
+    let opened = sandbox.sops(".", &["-d", "--output-type", "json", "sealed.ini"]).out;
+    let opened: serde_json::Value = serde_json::from_str(&opened).unwrap();
+    assert_eq!(opened["db"]["password"], "a \"b\" ; c");
+    assert_eq!(opened["web.tls"]["host"], "x");
 }
