@@ -97,7 +97,10 @@ impl Metadata {
 fn is_semver(version: &str) -> bool {
     let core = version.split(['-', '+']).next().unwrap_or_default();
     let numbers: Vec<_> = core.split('.').collect();
-    let is_number = |part: &&str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    let is_number = |part: &&str| {
+        let padded = part.len() > 1 && part.starts_with('0');
+        !part.is_empty() && !padded && part.bytes().all(|byte| byte.is_ascii_digit())
+    };
     numbers.len() == 3 && numbers.iter().all(is_number)
 }
 
@@ -119,7 +122,9 @@ mod tests {
 
     #[test]
     fn versions_are_strict() {
-        for (version, valid) in [("3.11.0", true), ("3.9.0+hlx.1", true), ("3.9", false), ("hlx-1", false)] {
+        for (version, valid) in
+            [("3.11.0", true), ("3.9.0+hlx.1", true), ("3.9", false), ("hlx-1", false), ("03.1.0", false)]
+        {
             assert_eq!(is_semver(version), valid, "{version}");
         }
     }

@@ -10,7 +10,7 @@ pub mod outline;
 pub mod resolve;
 mod span;
 pub mod spell;
-mod tabs;
+mod strict;
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -35,6 +35,7 @@ const MAX_ALIAS_BYTES: usize = 1 << 26;
 ///
 /// Fails at whatever sops would refuse, and at aliases that multiply without bound.
 pub fn parse(text: &str) -> Result<Document<'_>, Error> {
+    strict::characters(text)?;
     let options = options! {
         emit_anchor_events: true,
         block_scalar_eof_without_line_feed: true,
@@ -62,7 +63,7 @@ pub fn parse(text: &str) -> Result<Document<'_>, Error> {
     let mut document = walk.document;
     walk.comments.join(&mut document, &walk.starts);
     if text.contains('\t') {
-        tabs::check(text, &document, &walk.flows)?;
+        strict::tabs(text, &document, &walk.flows)?;
     }
     Ok(document)
 }
@@ -136,7 +137,11 @@ impl<'a> Walk<'a> {
     /// The anchor event that follows an anchored node directly.
     fn skip_anchor(&mut self) -> Result<Option<Range<usize>>, Error> {
         match self.next()? {
-            (Event::Anchor(..), span) => Ok(span.byte_range()),
+            (Event::Anchor(..), span) => {
+                let range = span.byte_range();
+                range.iter().try_for_each(|range| strict::name(self.text, range))?;
+                Ok(range)
+            }
             other => {
                 self.peeked = Some(other);
                 Ok(None)
@@ -155,15 +160,21 @@ impl<'a> Walk<'a> {
     }
 
     fn stream(&mut self) -> Result<(), Error> {
+        let mut last = 0;
         loop {
             let (event, span) = self.next()?;
             match event {
                 Event::StreamStart => {}
-                Event::DocumentStart(_, version) => {
+                Event::DocumentStart(explicit, version) => {
+                    let between = self.text.get(last..start(&span)).unwrap_or_default();
+                    if !explicit && between.lines().any(|line| line.starts_with("...")) {
+                        return self.refuse(start(&span), "behind `...` a document must begin with `---`");
+                    }
                     if version.is_some_and(|version| (version.major, version.minor) != (1, 1)) {
                         return self.refuse(start(&span), "sops reads only `%YAML 1.1`");
                     }
                     self.root()?;
+                    last = self.leaves_end();
                     self.ordinal += 1;
                 }
                 Event::StreamEnd if self.ordinal == 0 => {
@@ -247,6 +258,7 @@ impl<'a> Walk<'a> {
             if matches!(event, Event::MappingEnd) {
                 break;
             }
+            let merge = matches!(&event, Event::Scalar(key, ScalarStyle::Plain, _, None) if key == "<<");
             let key = self.key(event, &span)?;
             self.comments.item(start(&span));
             if !keys.insert(key.clone()) && self.ordinal == 0 {
@@ -259,13 +271,23 @@ impl<'a> Walk<'a> {
                 self.metadata(&span)?;
             } else {
                 let path = self.document.paths.child(place.path, &key);
-                let (event, span) = self.next()?;
-                self.node(event, &span, Place { path, depth: place.depth + 1, ..place })?;
+                let (event, value) = self.next()?;
+                let items = self.document.items.len();
+                self.node(event, &value, Place { path, depth: place.depth + 1, ..place })?;
+                if merge && !is_mergeable(&self.document.items[items..]) {
+                    return self.refuse(start(&span), "`<<` needs a mapping, or a list of mappings");
+                }
             }
         }
         self.close();
         self.remember(anchor, place.path, first);
         Ok(())
+    }
+
+    /// Where the last leaf ends.
+    fn leaves_end(&self) -> usize {
+        let own = self.document.leaves.iter().rev().find(|leaf| leaf.alias.is_none());
+        own.map_or(0, |leaf| leaf.span.end)
     }
 
     /// A collection begins.
@@ -377,6 +399,7 @@ impl<'a> Walk<'a> {
         };
         let (base, items) = (*base, items.clone());
         let at = span.byte_range().unwrap_or(0..0);
+        strict::name(self.text, &at)?;
         let mut moved = HashMap::from([(base, path)]);
         let alias = self.document.add_alias(at.clone());
         self.begin(Item::Alias, at.start);
@@ -466,6 +489,9 @@ impl<'a> Walk<'a> {
         let mut end = at;
         loop {
             match self.next()? {
+                (Event::MappingEnd, span) if keys.is_empty() => {
+                    return self.refuse(start(&span), "an empty mapping is no metadata field");
+                }
                 (Event::MappingEnd, span) => return Ok(flow_end(&span, end)),
                 (Event::Scalar(key, ..), span) => {
                     if !keys.insert(key.to_string()) {
@@ -509,6 +535,22 @@ fn flow_end(span: &Span, last: usize) -> usize {
     match span.byte_range() {
         Some(range) if !range.is_empty() => range.end,
         _ => last,
+    }
+}
+
+/// Whether a node is a mapping, or a list of mappings: what go-yaml merges.
+fn is_mergeable(node: &[Item]) -> bool {
+    let mut depth = 0;
+    let mut nodes = node.iter().filter(|item| **item != Item::Alias);
+    match nodes.next() {
+        Some(Item::Open(Collection::Map, _)) => true,
+        Some(Item::Open(Collection::List, _)) => nodes.all(|item| {
+            let mapping = matches!(item, Item::Open(Collection::Map, _));
+            let fits = depth > 0 || mapping || *item == Item::Close;
+            depth += i32::from(matches!(item, Item::Open(..))) - i32::from(*item == Item::Close);
+            fits
+        }),
+        Some(Item::Leaf(_) | Item::Close | Item::Alias) | None => false,
     }
 }
 
