@@ -17,6 +17,7 @@ pub mod repo;
 pub mod secret;
 pub mod sops;
 pub mod sys;
+pub mod values;
 
 /// Every byte of the heap is wiped when it is given back, also those of libraries that do not wipe their own.
 #[global_allocator]

@@ -118,6 +118,7 @@ fn relative_path_entry() -> Option<String> {
     relative.map(|entry| entry.display().to_string())
 }
 
-fn variable(name: &str) -> Option<String> {
+/// A variable of the environment that is set and not empty.
+pub(super) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }

@@ -15,6 +15,7 @@ use crate::filter::smudge::Smudged;
 use crate::filter::{
     Error, merge as merging, process as protocol, smudge as smudging, textconv as converting,
 };
+use crate::format::Format;
 use crate::keys::{self, Keyring};
 use crate::secret::SecretBytes;
 use crate::sys::eager::Eager;
@@ -43,6 +44,7 @@ struct Filter<'a> {
     cleaner: Cleaner<'a>,
     keyring: &'a Keyring,
     ui: Ui,
+    locked: bool,
     left_sealed: usize,
 }
 
@@ -58,7 +60,7 @@ impl Handler for Filter<'_> {
         let (cleaner, keyring) = (&self.cleaner, self.keyring);
         let smudge = || {
             cleaner.note_checkout(path, name, blob);
-            smudging::smudge(keyring, blob)
+            if self.locked { Smudged::Locked } else { smudging::smudge(keyring, blob) }
         };
         panic::catch_unwind(AssertUnwindSafe(smudge)).unwrap_or(Smudged::Clear)
     }
@@ -95,6 +97,7 @@ pub(super) fn process(cx: &Context) -> Result<(), Failure> {
         cleaner: Cleaner::new(&repository, &keyring, &now),
         keyring: &keyring,
         ui: cx.ui,
+        locked: repository.is_locked(),
         left_sealed: 0,
     };
     let (mut from, mut to) =
@@ -140,9 +143,13 @@ pub(super) fn warn_of_anchors(cleaner: &Cleaner<'_>, path: &str, ui: Ui) {
 /// `hlx smudge -- PATH`
 pub(super) fn smudge(args: &PathArgs, cx: &Context) -> Result<(), Failure> {
     let blob = stdin()?;
-    match smudging::smudge(&cx.keyring(), blob.expose()) {
+    let smudged = match cx.repository()?.is_locked() {
+        true => Smudged::Locked,
+        false => smudging::smudge(&cx.keyring(), blob.expose()),
+    };
+    match smudged {
         Smudged::Open(plaintext) => output(cx, plaintext.expose()),
-        Smudged::Clear => output(cx, blob.expose()),
+        Smudged::Clear | Smudged::Locked => output(cx, blob.expose()),
         Smudged::Sealed(error) => {
             cx.ui.warning(format!("{} stays encrypted: {error}", args.path.display()));
             output(cx, blob.expose())
@@ -162,7 +169,9 @@ pub(super) fn merge(args: &MergeArgs, cx: &Context) -> Result<(), Failure> {
         Sides { base: cx.read(&args.base)?, ours: cx.read(&args.ours)?, theirs: cx.read(&args.theirs)? };
     let labels = ["base", "ours", "theirs"].map(str::to_owned);
     let markers = Markers { size: args.marker_size, labels };
-    let merged = merging::merge(&cx.keyring(), &args.path, &sides, &markers, cx.stamp(&mut random::fill));
+    let whole = cx.repository()?.attributes(args.path.as_bytes()).map_err(errors::git)?.whole;
+    let format = if whole { Format::Binary } else { Format::of_path(&args.path) };
+    let merged = merging::merge(&cx.keyring(), format, &sides, &markers, cx.stamp(&mut random::fill));
     let merged = merged.map_err(|error| merge_failure(&args.path, error))?;
     let (sealed, result) = match merged {
         Merged::Clean(sealed) => (sealed, Ok(())),

@@ -11,6 +11,8 @@ pub enum Smudged {
     Open(SecretBytes),
     /// The blob just as it is: it is not sealed.
     Clear,
+    /// The blob just as it is, because the work tree is locked.
+    Locked,
     /// The blob just as it is, because it could not be opened.
     Sealed(keys::Error),
 }

@@ -11,6 +11,8 @@
 //! be names, and a line that is nothing of all this is an error. White space and indented
 //! comments, which SOPS cannot read either, are [`Style::Odd`] leaves, sealed as comments.
 
+pub mod value;
+
 use std::borrow::Cow;
 use std::ops::Range;
 

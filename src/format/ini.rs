@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 use super::flat::{escape, flatten, unescape, unflatten};
 use super::{
-    Block, Collection, Content, Document, Error, Field, Item, Leaf, PathId, Paths, Scalar, Style, Tail,
+    Block, Collection, Content, Document, Error, Field, Item, Leaf, PathId, Paths, Scalar, Style, Tail, lines,
 };
 
 const DEFAULT: &str = "DEFAULT";
@@ -410,6 +410,31 @@ pub fn spell_open(leaf: &Leaf<'_>, content: &Content<'_>) -> Zeroizing<String> {
         Style::Line => spelled(&text),
         _ => text,
     }
+}
+
+/// Ways to write another value in the place of a leaf of a plaintext: in its quotes, else in any.
+pub fn again(text: &str, leaf: &Leaf<'_>, content: &Content<'_>) -> Vec<(Range<usize>, Zeroizing<String>)> {
+    let mut ways = vec![(leaf.span.clone(), spell_open(leaf, content))];
+    if leaf.style == Style::Quoted {
+        let before = &text[..leaf.span.start];
+        let quotes = if before.ends_with(TRIPLE) { TRIPLE.len() } else { 1 };
+        let bare = Leaf { style: Style::Line, ..leaf.clone() };
+        ways.push((leaf.span.start - quotes..leaf.span.end + quotes, spell_open(&bare, content)));
+    }
+    ways
+}
+
+/// Where a new key goes behind the last of its section, and its line, with any value.
+pub fn slot(text: &str, name: &str, last: &Leaf<'_>) -> Option<(usize, String)> {
+    let line = lines::whole(text, last.span.clone());
+    let above = &text[line.start..last.span.start];
+    let indent = &above[..above.len() - above.trim_start().len()];
+    let sign = above.find(['=', ':'])?;
+    let (key, value) = (&above[..sign], &above[sign + 1..]);
+    let before = &key[key.trim_end().len()..];
+    let behind = &value[..value.len() - value.trim_start().len()];
+    let entry = format!("{indent}{name}{before}{}{behind}x", &above[sign..=sign]);
+    Some((line.end, lines::add(text, line.end, &entry)))
 }
 
 /// The section `[sops]`, sorted as sops sorts it, behind a blank line.

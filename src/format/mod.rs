@@ -6,8 +6,10 @@
 
 pub mod binary;
 pub mod dotenv;
+pub mod entry;
 mod flat;
 pub mod ini;
+mod lines;
 pub mod scalar;
 pub mod yaml;
 
@@ -18,6 +20,7 @@ use std::ops::Range;
 
 use zeroize::Zeroizing;
 
+pub use entry::Obstacle;
 pub use scalar::Scalar;
 
 /// Why a text could not be read. Says where, never what stands there.
@@ -73,6 +76,16 @@ impl Format {
             Self::Yaml
         } else {
             Self::Binary
+        }
+    }
+
+    /// The store whose values are sealed one by one; none for whole files.
+    pub fn store(self) -> Option<Store> {
+        match self {
+            Self::Dotenv => Some(Store::Dotenv),
+            Self::Yaml => Some(Store::Yaml),
+            Self::Ini => Some(Store::Ini),
+            Self::Binary => None,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Error, Git};
+use super::{Attributes, Error, Git};
 
 /// A file to write in a commit.
 #[derive(Debug, Clone)]
@@ -100,6 +100,20 @@ pub fn files(git: &Git, branch: &str) -> Result<Vec<Entry>, Error> {
             Ok(Entry { mode: mode.to_owned(), blob: blob.to_owned(), path: line[tab + 1..].to_vec() })
         })
         .collect()
+}
+
+/// The attributes of a path in a branch's last commit. `scratch` is a directory for an index of its own.
+pub fn attributes(git: &Git, scratch: &Path, branch: &str, path: &str) -> Result<Attributes, Error> {
+    let tip = tip(git, branch)?.ok_or_else(|| Error::NoBranch(branch.to_owned()))?;
+    let index = scratch.join(format!("index-{}", std::process::id()));
+    let git = git.with_index(&index);
+    let words = [&["check-attr", "--cached", "-z"], &Attributes::NAMES[..], &["--", path]].concat();
+    let found = git.run(&["read-tree", &tip]).and_then(|_| git.run(&words));
+    let _ = std::fs::remove_file(&index);
+    let found = found?;
+    let fields: Vec<_> = found.split(|byte| *byte == 0).map(String::from_utf8_lossy).collect();
+    let triples = fields.chunks_exact(3);
+    Ok(triples.fold(Attributes::default(), |found, triple| found.and(&triple[1], &triple[2])))
 }
 
 /// Makes a commit and moves the branch to it; checkouts of the branch get the files too.

@@ -7,7 +7,7 @@ pub mod pktline;
 pub mod repository;
 
 pub use command::Git;
-pub use repository::Repository;
+pub use repository::{Attributes, Repository};
 
 use std::path::PathBuf;
 

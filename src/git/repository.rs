@@ -1,7 +1,9 @@
 //! A repository as filters need it: blobs of the index and of HEAD, attributes, places.
 
 use std::cell::{OnceCell, RefCell};
-use std::os::unix::fs::MetadataExt as _;
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -69,6 +71,23 @@ impl Repository {
     pub fn common_dir(&self) -> PathBuf {
         let directory = self.repo.common_dir();
         directory.canonicalize().unwrap_or_else(|_| directory.to_owned())
+    }
+
+    /// The file whose presence says that this work tree is locked.
+    pub fn lock_flag(&self) -> PathBuf {
+        self.repo.git_dir().join("hlx").join("locked")
+    }
+
+    /// Whether the files of this work tree shall stay sealed.
+    pub fn is_locked(&self) -> bool {
+        self.lock_flag().exists()
+    }
+
+    /// A directory of hlx's own that all work trees share, made at first use.
+    pub fn scratch(&self) -> io::Result<PathBuf> {
+        let path = self.common_dir().join("hlx");
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&path)?;
+        Ok(path)
     }
 
     /// The branch that HEAD names, unborn or not; `None` when it is detached.
@@ -141,10 +160,9 @@ impl Repository {
 
     fn lookup(&self, index: &gix::index::State) -> Result<Lookup, Error> {
         use gix::worktree::stack::state::attributes::Source;
-        let names = ["filter", "hlx", "text", "ident", "working-tree-encoding"];
         let stack = self.repo.attributes_only(index, Source::WorktreeThenIdMapping);
         let stack = stack.map_err(unreadable("the attributes"))?.detach();
-        let found = stack.selected_attribute_matches(names);
+        let found = stack.selected_attribute_matches(Attributes::NAMES);
         Ok(Lookup { stack, found })
     }
 
@@ -195,21 +213,31 @@ impl Repository {
 }
 
 impl Attributes {
-    fn with(mut self, found: gix::attrs::search::Match<'_>) -> Self {
+    /// The attributes that matter here.
+    pub(super) const NAMES: [&'static str; 5] = ["filter", "hlx", "text", "ident", "working-tree-encoding"];
+
+    fn with(self, found: gix::attrs::search::Match<'_>) -> Self {
         use gix::attrs::StateRef;
-        let state = found.assignment.state;
-        let value = match state {
+        let state = match found.assignment.state {
             StateRef::Value(value) => value.as_bstr().to_str_lossy().into_owned(),
-            _ => String::new(),
+            StateRef::Set => "set".to_owned(),
+            StateRef::Unset => "unset".to_owned(),
+            StateRef::Unspecified => "unspecified".to_owned(),
         };
-        let on = matches!(state, StateRef::Set | StateRef::Value(_));
-        match found.assignment.name.as_str() {
-            "filter" => self.filtered = value == "hlx",
-            "hlx" => self.whole = value == "binary",
+        self.and(found.assignment.name.as_str(), &state)
+    }
+
+    /// With one more attribute, its state in the words of `git check-attr`.
+    pub(super) fn and(mut self, name: &str, state: &str) -> Self {
+        match name {
+            "filter" => self.filtered = state == "hlx",
+            "hlx" => self.whole = state == "binary",
             // Unspecified, `core.autocrlf` decides.
-            "text" if state != StateRef::Unset => self.conversion = Some("text"),
-            "ident" if state == StateRef::Set => self.conversion = Some("ident"),
-            "working-tree-encoding" if on => self.conversion = Some("working-tree-encoding"),
+            "text" if state != "unset" => self.conversion = Some("text"),
+            "ident" if state == "set" => self.conversion = Some("ident"),
+            "working-tree-encoding" if !matches!(state, "unset" | "unspecified") => {
+                self.conversion = Some("working-tree-encoding");
+            }
             _ => {}
         }
         self

@@ -45,6 +45,22 @@ pub enum Selection {
     /// The values below keys that match, and a MAC over those only, so that a bot that bumps
     /// an image tag does not break it.
     Keys(String),
+    /// What a comment `# secret` stands before, with the same MAC.
+    Marked,
+}
+
+/// The comments that mark what is secret.
+const MARK: &str = r"(?i)^\s*secret\b";
+
+impl Selection {
+    /// The field of `.sops.yaml` that says it, and its text.
+    pub fn field(&self) -> Option<(&'static str, &str)> {
+        match self {
+            Self::All => None,
+            Self::Keys(keys) => Some(("encrypted_regex", keys)),
+            Self::Marked => Some(("encrypted_comment_regex", MARK)),
+        }
+    }
 }
 
 /// A `.sops.yaml` with one rule for all files of a branch.
@@ -63,15 +79,20 @@ fn item(named: &Named, indent: usize) -> String {
     format!("{:indent$}- {}{name}\n", "", named.recipient)
 }
 
+/// Whether the rule that counts for a path selects just this.
+pub fn has_rule(text: &str, path: &str, selection: &Selection) -> Result<bool, Error> {
+    let config = parse(text)?;
+    Ok(Some(config.terms(path).map_err(policy)?.rule.field()) == selection.field())
+}
+
 /// Puts a rule for one path before all others, for the recipients of the rule that counted so far.
 pub fn with_rule(text: &str, path: &str, selection: &Selection) -> Result<String, Error> {
     let config = parse(text)?;
     let terms = config.terms(path).map_err(policy)?;
     let mut rule =
         format!("  - path_regex: {}\n", yaml::spell::double(&format!("^{}$", regex::escape(path))));
-    if let Selection::Keys(keys) = selection {
-        rule +=
-            &format!("    encrypted_regex: {}\n    mac_only_encrypted: true\n", yaml::spell::double(keys));
+    if let Some((field, text)) = selection.field() {
+        rule += &format!("    {field}: {}\n    mac_only_encrypted: true\n", yaml::spell::double(text));
     }
     rule += &readers(&terms.audience, &names(text));
     let head = "creation_rules:\n";
@@ -276,6 +297,15 @@ mod tests {
         let config = Config::parse(&ruled).unwrap();
         assert_eq!(config.terms("compose.yml").unwrap().rule.field(), ("encrypted_regex", "^environment$"));
         assert_eq!(config.terms(".env").unwrap().rule.field().0, "unencrypted_suffix");
+        let marked = Config::parse(&with_rule(&text, "a.yml", &Selection::Marked).unwrap()).unwrap();
+        let rule = &marked.terms("a.yml").unwrap().rule;
+        assert_eq!(Some(rule.field()), Selection::Marked.field());
+        let (mark, _) = rule.comment().unwrap();
+        for (comment, marks) in
+            [(" secret", true), ("Secret: x", true), (" secrets", false), (" no secret", false)]
+        {
+            assert_eq!(mark.is_match(comment), marks, "{comment}");
+        }
         assert_eq!(names(&ruled).into_values().collect::<Vec<_>>(), ["laptop"]);
         assert_eq!(ruled.matches("# laptop").count(), 2);
     }

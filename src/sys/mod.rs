@@ -6,3 +6,4 @@ pub mod namespace;
 pub mod process;
 pub mod ram;
 pub mod random;
+pub mod replace;

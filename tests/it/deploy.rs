@@ -6,6 +6,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use hlx::format::Format;
+
 use crate::lab::{Lab, PASSWORD, SLEEP, TOKEN, run, text};
 
 #[track_caller]
@@ -65,6 +67,34 @@ fn the_whole_story() {
     assert_eq!(lab.containers().len() + lab.mounts().len(), 0);
     assert!(lab.project_dir().join("data/kept").exists());
     assert!(lab.path("run").exists() && !lab.path("run").join(&lab.service).exists());
+}
+
+#[test]
+fn a_branch_on_which_everything_is_sealed_deploys() {
+    let Some(lab) = Lab::new("sealed") else { return };
+    lab.compose(
+        &format!("/bin/busybox sha256sum /run/secrets/token; echo $TOKEN; {SLEEP}"),
+        "    env_file: [.env]\n    secrets: [token]\nsecrets:\n  token: {file: ./secrets/token}\n",
+    );
+    let compose = fs::read_to_string(lab.path("repo/compose.yml")).unwrap();
+    let setup = "#!/bin/sh -e\ngrep -q hunter2 .env\necho ran >> setup.log\n";
+    for (path, content) in [
+        ("compose.yml", compose.as_str()),
+        (".env", &format!("TOKEN={TOKEN}\n")),
+        ("secrets/token", TOKEN),
+        ("setup.sh", setup),
+        ("README.md", "secret too\n"),
+    ] {
+        lab.seal_as(Format::Binary, path, content);
+    }
+    lab.write(".gitattributes", hlx::repo::track::SEALED).commit();
+    lab.deploys(&[]);
+    assert!(lab.logs().contains(TOKEN), "{}", lab.logs());
+    assert_eq!(fs::read_to_string(lab.project_dir().join("setup.log")).unwrap(), "ran\n");
+    assert_eq!(lab.leaks("srv").len() + lab.leaks("state").len(), 0);
+    assert!(!fs::read_to_string(lab.project_dir().join("compose.yml")).unwrap().contains("services"));
+    run(&mut lab.hlx(&["down", &lab.service]));
+    assert!(lab.containers().is_empty());
 }
 
 #[test]

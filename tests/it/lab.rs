@@ -97,13 +97,17 @@ impl Lab {
     }
 
     pub(crate) fn seal(&self, path: &str, content: &str) -> &Self {
+        self.seal_as(Format::of_path(path), path, content)
+    }
+
+    pub(crate) fn seal_as(&self, format: Format, path: &str, content: &str) -> &Self {
         let mut random = |buffer: &mut [u8]| getrandom::fill(buffer).unwrap();
         let key = DataKey::random(&mut random);
         let envelope = Plugins::default().wrap_part(&self.reader, key.expose()).unwrap();
         let rule = Rule::from_fields(|_| None).unwrap();
         let basis = Basis::New { key, groups: KeyGroups::one(vec![envelope]), rule, coverage: Coverage::All };
         let stamp = Stamp { now: "2026-01-01T00:00:00Z".into(), entropy: &mut random };
-        self.write(path, seal(content.as_bytes(), Format::of_path(path), &basis, stamp).unwrap())
+        self.write(path, seal(content.as_bytes(), format, &basis, stamp).unwrap())
     }
 
     /// A compose file whose one service `web` runs a shell script.

@@ -8,6 +8,8 @@ mod ini;
 mod interop;
 mod keys;
 mod lab;
+mod lock;
 mod repository;
 mod sandbox;
+mod values;
 mod vectors;

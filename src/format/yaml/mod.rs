@@ -6,6 +6,7 @@
 
 mod comments;
 pub mod expand;
+pub mod outline;
 pub mod resolve;
 mod span;
 pub mod spell;

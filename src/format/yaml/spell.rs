@@ -48,6 +48,34 @@ pub fn open(text: &str, leaf: &Leaf<'_>, content: &Content<'_>) -> Zeroizing<Str
     })
 }
 
+/// Ways to write another value in the place of a leaf of a plaintext: in its style, else in any.
+pub fn again(text: &str, leaf: &Leaf<'_>, content: &Content<'_>) -> Vec<(Range<usize>, Zeroizing<String>)> {
+    let mut ways = vec![(leaf.span.clone(), open(text, leaf, content))];
+    if leaf.span.is_empty() {
+        // A value that is left out has its place before the colon, or behind a dash.
+        let at = leaf.span.start + usize::from(text[leaf.span.start..].starts_with(':'));
+        ways.push((at..at, Zeroizing::new(format!(" {}", *ways[0].1))));
+    }
+    if matches!(leaf.style, Style::Block(_) | Style::BlankBlock) {
+        ways.extend(instead_of_block(text, leaf, content));
+    }
+    ways
+}
+
+/// A value in the place of a whole block scalar, its header included.
+fn instead_of_block(
+    text: &str,
+    leaf: &Leaf<'_>,
+    content: &Content<'_>,
+) -> Option<(Range<usize>, Zeroizing<String>)> {
+    let header = span::block_header(text, leaf.span.start)?;
+    let style = Style::Plain(Context::Block);
+    let as_plain = Leaf { span: header.start..leaf.span.end, style, ..leaf.clone() };
+    let spelled = open(text, &as_plain, content);
+    let rest = &text[header.end..leaf.span.start];
+    Some((as_plain.span, Zeroizing::new(format!("{}{rest}", *spelled))))
+}
+
 /// A value in quotes in place of a whole block scalar, if the block's header asks for another ending.
 pub fn reframe(
     text: &str,
