@@ -3,6 +3,7 @@
 pub mod branch;
 pub mod command;
 pub mod config;
+mod loose;
 pub mod pktline;
 pub mod repository;
 

@@ -11,10 +11,12 @@ use gix::bstr::{BStr, ByteSlice as _};
 use gix::index::entry::Stage;
 
 use super::Error;
+use super::loose::Loose;
 
 /// A repository, opened for reading.
 pub struct Repository {
     repo: gix::Repository,
+    loose: RefCell<Loose>,
     read: RefCell<Option<Rc<Snapshot>>>,
 }
 
@@ -59,7 +61,8 @@ impl Repository {
         let repo = gix::ThreadSafeRepository::discover_with_environment_overrides(directory)
             .map_err(|_| Error::NoRepository(directory.to_owned()))?
             .to_thread_local();
-        Ok(Self { repo, read: RefCell::default() })
+        let loose = RefCell::new(Loose::new(repo.objects.store_ref().path().to_owned()));
+        Ok(Self { repo, loose, read: RefCell::default() })
     }
 
     /// The top of the work tree.
@@ -168,6 +171,9 @@ impl Repository {
 
     /// An object's content, by its name in hex.
     pub fn blob_named(&self, name: &str) -> Result<Vec<u8>, Error> {
+        if let Some(content) = self.loose.borrow_mut().blob(name) {
+            return Ok(content);
+        }
         let id = gix::ObjectId::from_hex(name.as_bytes()).map_err(|_| Error::Unexpected("an object name"))?;
         let mut object = self.repo.find_object(id).map_err(unreadable("a blob"))?;
         Ok(std::mem::take(&mut object.data))
