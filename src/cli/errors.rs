@@ -76,12 +76,9 @@ pub(super) fn sops(error: sops::Error) -> Failure {
     let message = error.to_string();
     let whole = "or encrypt the whole file as one value: `hlx track FILE --whole`";
     match error {
-        E::Format(_) => Failure::new(Exit::Failed, message).hint("correct the line"),
+        E::Format(_) => Failure::new(Exit::Failed, message).hint("correct the line").hint(whole),
         E::NotText => Failure::new(Exit::Failed, message).hint("encrypt it whole: `hlx track FILE --whole`"),
         E::NotSealed => Failure::new(Exit::NotAuthentic, message),
-        E::UnsupportedStore(_) => {
-            Failure::new(Exit::Failed, message).hint("this version reads dotenv, YAML and binary")
-        }
         E::Metadata(_) | E::Clear(_) | E::Tampered(_) | E::BadType(_) | E::Mac | E::Unspellable => {
             Failure::new(Exit::NotAuthentic, message)
                 .hint("nothing of it was opened; take the file from an earlier commit: `git log -- FILE`")
@@ -93,6 +90,9 @@ pub(super) fn sops(error: sops::Error) -> Failure {
         E::SealedAlias { .. } => {
             Failure::new(Exit::Policy, message).hint("write the values out instead of the alias").hint(whole)
         }
+        E::ReadApart { .. } => Failure::new(Exit::Policy, message)
+            .hint("put the number in quotes, or let the rule in `.sops.yaml` encrypt it or set `mac_only_encrypted: true`")
+            .hint(whole),
         E::NotRestorable { .. } => {
             Failure::new(Exit::Policy, message).hint("write that line in a plainer way").hint(whole)
         }

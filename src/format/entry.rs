@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use zeroize::Zeroizing;
 
-use super::{Content, Leaf, Scalar, Step, Store, Style, dotenv, ini, lines, yaml};
+use super::{Content, Leaf, Scalar, Step, Store, Style, dotenv, ini, json, lines, yaml};
 
 /// What stands in the way of taking an entry out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +29,7 @@ impl Store {
                 let mut value = dotenv::value::read(&text[leaf.span.clone()]);
                 Content::Value(Scalar::str(std::mem::take(&mut *value)))
             }
-            (Self::Dotenv | Self::Yaml | Self::Ini, _) => leaf.content.clone(),
+            (Self::Dotenv | Self::Yaml | Self::Json | Self::Ini, _) => leaf.content.clone(),
         }
     }
 
@@ -42,6 +42,7 @@ impl Store {
                 spelled.map(|spelled| (leaf.span.clone(), spelled)).into_iter().collect()
             }
             Self::Yaml => yaml::spell::again(text, leaf, value),
+            Self::Json => vec![(leaf.span.clone(), json::spell_open(value))],
             Self::Ini => ini::again(text, leaf, value),
         }
     }
@@ -58,7 +59,8 @@ impl Store {
             Self::Dotenv | Self::Ini => {
                 leaf.map(|leaf| lines::cut(text, leaf.span.clone())).ok_or(Obstacle::Form)
             }
-            Self::Yaml => yaml::outline::cut(text, path, until),
+            // JSON is YAML too, as far as entries go.
+            Self::Yaml | Self::Json => yaml::outline::cut(text, path, until),
         }
     }
 
@@ -79,7 +81,7 @@ impl Store {
                 let entry = format!("{export}{}=x", name?);
                 Some((text.len(), lines::add(text, text.len(), &entry)))
             }
-            Self::Yaml => yaml::outline::slot(text, path, name, until),
+            Self::Yaml | Self::Json => yaml::outline::slot(text, path, name, until),
             Self::Ini => ini::slot(text, name?, last?),
         }
     }

@@ -9,7 +9,9 @@ pub mod dotenv;
 pub mod entry;
 mod flat;
 pub mod ini;
+pub mod json;
 mod lines;
+mod member;
 mod paths;
 pub mod scalar;
 pub mod yaml;
@@ -24,6 +26,9 @@ use zeroize::Zeroizing;
 pub use entry::Obstacle;
 pub use paths::{PathId, Paths};
 pub use scalar::Scalar;
+
+/// How deep collections may nest; deeper input is refused, so that it cannot exhaust the stack.
+const MAX_DEPTH: usize = 200;
 
 /// Why a text could not be read. Says where, never what stands there.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -59,13 +64,15 @@ pub enum Format {
     Ini,
     /// YAML, as go-yaml v3 reads it.
     Yaml,
+    /// JSON, as Go reads it.
+    Json,
     /// Any file, sealed as one value in a JSON object.
     Binary,
 }
 
 impl Format {
     /// The store that a path asks for: dotenv for `.env`, `*.env` and `.env.*`, but not for their
-    /// examples; INI for `.ini`; YAML for `.yml` and `.yaml`; binary for all others.
+    /// examples; INI for `.ini`; YAML for `.yml` and `.yaml`; JSON for `.json`; binary for all others.
     pub fn of_path(path: &str) -> Self {
         let name = path.rsplit('/').next().unwrap_or(path);
         let example = ["example", "sample", "template", "dist"];
@@ -76,6 +83,8 @@ impl Format {
             Self::Ini
         } else if name.ends_with(".yml") || name.ends_with(".yaml") {
             Self::Yaml
+        } else if name.ends_with(".json") {
+            Self::Json
         } else {
             Self::Binary
         }
@@ -86,6 +95,7 @@ impl Format {
         match self {
             Self::Dotenv => Some(Store::Dotenv),
             Self::Yaml => Some(Store::Yaml),
+            Self::Json => Some(Store::Json),
             Self::Ini => Some(Store::Ini),
             Self::Binary => None,
         }
@@ -97,6 +107,7 @@ impl Format {
             Self::Dotenv => "dotenv",
             Self::Ini => "ini",
             Self::Yaml => "yaml",
+            Self::Json => "json",
             Self::Binary => "binary",
         }
     }
@@ -111,6 +122,8 @@ pub enum Store {
     Ini,
     /// YAML, as go-yaml v3 reads it.
     Yaml,
+    /// JSON, as Go reads it.
+    Json,
 }
 
 impl Store {
@@ -121,6 +134,7 @@ impl Store {
             Self::Dotenv => dotenv::parse_strictly(text),
             Self::Ini => ini::parse(text),
             Self::Yaml => yaml::parse(text),
+            Self::Json => json::parse(text),
         }
     }
 
@@ -131,6 +145,7 @@ impl Store {
             Self::Dotenv => dotenv::parse(text),
             Self::Ini => ini::parse(text),
             Self::Yaml => yaml::parse(text),
+            Self::Json => json::parse(text),
         }
     }
 
@@ -140,6 +155,7 @@ impl Store {
             Self::Dotenv => dotenv::spell_sealed(leaf, sealed),
             Self::Ini => sealed.to_owned(),
             Self::Yaml => yaml::spell::sealed(leaf, sealed),
+            Self::Json => json::spell_sealed(sealed),
         }
     }
 
@@ -149,6 +165,7 @@ impl Store {
             Self::Dotenv => dotenv::spell_open(content),
             Self::Ini => ini::spell_open(leaf, content),
             Self::Yaml => yaml::spell::open(text, leaf, content),
+            Self::Json => json::spell_open(content),
         }
     }
 
@@ -161,7 +178,7 @@ impl Store {
         content: &Content<'_>,
     ) -> Option<(Range<usize>, Zeroizing<String>)> {
         match self {
-            Self::Dotenv | Self::Ini => None,
+            Self::Dotenv | Self::Ini | Self::Json => None,
             Self::Yaml => yaml::spell::reframe(text, leaf, content),
         }
     }
@@ -172,6 +189,8 @@ impl Store {
             (Self::Dotenv, _) => dotenv::spell_metadata(fields),
             (Self::Ini, _) => ini::spell_metadata(fields),
             (Self::Yaml, _) => yaml::spell::metadata(fields),
+            (Self::Json, Tail::Lines(_)) => json::member(fields, Neighbour::None),
+            (Self::Json, Tail::Member(_, neighbour)) => json::member(fields, neighbour),
         }
     }
 
@@ -181,6 +200,15 @@ impl Store {
             Self::Dotenv | Self::Ini => flat::escape(value),
             Self::Yaml if old.starts_with("ENC[") => value.to_owned(),
             Self::Yaml => yaml::spell::double(value),
+            Self::Json => json::quote(value),
+        }
+    }
+
+    /// A clear value as older versions of sops read it, if that is another one.
+    pub fn older_reading(self, text: &str, leaf: &Leaf<'_>) -> Option<Scalar<'static>> {
+        match self {
+            Self::Dotenv | Self::Ini | Self::Yaml => None,
+            Self::Json => json::before_integers(text, leaf),
         }
     }
 }
@@ -283,6 +311,15 @@ impl Tail {
             Self::Lines(at) | Self::Member(at, _) => at,
         }
     }
+
+    /// Whether a block has the same form in both places.
+    pub fn is_like(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Lines(_), Self::Lines(_)) => true,
+            (Self::Member(_, one), Self::Member(_, other)) => one == other,
+            (Self::Lines(_), Self::Member(..)) | (Self::Member(..), Self::Lines(_)) => false,
+        }
+    }
 }
 
 /// A value or a comment of a document.
@@ -381,6 +418,8 @@ pub enum Style {
     Block(BlockStyle),
     /// A YAML block scalar of blank lines only: there is no place for a sealed value.
     BlankBlock,
+    /// A JSON value, quotes included.
+    Json,
 }
 
 /// Whether a YAML scalar stands in block or in flow context.
@@ -404,6 +443,9 @@ pub struct BlockStyle {
     /// The last content line has no line break: the text ends there.
     pub unterminated: bool,
 }
+
+/// The name of hlx's own field in the `sops` block: the layout entry (`docs/format.md`).
+pub const LAYOUT: &str = "hlx";
 
 /// The `sops` block of a sealed text.
 #[derive(Debug)]
@@ -463,6 +505,7 @@ mod tests {
             ("php.ini", Format::Ini),
             ("compose.yml", Format::Yaml),
             ("x/values.yaml", Format::Yaml),
+            ("daemon.json", Format::Json),
             ("cert.pem", Format::Binary),
         ] {
             assert_eq!(Format::of_path(path), format, "{path}");

@@ -107,6 +107,8 @@ pub fn track(
 fn check_selection(path: &str, selection: &Selection) -> Result<(), Error> {
     let reason = match (selection, Format::of_path(path)) {
         (Selection::All, _) | (_, Format::Dotenv | Format::Yaml | Format::Ini) => return Ok(()),
+        (Selection::Keys(_), Format::Json) => return Ok(()),
+        (Selection::Marked, Format::Json) => "JSON has no comments to mark anything",
         (Selection::Keys(_) | Selection::Marked, Format::Binary) => "it has no keys: it is encrypted whole",
     };
     Err(Error::BadPath { path: path.to_owned(), reason: reason.to_owned() })

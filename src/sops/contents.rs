@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::crypto::value::{Cipher, Kind, Sealed as SealedValue};
-use crate::format::{Content, Document, Leaf, Scalar, Style};
+use crate::format::{Content, Document, Leaf, Scalar, Style, json};
 use crate::secret::SecretBytes;
 
 use super::Error;
@@ -97,13 +97,28 @@ fn open_leaf(
         opened => opened,
     };
     let mut bytes = opened.map_err(tampered)?;
-    content(value.kind, bytes.expose()).ok_or_else(|| Error::BadType(name()))?;
+    let typed = content(value.kind, bytes.expose()).ok_or_else(|| Error::BadType(name()))?;
+    if leaf.style == Style::Json {
+        return Ok(Some(as_json(&typed).unwrap_or((value.kind, bytes))));
+    }
     if leaf.style == Style::Marked {
         // SOPS seals an INI comment whose first line is empty as it is (and fails when it opens it).
         let empty = empty_lines(bytes.expose());
         bytes.expose_mut().drain(..empty);
     }
     Ok(Some((value.kind, bytes)))
+}
+
+/// A value of a type that JSON has not, or that versions of sops give the same number in turn.
+fn as_json(content: &Content<'_>) -> Option<(Kind, SecretBytes)> {
+    match content {
+        Content::Value(Scalar::Time(time)) => Some((Kind::Str, SecretBytes::new(time.clone().into_bytes()))),
+        Content::Value(Scalar::Float(number)) => {
+            json::whole(*number).map(|whole| (Kind::Int, SecretBytes::new(whole.to_string().into_bytes())))
+        }
+        Content::Value(Scalar::Str(_) | Scalar::Int(_) | Scalar::Bool(_) | Scalar::Null)
+        | Content::Comment(_) => None,
+    }
 }
 
 /// How long the empty lines at the head of a text are, if others follow.

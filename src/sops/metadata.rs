@@ -2,7 +2,7 @@
 
 use crate::crypto::mac::Coverage;
 use crate::crypto::value::Cipher;
-use crate::format::Field;
+use crate::format::{Field, LAYOUT};
 use crate::policy::Rule;
 
 use super::Error;
@@ -11,8 +11,6 @@ use super::layout::Layout;
 
 /// The version that hlx writes: the one of sops whose format this is.
 const VERSION: &str = "3.11.0";
-/// The private field with the layout entry (`docs/format.md`).
-pub const LAYOUT: &str = "hlx";
 
 /// The metadata of a sealed file.
 #[derive(Debug, Clone, PartialEq)]

@@ -4,6 +4,8 @@
 //! sealed on the basis of its old form: what did not change keeps its ciphertext, and if
 //! nothing changed the old bytes are the answer.
 
+mod block;
+
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 
@@ -13,12 +15,12 @@ use zeroize::Zeroizing;
 use crate::crypto::mac::{Coverage, Mac};
 use crate::crypto::value::{Cipher, Kind, Sealed as SealedValue};
 use crate::crypto::{DataKey, Entropy};
-use crate::format::{Block, Content, Document, Field, Format, Leaf, Scalar, Store, Style, Tail, yaml};
+use crate::format::{Content, Document, Format, Leaf, Scalar, Store, Style, Tail, yaml};
 use crate::policy::{self, Rule};
 
 use super::groups::KeyGroups;
 use super::layout::{Layout, Spelling};
-use super::metadata::{LAYOUT, Metadata};
+use super::metadata::Metadata;
 use super::open::{Body, Opened, aad, store_of};
 use super::view::{Piece, View};
 use super::{Error, select, whole};
@@ -98,6 +100,7 @@ pub fn seal(plaintext: &[u8], format: Format, basis: &Basis<'_>, stamp: Stamp<'_
         Format::Dotenv => Store::Dotenv,
         Format::Ini => Store::Ini,
         Format::Yaml => Store::Yaml,
+        Format::Json => Store::Json,
         Format::Binary => return Ok(whole::seal(plaintext, basis, stamp).into_bytes()),
     };
     let text = std::str::from_utf8(plaintext).map_err(|_| Error::NotText)?;
@@ -181,7 +184,23 @@ impl<'a> Sealing<'a> {
         let covered = select::select(document, rule);
         select::check_selection(rule, document, &covered)?;
         let parts = parts(document, &covered);
-        Ok(Self { text, store, document, basis, cipher: Cipher::new(basis.key()), covered, parts })
+        let sealing = Self { text, store, document, basis, cipher: Cipher::new(basis.key()), covered, parts };
+        sealing.check_readings()?;
+        Ok(sealing)
+    }
+
+    /// What stays clear must mean the same to every version of sops, or the MAC will not fit for some.
+    fn check_readings(&self) -> Result<(), Error> {
+        let (_, coverage) = self.basis.rule();
+        let clear = self.document.leaves.iter().zip(&self.covered).filter(|(_, covered)| !**covered);
+        let mut counted = clear.filter(|_| coverage == Coverage::All).map(|(leaf, _)| leaf);
+        match counted.find(|leaf| self.store.older_reading(self.text, leaf).is_some()) {
+            Some(leaf) => Err(Error::ReadApart {
+                line: self.line(leaf.span.start),
+                path: self.document.paths.display(leaf.path),
+            }),
+            None => Ok(()),
+        }
     }
 
     fn run(mut self, stamp: Stamp<'_>) -> Result<Vec<u8>, Error> {
@@ -203,6 +222,9 @@ impl<'a> Sealing<'a> {
         if metadata.layout.is_some() {
             let block = self.block(&sealed.text[..sealed.block.start], &metadata);
             sealed.text.replace_range(sealed.block, &block);
+        }
+        if store_of(&sealed.text) != Some(self.store) {
+            return Err(self.not_restorable(0, "encrypted, it would be taken for another format"));
         }
         Ok(sealed.text.into_bytes())
     }
@@ -283,7 +305,7 @@ impl<'a> Sealing<'a> {
     /// line changes.
     fn block(&self, before: &str, metadata: &Metadata) -> String {
         let mut block = match self.old_block() {
-            Some((text, block)) => renew(text, self.store, self.document.tail, block, metadata),
+            Some((text, old)) => block::renew(text, self.store, old, self.document.tail, metadata),
             None => self.store.spell_metadata(&metadata.fields(false), self.document.tail),
         };
         let Tail::Lines(tail) = self.document.tail else { return block };
@@ -297,12 +319,11 @@ impl<'a> Sealing<'a> {
         block
     }
 
-    /// The `sops` block of the old form, if it is of the same store.
-    fn old_block(&self) -> Option<(&'a str, &'a Block)> {
+    /// The old form, if it is of the same store.
+    fn old_block(&self) -> Option<(&'a str, &'a Document<'a>)> {
         let Basis::Again(old) = self.basis else { return None };
         let Body::Leaves { document, store, .. } = &old.sealed.body else { return None };
-        let alike = std::mem::discriminant(&document.tail) == std::mem::discriminant(&self.document.tail);
-        (*store == self.store && alike).then_some((old.sealed.text, document.metadata.as_ref()?))
+        (*store == self.store).then_some((old.sealed.text, document))
     }
 
     fn seal_part(
@@ -324,9 +345,8 @@ impl<'a> Sealing<'a> {
                     self.is_sealable(number).then(|| self.seal_leaf(leaf, reuse, entropy))
                 };
                 let expanded = yaml::expand::flow(self.text, self.document, part.first(), &mut seal);
-                let line = self.text[..alias.start].matches('\n').count() + 1;
                 out.push_str(&expanded.ok_or_else(|| Error::SealedAlias {
-                    line,
+                    line: self.line(alias.start),
                     path: self.document.paths.display(leaf.path),
                 })?);
             }
@@ -357,9 +377,6 @@ impl<'a> Sealing<'a> {
         let written = document.metadata.as_ref().map(|block| Metadata::read(&block.fields));
         if written.is_none_or(|written| written.as_ref().map(|read| &read.mac) != Ok(&metadata.mac)) {
             return Err(self.not_restorable(0, in_the_way));
-        }
-        if store_of(&sealed.text) != Some(self.store) {
-            return Err(self.not_restorable(0, "encrypted, it would be taken for another format"));
         }
         self.check_leaves(sealed, &document)?;
         let content =
@@ -406,6 +423,10 @@ impl<'a> Sealing<'a> {
     /// The spellings that plain opening would not give.
     fn layout(&self, sealed: &Assembled, view: &View<'_>) -> Layout {
         let mut layout = Layout::default();
+        if store_of(&sealed.text) != Some(self.store) {
+            // `{"data": …}` would be a whole file, if that could have a layout entry.
+            layout.note(0, Spelling::Leaf(Zeroizing::new(self.first_spelling().to_owned())));
+        }
         let mut number = 0;
         for (part, placed) in self.parts.iter().zip(sealed.placed.iter().map(wide)) {
             let sealed_leaves: Vec<usize> = part.leaves().filter(|leaf| self.is_sealable(*leaf)).collect();
@@ -429,17 +450,25 @@ impl<'a> Sealing<'a> {
         layout
     }
 
+    fn first_spelling(&self) -> &str {
+        self.parts.first().map_or("", |part| &self.text[part.span()])
+    }
+
     fn other_values(&self, leaf: &Leaf<'_>) -> Error {
         if let Some(alias) = self.document.alias(leaf) {
-            let line = self.text[..alias.start].matches('\n').count() + 1;
-            return Error::SealedAlias { line, path: self.document.paths.display(leaf.path) };
+            let path = self.document.paths.display(leaf.path);
+            return Error::SealedAlias { line: self.line(alias.start), path };
         }
         self.not_restorable(leaf.span.start, "encrypted, the value here would be read otherwise")
     }
 
     fn not_restorable(&self, at: usize, reason: &str) -> Error {
-        let line = self.text.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count() + 1;
-        Error::NotRestorable { line, reason: reason.to_owned() }
+        Error::NotRestorable { line: self.line(at), reason: reason.to_owned() }
+    }
+
+    /// The line of an offset, counted from 1.
+    fn line(&self, at: usize) -> usize {
+        self.text.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count() + 1
     }
 }
 
@@ -475,53 +504,6 @@ fn add_copy(
         }
         None => {}
     }
-}
-
-/// The old block with a new time, MAC and layout entry; written anew if fields come or go.
-fn renew(text: &str, store: Store, tail: Tail, block: &Block, metadata: &Metadata) -> String {
-    let new = |field: &Field| match field.top_name() {
-        Some("lastmodified") => Some(metadata.lastmodified.as_str()),
-        Some("mac") => Some(metadata.mac.as_str()),
-        Some(LAYOUT) => metadata.layout.as_deref(),
-        _ => None,
-    };
-    let had_layout = block.fields.iter().any(|field| field.top_name() == Some(LAYOUT));
-    let [cut] = &block.cut[..] else {
-        return rewrite(store, tail, block, metadata, new);
-    };
-    if had_layout != metadata.layout.is_some() {
-        return rewrite(store, tail, block, metadata, new);
-    }
-    let mut out = String::new();
-    let mut at = cut.start;
-    for field in &block.fields {
-        if let Some(value) = new(field) {
-            out.push_str(&text[at..field.span.start]);
-            out.push_str(&store.spell_field(&text[field.span.clone()], value));
-            at = field.span.end;
-        }
-    }
-    out.push_str(&text[at..cut.end]);
-    if matches!(tail, Tail::Lines(_)) && !out.ends_with('\n') {
-        out.push('\n');
-    }
-    out
-}
-
-fn rewrite<'a>(
-    store: Store,
-    tail: Tail,
-    block: &Block,
-    metadata: &'a Metadata,
-    new: impl Fn(&Field) -> Option<&'a str>,
-) -> String {
-    let is_layout = |field: &Field| field.top_name() == Some(LAYOUT);
-    let kept = block.fields.iter().filter(|field| !is_layout(field));
-    let mut fields: Vec<Field> = kept
-        .map(|field| Field { value: new(field).unwrap_or(&field.value).to_owned(), ..field.clone() })
-        .collect();
-    fields.extend(metadata.layout.as_ref().map(|layout| Field::top(LAYOUT, layout)));
-    store.spell_metadata(&fields, tail)
 }
 
 /// The sealed forms of old leaves by place and plaintext.

@@ -2,7 +2,7 @@
 
 use zeroize::Zeroizing;
 
-use crate::format::{Content, Leaf, Scalar, Step, Store};
+use crate::format::{Content, Leaf, Scalar, Step, Store, Style, json};
 use crate::secret::SecretBytes;
 
 use super::key::{Key, typed as typed_key};
@@ -103,14 +103,26 @@ fn bytes(mut text: Zeroizing<String>) -> SecretBytes {
     SecretBytes::new(std::mem::take(&mut *text).into_bytes())
 }
 
-/// The value with its type.
+/// The value with its type. In JSON its digits decide whether a number is whole.
 fn scalar<'v>(value: &'v str, old: &Leaf<'_>, kind: Option<Type>) -> Result<Scalar<'v>, Error> {
+    match (old.style, of_kind(value, old, kind)?) {
+        (Style::Json, Scalar::Float(number)) => {
+            Ok(json::whole(number).map_or(Scalar::Float(number), Scalar::Int))
+        }
+        (_, scalar) => Ok(scalar),
+    }
+}
+
+fn of_kind<'v>(value: &'v str, old: &Leaf<'_>, kind: Option<Type>) -> Result<Scalar<'v>, Error> {
     let of = |kind| typed(value, kind);
     match kind {
         Some(Type::Str) => Ok(Scalar::str(value)),
         Some(kind) => of(kind).ok_or(Error::NotOfType(kind.name())),
         None => {
             let kept = match &old.content {
+                Content::Value(Scalar::Int(_)) if old.style == Style::Json => {
+                    of(Type::Int).or_else(|| of(Type::Float))
+                }
                 Content::Value(Scalar::Int(_)) => of(Type::Int),
                 Content::Value(Scalar::Float(_)) => of(Type::Float),
                 Content::Value(Scalar::Bool(_)) => of(Type::Bool),
@@ -292,6 +304,20 @@ mod tests {
             ("[a.b]\nk=x", "[\"a.b\"].l", "[a.b]\nk=x\nl=v"),
         ] {
             assert_eq!(after(Store::Ini, text, key, "v", None).as_deref(), Ok(new), "{text}");
+        }
+        for (text, key, value, new) in [
+            ("{\"a\": \"x\", \"b\": 1}\n", "a", "it's \"<é>\"", "{\"a\": \"it's \\\"<é>\\\"\", \"b\": 1}\n"),
+            ("{\"a\": 1}", "a", "2.50", "{\"a\": 2.5}"),
+            ("{\"a\": 1.5}", "a", "3", "{\"a\": 3}"),
+            ("{\"a\": 1}", "a", "9007199254740993", "{\"a\": 9007199254740993}"),
+            ("{\"a\": 1}", "a", "x", "{\"a\": \"x\"}"),
+            ("{\"a\": [true, null]}", "a[0]", "false", "{\"a\": [false, null]}"),
+            ("{\n\t\"a\": {\"b\": 1}\n}\n", "c", "v", "{\n\t\"a\": {\"b\": 1},\n\t\"c\": \"v\"\n}\n"),
+            ("{\"a\":{}}", "a[\"b.c\"]", "v", "{\"a\":{\"b.c\": \"v\"}}"),
+            ("{\"a\": [1]}", "a[1]", "2", "{\"a\": [1, \"2\"]}"),
+            ("{}", "a", "v", "{\"a\": \"v\"}"),
+        ] {
+            assert_eq!(after(Store::Json, text, key, value, None).as_deref(), Ok(new), "{text}");
         }
         let odd = after(Store::Ini, "k=\"x\"\n", "DEFAULT.k", "a # \"b\"", None);
         assert_eq!(odd.as_deref(), Ok("k=`a # \"b\"`\n"));

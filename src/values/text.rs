@@ -50,7 +50,7 @@ impl<'t> Text<'t> {
             Store::Dotenv if !typed.is_empty() && !typed.starts_with('[') => {
                 Ok(Key(vec![Part::Name(typed.to_owned())]))
             }
-            Store::Dotenv | Store::Yaml | Store::Ini => Ok(typed.parse()?),
+            Store::Dotenv | Store::Yaml | Store::Json | Store::Ini => Ok(typed.parse()?),
         }
     }
 

@@ -205,7 +205,7 @@ pub(super) fn plain_name(store: Store, name: &str) -> &str {
             let name = name.trim_start_matches('\u{feff}');
             name.strip_prefix("export ").unwrap_or(name).trim_matches([' ', '\t'])
         }
-        Store::Yaml | Store::Ini => name,
+        Store::Yaml | Store::Json | Store::Ini => name,
     }
 }
 

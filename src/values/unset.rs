@@ -123,6 +123,14 @@ mod tests {
                 assert_eq!(found, Ok(new), "{text}")
             }
         }
+        for (text, key, new) in [
+            ("{\n\t\"a\": 1,\n\t\"b\": {\"c\": [1]}\n}\n", "b", "{\n\t\"a\": 1\n}\n"),
+            ("{\"a\":{\"b\":1},\"c\":2}", "a", "{\"c\":2}"),
+            ("{\"a\": [1, \"\\/\", 3]}", "a[1]", "{\"a\": [1, 3]}"),
+            ("{\"a\": 1}", "a", "{}"),
+        ] {
+            assert_eq!(after(Store::Json, text, key).as_deref(), Ok(new), "{text}");
+        }
         for (text, new) in [
             ("; about A\nA = 1 ; c\n; about B\nB = 2\n", "; about A\n; about B\nB = 2\n"),
             ("[x]\nA=1\n[DEFAULT]\nA=\"\"\"p\nq\"\"\"\nB=2\n", "[x]\nA=1\n[DEFAULT]\nB=2\n"),

@@ -271,6 +271,7 @@ fn track_chooses_what_is_encrypted() {
     for (words, message) in [
         (&["--keys", "x", "compose.yml"][..], "has another rule for it"),
         (&["--marked", "tls.pem"], "it has no keys"),
+        (&["--marked", "x.json"], "JSON has no comments"),
         (&["--keys", "(", "values.yaml"], "no valid regular expression"),
         (&["--marked", "--whole", "values.yaml"], "cannot be used with"),
     ] {

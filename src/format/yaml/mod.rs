@@ -20,13 +20,11 @@ use granit_parser::{Event, Parser, ScalarStyle, Span, StrInput, StructureStyle, 
 use zeroize::Zeroizing;
 
 use super::{
-    Block, Collection, Content, Context, Document, Error, Field, Item, Leaf, PathId, Paths, Scalar, Step,
-    Style, Tail,
+    Block, Collection, Content, Context, Document, Error, Field, Item, Leaf, MAX_DEPTH, PathId, Paths,
+    Scalar, Step, Style, Tail,
 };
 use comments::Comments;
 
-/// How deep collections may nest; deeper input is refused, so that it cannot exhaust the stack.
-const MAX_DEPTH: usize = 200;
 /// How many leaves all aliases together may add, and how many bytes.
 const MAX_ALIAS_LEAVES: usize = 1_000_000;
 const MAX_ALIAS_BYTES: usize = 1 << 26;

@@ -24,7 +24,8 @@ pub fn sealed(leaf: &Leaf<'_>, sealed: &str) -> String {
         | Style::Quoted
         | Style::Marked
         | Style::Inline
-        | Style::BlankBlock => sealed.to_owned(),
+        | Style::BlankBlock
+        | Style::Json => sealed.to_owned(),
         Style::Hash | Style::ListComment | Style::Odd => format!("#{sealed}"),
         Style::Block(style) => {
             let end = if style.crlf { "\r\n" } else { "\n" };

@@ -85,6 +85,52 @@ fn odd_spellings_come_back_byte_for_byte() {
     ] {
         holds(text, Format::Yaml, Rule::default());
     }
+    for text in [
+        "{}",
+        " {\n}\n",
+        "{\"a\":1}",
+        "{\n  \"a\": 1.50,\n  \"b\": [1e3, -0, 12345678901234567890, 9007199254740993]\n}\n",
+        "{\r\n\t\"a\" : \"\\u003cé\\/\\ud83d\\ude00\\ud800\" ,\r\n\t\"a\": null }\r\n\r\n",
+        "{\"a\": {\"b\": [[], {}, \"\", true, {\"\": \"x\"}]}, \"c\\u0021\": false}",
+        "{\"data\": \"x\"}\n",
+        "{\"data\": \"\"}",
+        "{\"a\": \"ENC[AES256_GCM,data:eA==,iv:eA==,tag:eA==,type:str]\", \"b\": {\"sops\": {\"mac\": 1}}}",
+    ] {
+        holds(text, Format::Json, Rule::default());
+    }
+}
+
+#[test]
+fn a_block_moves_with_what_stands_around_it() {
+    let old = seal_new("{\n  \"a\": 1,\n  \"b\": 2\n}\n", Format::Json, Rule::default()).unwrap();
+    let extra = old.replace("\"version\"", "\"note\": [{\"fp\": \"F\"}],\n\t\t\"version\"");
+    let block = extra[extra.find(",\n\t\"sops\"").unwrap() + 1..].strip_suffix("\n}\n").unwrap();
+    let without = extra.replace(&format!(",{block}"), "");
+    let first = without.replacen('{', &format!("{{{block},"), 1);
+    let middle = without.replacen(",\n  \"b\"", &format!(",{block},\n  \"b\""), 1);
+    for moved in [&extra, &first, &middle] {
+        assert_eq!(open(moved).plaintext().expose(), b"{\n  \"a\": 1,\n  \"b\": 2\n}\n", "{moved}");
+        for edited in ["{\n  \"a\": 1,\n  \"b\": 3\n}\n", "{}", "{\"c\": 1}"] {
+            let new = again(moved, edited);
+            assert_eq!(String::from_utf8_lossy(open(&new).plaintext().expose()), edited);
+            assert!(new.contains("\"fp\": \"F\""), "{new}");
+            let back = again(&new, "{\"a\": 1}");
+            assert_eq!(open(&back).plaintext().expose(), b"{\"a\": 1}", "{back}");
+        }
+        let more = Envelope { recipient: "age1more".to_owned(), enc: "-----\ny\n".to_owned() };
+        let shared = Sealed::parse(moved.as_bytes()).unwrap().with_groups(KeyGroups::one(vec![more]));
+        assert!(shared.contains("age1more") && shared.contains("\"fp\": \"F\""), "{shared}");
+        assert_eq!(open(&shared).plaintext().expose(), b"{\n  \"a\": 1,\n  \"b\": 2\n}\n", "{shared}");
+    }
+}
+
+#[test]
+fn a_clear_number_that_versions_of_sops_read_apart_is_refused() {
+    let text = "{\n  \"id\": 9007199254740993,\n  \"environment\": 9007199254740993\n}\n";
+    let refused = seal_new(text, Format::Json, environment()).unwrap_err();
+    assert_eq!(refused, Error::ReadApart { line: 2, path: "id".to_owned() });
+    holds(&text.replace("\"id\": 9007199254740993", "\"id\": 9007199254740992"), Format::Json, environment());
+    assert!(seal_new("{\"id\": -0, \"environment\": 1}", Format::Json, environment()).is_ok());
 }
 
 /// INI with all that its readers allow.
@@ -131,6 +177,7 @@ fn what_would_leave_secrets_clear_is_refused() {
     assert_eq!(refused(alias), Error::SealedAlias { line: 2, path: "x.A".to_owned() });
     assert_eq!(refused("environment: {A: x}\nsops: 1\n"), Error::Reserved);
     assert!(matches!(seal_new("{a: 1}\n", Format::Yaml, Rule::default()), Err(Error::NotRestorable { .. })));
+    assert_eq!(seal_new("{\"a\": 1, \"sops\": 1}", Format::Json, Rule::default()), Err(Error::Reserved));
     assert!(matches!(seal_new("sops_x=1\n", Format::Dotenv, Rule::default()), Err(Error::Reserved)));
 }
 
@@ -263,6 +310,39 @@ fn yaml() -> impl Strategy<Value = String> {
     })
 }
 
+/// JSON objects, with every spelling of values and any white space.
+fn json() -> impl Strategy<Value = String> {
+    let scalar = prop_oneof![
+        3 => "\"[ -!#-\\[\\]-~é\u{2028}]{0,10}\"",
+        2 => "\"(a|é|\\\\[\"\\\\/bfnrt]|\\\\u[0-9a-fA-F]{4}|\\\\ud83d\\\\ude00){0,6}\"",
+        2 => "-?(0|[1-9][0-9]{0,9})(\\.[0-9]{1,4})?([eE][-+]?[0-9]{1,2})?",
+        1 => Just("9007199254740993".to_owned()),
+        1 => prop::sample::select(vec!["true", "false", "null", "\"\""]).prop_map(str::to_owned),
+    ];
+    let space =
+        prop_oneof![2 => Just(String::new()), 2 => Just(" ".to_owned()), 1 => "[ \t]{0,3}(\r?\n)?[ \t]{0,4}"];
+    let value = scalar.prop_recursive(4, 32, 5, |inner| {
+        let gap = prop_oneof![2 => Just(""), 1 => Just(" "), 1 => Just("\n    "), 1 => Just("\r\n\t")];
+        prop_oneof![
+            (prop::collection::vec(inner.clone(), 0..5), gap.clone())
+                .prop_map(|(items, gap)| format!("[{gap}{}{gap}]", items.join(&format!("{gap},{gap}")))),
+            (prop::collection::vec(inner, 0..5), gap).prop_map(|(items, gap)| {
+                let members: Vec<_> =
+                    items.iter().enumerate().map(|(n, item)| format!("{gap}\"k{n}\":{gap}{item}")).collect();
+                format!("{{{}{gap}}}", members.join(","))
+            }),
+        ]
+    });
+    let member = (space.clone(), "[a-d]", space.clone(), value, space.clone())
+        .prop_map(|(before, key, colon, value, after)| format!("{before}\"{key}\"{colon}:{value}{after}"));
+    (space.clone(), prop::collection::vec(member, 0..6), space.clone(), space).prop_map(
+        |(before, members, inner, after)| match members[..] {
+            [] => format!("{before}{{{inner}}}{after}"),
+            _ => format!("{before}{{{}}}{after}", members.join(",")),
+        },
+    )
+}
+
 /// The marks of YAML, dotenv and INI in any order, to find what no person writes.
 fn soup() -> impl Strategy<Value = String> {
     let tokens = [
@@ -320,6 +400,8 @@ fn soup() -> impl Strategy<Value = String> {
         "2024-01-02",
         "1.0",
         "true",
+        "{\"a\":",
+        "\"sops\":",
     ];
     prop::collection::vec(prop::sample::select(tokens.to_vec()), 0..24).prop_map(|tokens| tokens.concat())
 }
@@ -355,6 +437,28 @@ proptest! {
     }
 
     #[test]
+    fn sealed_json_opens_to_the_same_bytes(text in json()) {
+        holds(&text, Format::Json, Rule::default());
+    }
+
+    #[test]
+    fn one_edited_value_of_json_changes_no_other(values in prop::collection::vec("[a-z0-9]{0,6}", 1..9), at in any::<prop::sample::Index>()) {
+        let line = at.index(values.len());
+        let text = |edited: usize| {
+            let line = |(n, value): (usize, &String)| {
+                format!("  \"k{n}\": \"{value}{}\"", if n == edited { "!" } else { "" })
+            };
+            format!("{{\n{}\n}}\n", values.iter().enumerate().map(line).collect::<Vec<_>>().join(",\n"))
+        };
+        let old = seal_new(&text(values.len()), Format::Json, Rule::default()).unwrap();
+        let new = again(&old, &text(line));
+        prop_assert_eq!(old.lines().count(), new.lines().count());
+        for (number, (old, new)) in old.lines().zip(new.lines()).enumerate() {
+            prop_assert_eq!(old == new, number != line + 1 && !old.contains("\"mac\""), "{}", new);
+        }
+    }
+
+    #[test]
     fn one_edited_line_of_dotenv_changes_no_other(text in dotenv(PLAIN), at in any::<prop::sample::Index>()) {
         let old = seal_new(&text, Format::Dotenv, Rule::default()).unwrap();
         let mut lines: Vec<&str> = text.split('\n').collect();
@@ -369,7 +473,7 @@ proptest! {
 
     #[test]
     fn whatever_is_sealed_comes_back(text in soup()) {
-        for format in [Format::Yaml, Format::Dotenv, Format::Ini] {
+        for format in [Format::Yaml, Format::Dotenv, Format::Ini, Format::Json] {
             if let Ok(sealed) = seal_new(&text, format, Rule::default()) {
                 let opened = open(&sealed);
                 prop_assert_eq!(String::from_utf8_lossy(opened.plaintext().expose()), text.as_str());
@@ -396,7 +500,7 @@ proptest! {
 
     #[test]
     fn arbitrary_text_never_panics(text in "\\PC*", sealed in "(sops_mac=|\\[sops\\]\nlastmodified=|sops:\n  )?\\PC*") {
-        for format in [Format::Dotenv, Format::Ini, Format::Yaml, Format::Binary] {
+        for format in [Format::Dotenv, Format::Ini, Format::Yaml, Format::Json, Format::Binary] {
             let _ = seal_new(&text, format, Rule::default());
         }
         let _ = Sealed::parse(sealed.as_bytes());
