@@ -34,6 +34,9 @@ pub(super) fn read(text: &str, scanner: &mut Scanner<'_>) -> Result<(Vec<Field>,
                 continue;
             }
             Token::Close => drop(path.pop()),
+            Token::Number | Token::Bool(_) if is_text(path.last()) => {
+                return scanner.refuse("this field of the `sops` block must be a string");
+            }
             Token::Str | Token::Number | Token::Bool(_) => {
                 let value = if token == Token::Str { unquote(written) } else { written.into() };
                 fields.push(Field { path: path.clone(), value: value.into_owned(), span: span.clone() });
@@ -48,6 +51,14 @@ pub(super) fn read(text: &str, scanner: &mut Scanner<'_>) -> Result<(Vec<Field>,
         }
     }
     scanner.refuse("the `sops` block has no end")
+}
+
+/// Whether sops reads a field into a string, and refuses the file if it holds anything else.
+fn is_text(last: Option<&Step>) -> bool {
+    let Some(Step::Key(name)) = last else { return false };
+    ["enc", "recipient", "lastmodified", "mac", "version"].contains(&name.as_str())
+        || name.ends_with("_suffix")
+        || name.ends_with("_regex")
 }
 
 /// The block's value.

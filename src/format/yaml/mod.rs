@@ -344,6 +344,9 @@ impl<'a> Walk<'a> {
             self.skip_anchor()?;
         }
         let empty = span.byte_range().is_none_or(|range| range.is_empty());
+        if span.byte_range().is_some_and(|range| self.text[range].trim_end().contains('\n')) {
+            return self.refuse(at, "a key must stand on one line for sops");
+        }
         match resolve::scalar(Cow::Borrowed(&*value), style, tag.as_deref(), empty) {
             Ok(Scalar::Str(_)) => Ok(value.into_owned()),
             // go-yaml reads `<<` as a merge, which sops keeps as an ordinary key.
