@@ -188,7 +188,8 @@ impl Store {
         match (self, tail) {
             (Self::Dotenv, _) => dotenv::spell_metadata(fields),
             (Self::Ini, _) => ini::spell_metadata(fields),
-            (Self::Yaml, _) => yaml::spell::metadata(fields),
+            (Self::Yaml, Tail::Lines(_)) => yaml::spell::metadata(fields),
+            (Self::Yaml, Tail::Member(_, neighbour)) => json::compact(fields, neighbour),
             (Self::Json, Tail::Lines(_)) => json::member(fields, Neighbour::None),
             (Self::Json, Tail::Member(_, neighbour)) => json::member(fields, neighbour),
         }

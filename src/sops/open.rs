@@ -2,7 +2,7 @@
 
 use crate::crypto::DataKey;
 use crate::crypto::value::{Cipher, Sealed as SealedValue};
-use crate::format::{Content, Document, Format, Leaf, Paths, Scalar, Store, binary, json};
+use crate::format::{Content, Document, Format, Leaf, Paths, Scalar, Store, binary, json, yaml};
 use crate::secret::SecretBytes;
 
 use super::contents::Contents;
@@ -42,8 +42,13 @@ fn detect(text: &str) -> Option<Format> {
     if has_line("[sops]") && text.contains("lastmodified") {
         return Some(Format::Ini);
     }
-    (has_line("sops:") && (text.contains("lastmodified:") || text.contains("mac: ENC[")))
-        .then_some(Format::Yaml)
+    let lines = has_line("sops:") && (text.contains("lastmodified:") || text.contains("mac: ENC["));
+    (lines || is_sealed_flow(text)).then_some(Format::Yaml)
+}
+
+/// A YAML flow mapping with the `sops` block as hlx puts it there.
+fn is_sealed_flow(text: &str) -> bool {
+    text.contains("sops: {\"") && yaml::parse(text).is_ok_and(|document| document.metadata.is_some())
 }
 
 /// A sealed file, read but not opened.

@@ -372,8 +372,7 @@ impl<'a> Sealing<'a> {
     /// Reads the sealed text as opening would, lays the plaintext over it, and returns the
     /// original spellings that plain opening would not give.
     fn check(&self, sealed: &Assembled, metadata: &Metadata) -> Result<Layout, Error> {
-        let in_the_way =
-            "the `sops` block cannot be added; a file that is one mapping in `{…}` must be written as lines";
+        let in_the_way = "the `sops` block cannot be added: write the top level as lines, not in `{…}`";
         let document = self.store.parse(&sealed.text).map_err(|_| self.not_restorable(0, in_the_way))?;
         let written = document.metadata.as_ref().map(|block| Metadata::read(&block.fields));
         if written.is_none_or(|written| written.as_ref().map(|read| &read.mac) != Ok(&metadata.mac)) {

@@ -123,7 +123,7 @@ fn broken_yaml() -> Vec<Case> {
             "x: &x {k: canary-swordfish-7f3a9c}\ny_unencrypted: *x\n",
             "line 2: the alias would show `y_unencrypted.k` in clear",
         ),
-        yaml("{a: canary-swordfish-7f3a9c}\n", "must be written as lines"),
+        yaml("{a: canary-swordfish-7f3a9c, b: }\n", "write the top level as lines"),
     ]
 }
 

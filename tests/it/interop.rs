@@ -284,3 +284,28 @@ fn json_that_sops_cannot_hold_is_refused_with_the_way_out() {
         assert!(!refused.err.contains("canary"), "{}", refused.err);
     }
 }
+
+#[test]
+fn a_flow_mapping_is_sealed_with_its_block_inside() {
+    let sandbox = Sandbox::new();
+    sandbox.lab();
+    sandbox.sh("lab", "echo 'f*.yaml filter=hlx -text' >>.gitattributes");
+    let files = [
+        "{a: canary-swordfish-7f3a9c, b: 0755}\n",
+        "# top\n{\n  \"a\": [x, {k: 'canary-swordfish-7f3a9c'}], # inner\n  b: \"y\", # last\n}\n",
+        "{\"a\":1,\"b\":{\"c\":\"canary-swordfish-7f3a9c\"}}",
+    ];
+    for (n, text) in files.iter().enumerate() {
+        sandbox.write(&format!("lab/f{n}.yaml"), text);
+    }
+    sandbox.sh("lab", "git add -A; git commit -qm flow; rm f*.yaml; git checkout -- .");
+    assert_eq!(sandbox.ok("lab", &["git", "status", "--porcelain"]), "");
+    for (n, text) in files.iter().enumerate() {
+        assert_eq!(sandbox.read(&format!("lab/f{n}.yaml")), *text);
+        sandbox.sh(".", &format!("git -C lab show HEAD:f{n}.yaml >sealed{n}.yaml"));
+        let done = sandbox.sops(".", &["-d", &format!("sealed{n}.yaml")]);
+        assert_eq!(done.code, Some(0), "{text}: {}", done.err);
+        assert_eq!(parsed(&done.out), parsed(&text.replace("0755", "493")));
+    }
+    sandbox.no_canary_in_objects("lab");
+}

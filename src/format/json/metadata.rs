@@ -113,6 +113,15 @@ pub fn member(fields: &[Field], neighbour: Neighbour) -> String {
     join(inner.expect("an object with one member"), neighbour)
 }
 
+/// The block as a member of a YAML flow mapping. Its name has no quotes, so that the text is no JSON.
+pub fn compact(fields: &[Field], neighbour: Neighbour) -> String {
+    let space = match neighbour {
+        Neighbour::None => "",
+        Neighbour::Before => " ",
+    };
+    join(&format!("{space}sops: {}", tree(fields)), neighbour)
+}
+
 /// A member that stands alone ends its line, so that the closing bracket comes on the next.
 fn join(member: &str, neighbour: Neighbour) -> String {
     match neighbour {

@@ -20,7 +20,7 @@ use super::{
 };
 use scan::{Scanner, Token, unquote};
 
-pub use metadata::{member, pretty, tree};
+pub use metadata::{compact, member, pretty, tree};
 pub use number::{before_integers, whole};
 
 /// Reads a JSON text whose value is an object.

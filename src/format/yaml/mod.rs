@@ -19,6 +19,7 @@ use std::ops::Range;
 use granit_parser::{Event, Parser, ScalarStyle, Span, StrInput, StructureStyle, Tag, options};
 use zeroize::Zeroizing;
 
+use super::member::Members;
 use super::{
     Block, Collection, Content, Context, Document, Error, Field, Item, Leaf, MAX_DEPTH, PathId, Paths,
     Scalar, Step, Style, Tail,
@@ -53,6 +54,8 @@ pub fn parse(text: &str) -> Result<Document<'_>, Error> {
         alias_leaves: 0,
         alias_bytes: 0,
         ordinal: 0,
+        node_end: 0,
+        members: None,
     };
     // About one leaf a line; but blank lines must not cost memory.
     let lines = text.bytes().filter(|byte| *byte == b'\n').count();
@@ -85,6 +88,10 @@ struct Walk<'a> {
     alias_bytes: usize,
     /// The number of the document in the stream.
     ordinal: usize,
+    /// Where the last value ended.
+    node_end: usize,
+    /// The members of the document, if it is one flow mapping.
+    members: Option<Members>,
 }
 
 /// What an anchor names: the items of a node at a path.
@@ -190,13 +197,20 @@ impl<'a> Walk<'a> {
         match event {
             Event::MappingStart(StructureStyle::Block, anchor, _) => self.mapping(&span, anchor, place)?,
             Event::MappingStart(StructureStyle::Flow, anchor, _) => {
+                self.members = Some(Members::new(start(&span) + 1));
                 self.mapping(&span, anchor, Place { context: Context::Flow, ..place })?;
+                self.end_flow(&span, Context::Flow, place);
             }
             _ => return self.refuse(start(&span), "the top level of the file must be a mapping"),
         }
+        let members = self.members.take();
+        if let (Some(members), Some(block)) = (&members, &mut self.document.metadata) {
+            block.cut.extend(members.cut(self.text));
+        }
         let (event, span) = self.next()?;
         if self.ordinal == 0 {
-            self.document.tail = Tail::Lines(span::document_end(self.text, start(&span)));
+            let lines = Tail::Lines(span::document_end(self.text, start(&span)));
+            self.document.tail = members.map_or(lines, |members| members.tail());
         }
         match event {
             Event::DocumentEnd => {
@@ -254,6 +268,7 @@ impl<'a> Walk<'a> {
         loop {
             let (event, span) = self.next()?;
             if matches!(event, Event::MappingEnd) {
+                self.node_end = self.end;
                 break;
             }
             let merge = matches!(&event, Event::Scalar(key, ScalarStyle::Plain, _, None) if key == "<<");
@@ -263,9 +278,6 @@ impl<'a> Walk<'a> {
                 return self.refuse(start(&span), format!("the key `{key}` stands here twice"));
             }
             if key == "sops" && place.depth == 0 {
-                if place.context == Context::Flow {
-                    return self.refuse(start(&span), "the `sops` block must stand on lines of its own");
-                }
                 self.metadata(&span)?;
             } else {
                 let path = self.document.paths.child(place.path, &key);
@@ -275,6 +287,7 @@ impl<'a> Walk<'a> {
                 if merge && !is_mergeable(&self.document.items[items..]) {
                     return self.refuse(start(&span), "`<<` needs a mapping, or a list of mappings");
                 }
+                self.end_member(start(&span), place);
             }
         }
         self.close();
@@ -286,6 +299,13 @@ impl<'a> Walk<'a> {
     fn leaves_end(&self) -> usize {
         let own = self.document.leaves.iter().rev().find(|leaf| leaf.alias.is_none());
         own.map_or(0, |leaf| leaf.span.end)
+    }
+
+    /// A member of a mapping ends; those of a flow mapping at the top are noted.
+    fn end_member(&mut self, start: usize, place: Place) {
+        if let (0, Some(members)) = (place.depth, &mut self.members) {
+            members.add(start..self.node_end);
+        }
     }
 
     /// A collection begins.
@@ -325,6 +345,7 @@ impl<'a> Walk<'a> {
         loop {
             let (event, span) = self.next()?;
             if matches!(event, Event::SequenceEnd) {
+                self.node_end = self.end;
                 break;
             }
             self.comments.item(start(&span));
@@ -363,6 +384,7 @@ impl<'a> Walk<'a> {
             .map_err(|reason| Error::at(self.text, node.range.start, reason))?;
         let (content, span, style) = self.list_comment(scalar, span, style);
         let first = self.document.items.len();
+        self.node_end = span.end;
         self.leaf(Leaf { path: place.path, content, span, style, alias: None });
         self.remember(anchor, place.path, first);
         Ok(())
@@ -401,6 +423,7 @@ impl<'a> Walk<'a> {
         let (base, items) = (*base, items.clone());
         let at = span.byte_range().unwrap_or(0..0);
         strict::name(self.text, &at)?;
+        self.node_end = at.end;
         let mut moved = HashMap::from([(base, path)]);
         let alias = self.document.add_alias(at.clone());
         self.begin(Item::Alias, at.start);
@@ -446,7 +469,10 @@ impl<'a> Walk<'a> {
         self.comments.drop_within(start(key)..end);
         let block =
             self.document.metadata.get_or_insert_with(|| Block { cut: Vec::new(), fields: Vec::new() });
-        block.cut.push(span::whole_lines(self.text, start(key), end));
+        match &mut self.members {
+            Some(members) => members.add_block(start(key)..end),
+            None => block.cut.push(span::whole_lines(self.text, start(key), end)),
+        }
         if self.ordinal == 0 {
             block.fields = fields;
         }
