@@ -273,6 +273,9 @@ impl<'a> Walk<'a> {
             }
             let merge = matches!(&event, Event::Scalar(key, ScalarStyle::Plain, _, None) if key == "<<");
             let key = self.key(event, &span)?;
+            if let (Context::Flow, Some(range)) = (place.context, span.byte_range()) {
+                strict::colon(self.text, &range)?;
+            }
             self.comments.item(start(&span));
             if !keys.insert(key.clone()) && self.ordinal == 0 {
                 return self.refuse(start(&span), format!("the key `{key}` stands here twice"));

@@ -42,6 +42,17 @@ pub(super) fn name(text: &str, span: &Range<usize>) -> Result<(), Error> {
     }
 }
 
+/// Fails if a line ends between a key in brackets and its colon. (Behind `?` it may.)
+pub(super) fn colon(text: &str, key: &Range<usize>) -> Result<(), Error> {
+    let rest = &text[key.end..];
+    let behind = rest.trim_start();
+    let parted = behind.starts_with(':') && rest[..rest.len() - behind.len()].contains('\n');
+    if parted && !text[..key.start].trim_end().ends_with('?') {
+        return Err(Error::at(text, key.start, "SOPS reads a key only with its `:` on the same line"));
+    }
+    Ok(())
+}
+
 /// Fails at the first tab before the first word of a line, outside of quotes, blocks and brackets. `flows` are the
 /// spans of the outermost `{…}` and `[…]`.
 pub(super) fn tabs(text: &str, document: &Document<'_>, flows: &[Range<usize>]) -> Result<(), Error> {

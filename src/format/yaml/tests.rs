@@ -83,10 +83,18 @@ fn what_sops_would_refuse_is_refused_with_its_place() {
         ),
         ("a: 1\n<<: x\n", "line 2, column 1: `<<` needs a mapping, or a list of mappings"),
         ("a: 1\n<<: [{b: 1}, 2]\n", "line 2, column 1: `<<` needs a mapping, or a list of mappings"),
+        ("{\"a\"\n : 1}\n", "line 1, column 2: SOPS reads a key only with its `:` on the same line"),
         ("a: 1\n\t\nb: 2\n", "line 2, column 1: a tab before the first word of a line: use spaces"),
         ("a: &x [*x]\n", "line 1, column 8: this alias stands inside what it names"),
     ] {
         assert_eq!(parse(text).unwrap_err().to_string(), reason);
+    }
+}
+
+#[test]
+fn a_long_key_may_be_parted_from_its_colon() {
+    for text in ["{? \"a\"\n : 1}\n", "{\"a\":\n 1, b\n}\n"] {
+        assert!(parse(text).is_ok(), "{text}");
     }
 }
 
