@@ -5,6 +5,7 @@
 
 use serde_json::{Map, Value};
 
+use super::room::Room;
 use super::{Field, Step};
 
 /// A sealed whole file, read.
@@ -25,27 +26,36 @@ pub fn parse(text: &str) -> Option<Whole> {
     let (data, sops) = (object.remove("data")?, object.remove("sops")?);
     let (Value::String(data), true) = (data, object.is_empty()) else { return None };
     let mut fields = Vec::new();
-    flatten(&sops, &mut Vec::new(), &mut fields);
+    flatten(&sops, &mut Vec::new(), &mut fields, &mut Room::of(text))?;
     Some(Whole { data, fields })
 }
 
-fn flatten(value: &Value, path: &mut Vec<Step>, fields: &mut Vec<Field>) {
-    let field = |path: &[Step], value: String| Field { path: path.to_vec(), value, span: 0..0 };
-    match value {
-        Value::Object(members) => members.iter().for_each(|(key, value)| {
-            path.push(Step::Key(key.clone()));
-            flatten(value, path, fields);
-            path.pop();
-        }),
-        Value::Array(items) => items.iter().enumerate().for_each(|(index, value)| {
-            path.push(Step::Index(index));
-            flatten(value, path, fields);
-            path.pop();
-        }),
-        Value::String(text) => fields.push(field(path, text.clone())),
-        Value::Null => {}
-        Value::Bool(_) | Value::Number(_) => fields.push(field(path, value.to_string())),
-    }
+/// `None` if the names take too much room.
+fn flatten(value: &Value, path: &mut Vec<Step>, fields: &mut Vec<Field>, room: &mut Room) -> Option<()> {
+    let text = match value {
+        Value::Object(members) => {
+            return members.iter().try_for_each(|(key, value)| {
+                path.push(Step::Key(key.clone()));
+                flatten(value, path, fields, room)?;
+                path.pop();
+                Some(())
+            });
+        }
+        Value::Array(items) => {
+            return items.iter().enumerate().try_for_each(|(index, value)| {
+                path.push(Step::Index(index));
+                flatten(value, path, fields, room)?;
+                path.pop();
+                Some(())
+            });
+        }
+        Value::Null => return Some(()),
+        Value::String(text) => text.clone(),
+        Value::Bool(_) | Value::Number(_) => value.to_string(),
+    };
+    room.take_path(path)?;
+    fields.push(Field { path: path.clone(), value: text, span: 0..0 });
+    Some(())
 }
 
 /// Writes a sealed whole file as sops does: tabs, and a final line feed.

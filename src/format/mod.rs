@@ -6,6 +6,7 @@
 
 pub mod binary;
 pub mod dotenv;
+mod room;
 pub mod scalar;
 pub mod yaml;
 
