@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::crypto::value::{Cipher, Kind, Sealed as SealedValue};
-use crate::format::{Content, Document, Leaf, Scalar};
+use crate::format::{Content, Document, PathId, Scalar};
 use crate::secret::SecretBytes;
 
 use super::Error;
@@ -36,9 +36,10 @@ impl Contents {
             bytes: SecretBytes::new(Vec::with_capacity(most)),
             entries: Vec::with_capacity(document.leaves.len()),
         };
-        for (leaf, covered) in document.leaves.iter().zip(covered) {
+        let mut strays = Strays { document, cipher, tries: MOST_TRIES };
+        for (number, (leaf, covered)) in document.leaves.iter().zip(covered).enumerate() {
             let opened = match covered {
-                true if !leaf.content.is_empty() => open_leaf(document, leaf, cipher)?,
+                true if !leaf.content.is_empty() => open_leaf(document, number, cipher, &mut strays)?,
                 true | false => None,
             };
             contents.push(opened);
@@ -79,9 +80,11 @@ fn most(sealed: &str) -> usize {
 /// `Ok(None)` for a comment that is clear: sops accepts those too.
 fn open_leaf(
     document: &Document<'_>,
-    leaf: &Leaf<'_>,
+    number: usize,
     cipher: &Cipher,
+    strays: &mut Strays<'_>,
 ) -> Result<Option<(Kind, SecretBytes)>, Error> {
+    let leaf = &document.leaves[number];
     let name = || document.paths.display(leaf.path);
     let is_comment = matches!(leaf.content, Content::Comment(_));
     let text = leaf.content.text().ok_or_else(|| Error::Clear(name()))?;
@@ -92,9 +95,7 @@ fn open_leaf(
         |_| Error::Tampered(if is_comment { format!("a comment in `{}`", name()) } else { name() });
     let value = SealedValue::parse(text).map_err(tampered)?;
     let opened = match cipher.open(&value, document.paths.aad(leaf.path).as_bytes()) {
-        Err(_) if is_comment => {
-            open_stray(document, &value, cipher).ok_or(crate::crypto::Error::NotAuthentic)
-        }
+        Err(_) if is_comment => strays.open(number, &value).ok_or(crate::crypto::Error::NotAuthentic),
         opened => opened,
     };
     let bytes = opened.map_err(tampered)?;
@@ -102,10 +103,34 @@ fn open_leaf(
     Ok(Some((value.kind, bytes)))
 }
 
-/// A comment that go-yaml hangs on another container than we do: it opens with that one's path.
-fn open_stray(document: &Document<'_>, value: &SealedValue, cipher: &Cipher) -> Option<SecretBytes> {
-    let containers = document.paths.all();
-    containers.filter_map(|path| cipher.open(value, document.paths.aad(path).as_bytes()).ok()).next()
+/// How many paths are tried for all stray comments of a file together: half a second's work.
+const MOST_TRIES: usize = 1 << 20;
+
+/// Comments that go-yaml hangs on another container than we do: they open with that one's path.
+struct Strays<'a> {
+    document: &'a Document<'a>,
+    cipher: &'a Cipher,
+    /// How many paths may still be tried. (Comments are not in the MAC: whoever can write the file can put many
+    /// copies of one far from its container.)
+    tries: usize,
+}
+
+impl Strays<'_> {
+    /// Tries the containers around the comment's neighbours first, then all.
+    fn open(&mut self, number: usize, value: &SealedValue) -> Option<SecretBytes> {
+        let paths = &self.document.paths;
+        let up = |path: &PathId| paths.split(*path).map(|(parent, _)| parent);
+        let leaves = &self.document.leaves;
+        let neighbours = leaves[..number].iter().next_back().into_iter().chain(leaves.get(number + 1));
+        let near = neighbours.flat_map(|leaf| std::iter::successors(Some(leaf.path), up));
+        for path in near.chain(paths.all()) {
+            self.tries = self.tries.checked_sub(1)?;
+            if let Ok(opened) = self.cipher.open(value, paths.aad(path).as_bytes()) {
+                return Some(opened);
+            }
+        }
+        None
+    }
 }
 
 /// The typed content of opened bytes; `None` if they do not fit the type.
