@@ -3,8 +3,15 @@
 mod deploy;
 mod filter;
 mod floors;
+mod fuzz;
+#[path = "../../fuzz/heap.rs"]
+mod heap;
 mod interop;
 mod keys;
 mod repository;
 mod sandbox;
 mod vectors;
+
+/// Counts, so that laws about memory can be checked.
+#[global_allocator]
+static COUNTING: heap::Counting = heap::Counting;
