@@ -10,6 +10,7 @@ mod interop;
 mod keys;
 mod repository;
 mod sandbox;
+mod soak;
 mod vectors;
 
 /// Counts, so that laws about memory can be checked.
