@@ -19,6 +19,7 @@ use hlx::keys::{Keyring, Places, recipients};
 use hlx::policy::creation::Config;
 use hlx::policy::{Rule, re2};
 use hlx::repo;
+use hlx::secret::Secret;
 use hlx::sops::{self, Basis, KeyGroups, Metadata, Opened, Sealed, Stamp};
 
 use crate::heap::most_during;
@@ -183,7 +184,11 @@ fn open(data: &[u8]) {
     let _ = sealed.clear_comments();
     let again = sealed.with_groups(sealed.groups().clone());
     let again = Sealed::parse(again.as_bytes()).expect("what is written anew is sealed too");
-    assert!(again.groups() == sealed.groups(), "its keys are other ones");
+    let envelopes = |sealed: &Sealed<'_>| {
+        let groups = sealed.groups().groups().iter();
+        groups.map(|group| group.envelopes.clone()).collect::<Vec<_>>()
+    };
+    assert!(envelopes(&again) == envelopes(&sealed), "its keys are other ones");
     let (key, format) = (key(), sealed.format());
     let Ok(opened) = sealed.open(&key) else { return };
     assert!(opened.sealed().opens_to(&key, opened.plaintext().expose()) == Ok(true), "it opens in two ways");
@@ -288,7 +293,7 @@ fn regex(data: &[u8]) {
 fn value(data: &[u8]) {
     let cipher = Cipher::new(&key());
     if let Some(sealed) = text(data).and_then(|text| value::Sealed::parse(text).ok()) {
-        let _ = cipher.open(&sealed, b"a:");
+        let _ = cipher.open(sealed, b"a:");
     }
     let sealed = cipher.seal(data, Kind::Str, b"a:", &mut |iv| iv.fill(9));
     let parsed = value::Sealed::parse(&sealed);
@@ -297,8 +302,8 @@ fn value(data: &[u8]) {
         return;
     }
     let parsed = parsed.expect("what was sealed is readable");
-    assert!(cipher.open(&parsed, b"a:").expect("it is authentic").expose() == data);
-    assert!(cipher.open(&parsed, b"b:").is_err(), "it opens in another place");
+    assert!(cipher.open(parsed.clone(), b"a:").expect("it is authentic").expose() == data);
+    assert!(cipher.open(parsed, b"b:").is_err(), "it opens in another place");
 }
 
 /// An armored age file.
@@ -327,7 +332,8 @@ fn recipients(data: &[u8]) {
 /// A file of identities: what cannot be read is not repeated.
 fn identities(data: &[u8]) {
     let Some(text) = text(data) else { return };
-    let keyring = Keyring::load(&Places { sops_age_key: Some(text.to_owned()), ..Places::default() });
+    let keyring =
+        Keyring::load(&Places { sops_age_key: Some(Secret::new(text.to_owned())), ..Places::default() });
     for reason in keyring.tried().iter().filter_map(|tried| tried.outcome.as_ref().err()) {
         let repeats = text.split_whitespace().any(|word| word.len() > 24 && reason.contains(word));
         assert!(!repeats, "an error repeats a key");
