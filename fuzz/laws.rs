@@ -191,7 +191,10 @@ fn open(data: &[u8]) {
     assert!(envelopes(&again) == envelopes(&sealed), "its keys are other ones");
     let (key, format) = (key(), sealed.format());
     let Ok(opened) = sealed.open(&key) else { return };
-    assert!(opened.sealed().opens_to(&key, opened.plaintext().expose()) == Ok(true), "it opens in two ways");
+    let known = opened.sealed().opens_to(&key, opened.plaintext().expose());
+    // With a layout entry that was moved it may not know.
+    let layout = opened.sealed().metadata.layout.is_some();
+    assert!(known == Ok(true) || (layout && known == Ok(false)), "it opens in two ways");
     opened.secrets().for_each(drop);
     let same = self::sealed(opened.plaintext().expose(), format, &Basis::Again(&opened));
     assert!(same.as_deref() == Ok(data), "what did not change is not what it was");
