@@ -94,13 +94,14 @@ fn open_leaf(
     let tampered =
         |_| Error::Tampered(if is_comment { format!("a comment in `{}`", name()) } else { name() });
     let value = SealedValue::parse(text).map_err(tampered)?;
-    let opened = match cipher.open(&value, document.paths.aad(leaf.path).as_bytes()) {
-        Err(_) if is_comment => strays.open(number, &value).ok_or(crate::crypto::Error::NotAuthentic),
-        opened => opened,
+    let (kind, stray) = (value.kind, is_comment.then(|| value.clone()));
+    let opened = match (cipher.open(value, document.paths.aad(leaf.path).as_bytes()), stray) {
+        (Err(error), Some(stray)) => strays.open(number, &stray).ok_or(error),
+        (opened, _) => opened,
     };
     let bytes = opened.map_err(tampered)?;
-    content(value.kind, bytes.expose()).ok_or_else(|| Error::BadType(name()))?;
-    Ok(Some((value.kind, bytes)))
+    content(kind, bytes.expose()).ok_or_else(|| Error::BadType(name()))?;
+    Ok(Some((kind, bytes)))
 }
 
 /// How many paths are tried for all stray comments of a file together: half a second's work.
@@ -125,7 +126,7 @@ impl Strays<'_> {
         let near = neighbours.flat_map(|leaf| std::iter::successors(Some(leaf.path), up));
         for path in near.chain(paths.all()) {
             self.tries = self.tries.checked_sub(1)?;
-            if let Ok(opened) = self.cipher.open(value, paths.aad(path).as_bytes()) {
+            if let Ok(opened) = self.cipher.open(value.clone(), paths.aad(path).as_bytes()) {
                 return Some(opened);
             }
         }
