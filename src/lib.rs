@@ -18,8 +18,3 @@ pub mod secret;
 pub mod sops;
 pub mod sys;
 pub mod values;
-
-/// Every byte of the heap is wiped when it is given back, also those of libraries that do not wipe their own.
-#[global_allocator]
-static WIPING: zeroizing_alloc::ZeroAlloc<std::alloc::System> =
-    zeroizing_alloc::ZeroAlloc(std::alloc::System);

@@ -46,6 +46,17 @@ impl<T: Zeroize> fmt::Debug for Secret<T> {
     }
 }
 
+/// How deep the work with a key goes down the stack, with room to spare.
+const DEEP: usize = 64 << 10;
+
+/// Overwrites the stack below the caller, where calls that have returned may have left copies of keys: what
+/// cryptographic code keeps in local variables and spilled registers is not its own to wipe.
+#[inline(never)]
+pub fn scrub_stack() {
+    let mut below = [0u8; DEEP];
+    std::hint::black_box(&mut below);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,6 +7,7 @@ use crate::git::config;
 use crate::git::{Git, Repository};
 use crate::keys::plugins::Dialogue;
 use crate::keys::{Keyring, Places, Plugins};
+use crate::secret::Secret;
 use crate::sops::Stamp;
 
 use super::{Failure, Ui, errors, ui};
@@ -57,7 +58,7 @@ impl Context {
             named,
             sops_ssh_file: variable("SOPS_AGE_SSH_PRIVATE_KEY_FILE").map(PathBuf::from),
             ssh_dir: home.map(|home| home.join(".ssh")),
-            sops_age_key: variable("SOPS_AGE_KEY"),
+            sops_age_key: variable("SOPS_AGE_KEY").map(Secret::new),
             sops_age_file: variable("SOPS_AGE_KEY_FILE").map(PathBuf::from),
             sops_default: default_key_file(),
             system,

@@ -1,8 +1,7 @@
 //! The plumbing that git calls: filter, textconv, merge driver.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read as _};
-use std::os::fd::AsFd as _;
+use std::io::{self, Read as _};
 use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
 
@@ -20,9 +19,10 @@ use crate::keys::{self, Keyring};
 use crate::secret::SecretBytes;
 use crate::sys::eager::Eager;
 use crate::sys::random;
+use crate::sys::wiped::Reader;
 
 use super::context::{Context, now};
-use super::{Exit, Failure, Ui, errors};
+use super::{Exit, Failure, Ui, errors, ui};
 
 /// One path.
 #[derive(Debug, Args)]
@@ -100,18 +100,18 @@ pub(super) fn process(cx: &Context) -> Result<(), Failure> {
         locked: repository.is_locked(),
         left_sealed: 0,
     };
-    let (mut from, mut to) =
-        git_pipes().map_err(|error| Failure::new(Exit::Failed, format!("cannot speak with git: {error}")))?;
-    protocol::serve(&mut from, &mut to, &mut filter)
-        .map_err(|error| Failure::new(Exit::Failed, format!("the conversation with git broke off: {error}")))
+    let mut to = ui::past_the_buffer(io::stdout()).map_err(|error| broken(&error))?;
+    let mut from = git_pipe().map_err(|error| broken(&error))?;
+    protocol::serve(&mut from, &mut to, &mut filter).map_err(|error| broken(&error))
 }
 
-/// Standard input and output, past the standard library's own buffers: one would hide what is
-/// there, the other cuts an answer in two at its last line feed, and wakes git twice.
-fn git_pipes() -> io::Result<(BufReader<Eager<File>>, File)> {
-    let from = File::from(io::stdin().as_fd().try_clone_to_owned()?);
-    let to = File::from(io::stdout().as_fd().try_clone_to_owned()?);
-    Ok((BufReader::with_capacity(1 << 16, Eager::new(from)), to))
+fn broken(error: &io::Error) -> Failure {
+    Failure::new(Exit::Failed, format!("the conversation with git broke off: {error}"))
+}
+
+/// Standard input, read eagerly.
+fn git_pipe() -> io::Result<Reader<Eager<File>>> {
+    Ok(Reader::new(Eager::new(ui::past_the_buffer(io::stdin())?), 1 << 16))
 }
 
 /// `hlx clean -- PATH`
@@ -201,9 +201,8 @@ fn merge_failure(path: &str, error: merging::Error) -> Failure {
 
 fn stdin() -> Result<SecretBytes, Failure> {
     let mut content = SecretBytes::new(Vec::new());
-    io::stdin()
-        .lock()
-        .read_to_end(content.expose_mut())
+    ui::past_the_buffer(io::stdin())
+        .and_then(|mut stdin| stdin.read_to_end(content.expose_mut()))
         .map_err(|error| Failure::new(Exit::Failed, format!("cannot read the file from git: {error}")))?;
     Ok(content)
 }

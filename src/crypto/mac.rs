@@ -4,6 +4,8 @@
 //! additional data. Keys, structure, comments and nulls are not covered. (getsops/sops
 //! v3.13.2, `sops.go:523-617`.)
 
+use std::fmt;
+
 use sha2::{Digest as _, Sha512};
 
 use super::value::{Cipher, Kind, Sealed};
@@ -56,9 +58,15 @@ impl Mac {
     }
 }
 
-/// A finished MAC.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A finished MAC. Short values could be guessed from it, so it is not shown.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Digest(String);
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Digest([secret])")
+    }
+}
 
 impl Digest {
     /// Seals the digest, bound to the time of the last change.
@@ -72,7 +80,7 @@ impl Digest {
         if sealed.kind != Kind::Str {
             return Err(Error::NotAuthentic);
         }
-        let expected = cipher.open(&sealed, lastmodified.as_bytes())?;
+        let expected = cipher.open(sealed, lastmodified.as_bytes())?;
         // The digest is no secret to someone without the key: they cannot have the sealed one opened.
         if expected.expose() == self.0.as_bytes() { Ok(()) } else { Err(Error::NotAuthentic) }
     }

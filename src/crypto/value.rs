@@ -15,7 +15,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::{DataKey, Entropy, Error};
-use crate::secret::SecretBytes;
+use crate::secret::{self, SecretBytes};
 
 const PREFIX: &str = "ENC[AES256_GCM,data:";
 
@@ -55,9 +55,10 @@ impl Kind {
     }
 }
 
-/// A data key made ready to seal and open values; its key schedule is wiped when dropped.
+/// A data key made ready to seal and open values; its key schedule is wiped when dropped, and so is what the work
+/// with it left on the stack.
 pub struct Cipher {
-    wide: AesGcm<Aes256, U32>,
+    wide: Box<AesGcm<Aes256, U32>>,
     key: DataKey,
 }
 
@@ -70,7 +71,7 @@ impl fmt::Debug for Cipher {
 impl Cipher {
     /// Expands the key.
     pub fn new(key: &DataKey) -> Self {
-        Self { wide: AesGcm::new(&Array(*key.expose())), key: key.duplicate() }
+        Self { wide: Box::new(AesGcm::new(key.expose().into())), key: key.duplicate() }
     }
 
     /// Seals a plaintext for the place that `aad` names, under a fresh random IV.
@@ -78,24 +79,29 @@ impl Cipher {
         let mut iv = [0; 32];
         entropy(&mut iv);
         let mut data = plaintext.to_vec();
-        let tag = self
-            .wide
-            .encrypt_inout_detached(&Nonce::<U32>::from(iv), aad, data.as_mut_slice().into())
-            .expect("a document is far below AES-GCM's limit of 64 GiB");
-        format!(
-            "{PREFIX}{},iv:{},tag:{},type:{}]",
-            STANDARD.encode(&data),
-            STANDARD.encode(iv),
-            STANDARD.encode(tag),
-            kind.tag()
-        )
+        let tag = self.encrypt(&mut data, &iv, aad);
+        let mut text = Vec::with_capacity(PREFIX.len() + data.len().div_ceil(3) * 4 + BESIDES);
+        text.extend(PREFIX.as_bytes());
+        push_base64(&mut text, &data);
+        text.extend(b",iv:");
+        push_base64(&mut text, &iv);
+        text.extend(b",tag:");
+        push_base64(&mut text, &tag);
+        text.extend([b",type:", kind.tag().as_bytes(), b"]"].concat());
+        String::from_utf8(text).expect("base64 is ASCII")
+    }
+
+    /// Encrypts in place: AES-256-GCM(key, iv, plaintext, aad). Gives the tag.
+    pub fn encrypt(&self, plaintext: &mut [u8], iv: &[u8; 32], aad: &[u8]) -> [u8; 16] {
+        let sealed = self.wide.encrypt_inout_detached(iv.into(), aad, plaintext.into());
+        sealed.expect("a document is far below AES-GCM's limit of 64 GiB").into()
     }
 
     /// Opens a sealed value at the place that `aad` names.
     ///
     /// Fails if the text is no sealed value, or does not authenticate with this key at this place.
-    pub fn open(&self, sealed: &Sealed, aad: &[u8]) -> Result<SecretBytes, Error> {
-        let mut data = SecretBytes::new(sealed.data.clone());
+    pub fn open(&self, sealed: Sealed, aad: &[u8]) -> Result<SecretBytes, Error> {
+        let mut data = SecretBytes::new(sealed.data);
         let tag = Array::<u8, U16>(sealed.tag);
         let buffer = data.expose_mut().as_mut_slice().into();
         let opened = match &sealed.iv[..] {
@@ -104,7 +110,7 @@ impl Cipher {
                 self.wide.decrypt_inout_detached(&nonce, aad, buffer, &tag)
             }
             iv if iv.len() == 12 => {
-                let narrow: AesGcm<Aes256, U12> = AesGcm::new(&Array(*self.key.expose()));
+                let narrow: Box<AesGcm<Aes256, U12>> = Box::new(AesGcm::new(self.key.expose().into()));
                 let nonce = Nonce::<U12>::try_from(iv).expect("the length was matched");
                 narrow.decrypt_inout_detached(&nonce, aad, buffer, &tag)
             }
@@ -112,6 +118,21 @@ impl Cipher {
         };
         opened.map(|()| data).map_err(|_| Error::NotAuthentic)
     }
+}
+
+impl Drop for Cipher {
+    fn drop(&mut self) {
+        secret::scrub_stack();
+    }
+}
+
+/// What a sealed value takes besides its data: names, IV, tag.
+const BESIDES: usize = 96;
+
+fn push_base64(text: &mut Vec<u8>, bytes: &[u8]) {
+    let start = text.len();
+    text.resize(start + bytes.len().div_ceil(3) * 4, 0);
+    STANDARD.encode_slice(bytes, &mut text[start..]).expect("base64 takes four for three");
 }
 
 /// The parts of a sealed value.
@@ -178,8 +199,8 @@ mod tests {
     #[test]
     fn what_is_sealed_opens_at_its_place_only() {
         let sealed = Sealed::parse(&seal(b"hunter2", b"db:password:")).unwrap();
-        assert_eq!(cipher().open(&sealed, b"db:password:").unwrap().expose(), b"hunter2");
-        assert_eq!(cipher().open(&sealed, b"db:user:").unwrap_err(), Error::NotAuthentic);
+        assert_eq!(cipher().open(sealed.clone(), b"db:password:").unwrap().expose(), b"hunter2");
+        assert_eq!(cipher().open(sealed, b"db:user:").unwrap_err(), Error::NotAuthentic);
     }
 
     #[test]

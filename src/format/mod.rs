@@ -13,6 +13,7 @@ pub mod json;
 mod lines;
 mod member;
 mod paths;
+mod room;
 pub mod scalar;
 pub mod yaml;
 

@@ -17,7 +17,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::crypto::envelope::{Envelope, Recipient};
 use crate::crypto::{self, DataKey};
-use crate::secret::SecretBytes;
+use crate::secret::{self, Secret, SecretBytes};
 use crate::sops::groups::Group;
 use crate::sops::{self, KeyGroups, Opened, Sealed};
 
@@ -69,7 +69,7 @@ fn list(recipients: &[String]) -> String {
 }
 
 /// Where identities may be, as the door found it in the environment.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct Places {
     /// `--identity` and `HLX_IDENTITY`: files that the user named.
     pub named: Vec<PathBuf>,
@@ -78,7 +78,7 @@ pub struct Places {
     /// `~/.ssh`.
     pub ssh_dir: Option<PathBuf>,
     /// `SOPS_AGE_KEY`: the identities themselves.
-    pub sops_age_key: Option<String>,
+    pub sops_age_key: Option<Secret<String>>,
     /// `SOPS_AGE_KEY_FILE`.
     pub sops_age_file: Option<PathBuf>,
     /// `$XDG_CONFIG_HOME/sops/age/keys.txt`.
@@ -115,6 +115,13 @@ impl std::fmt::Debug for Keyring {
     }
 }
 
+impl Drop for Keyring {
+    fn drop(&mut self) {
+        // What reading and using the keys left there.
+        secret::scrub_stack();
+    }
+}
+
 impl Keyring {
     /// Looks in all places. A place that has no usable key is told in [`Keyring::tried`], and is no error.
     pub fn load(places: &Places) -> Self {
@@ -139,7 +146,8 @@ impl Keyring {
                 path.as_ref().and_then(|path| identity::read_if_there(path, plugins)),
             );
         }
-        let key = places.sops_age_key.as_deref().map(|text| identity::parse(text.as_bytes(), plugins));
+        let key = places.sops_age_key.as_ref();
+        let key = key.map(|text| identity::parse(text.expose().as_bytes(), plugins));
         keyring.add("SOPS_AGE_KEY".to_owned(), key);
         if let Some(path) = &places.sops_age_file {
             keyring.add("SOPS_AGE_KEY_FILE".to_owned(), Some(identity::read(path, plugins)));

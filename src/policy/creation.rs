@@ -106,9 +106,30 @@ const KNOWN: [&str; 11] = [
     "shamir_threshold",
 ];
 
+/// No rule nests brackets as deep. The parser's time grows with the square of the depth.
+const MOST_BRACKETS: usize = 200;
+
+/// How deep brackets nest, wherever they stand.
+fn nesting(text: &str) -> usize {
+    let (mut depth, mut most) = (0usize, 0);
+    for byte in text.bytes() {
+        match byte {
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        most = most.max(depth);
+    }
+    most
+}
+
 impl Config {
     /// Reads a `.sops.yaml`; every rule is checked, also those that are not asked for.
     pub fn parse(text: &str) -> Result<Self, Error> {
+        if nesting(text) > MOST_BRACKETS {
+            let reason = format!("brackets nest deeper than {MOST_BRACKETS} levels");
+            return Err(Error::Config { place: "the file".to_owned(), reason });
+        }
         let raw: RawConfig = serde_yaml::from_str(text).map_err(|error| {
             let place = error.location().map_or("the file".to_owned(), |at| format!("line {}", at.line()));
             Error::Config { place, reason: format!("not valid: {error}") }

@@ -8,11 +8,15 @@
 use std::iter::Peekable;
 use std::str::Chars;
 
-use regex::Regex;
+use regex::{Regex, RegexBuilder};
+
+/// What a compiled expression may take in memory: some expressions of a few bytes would take much.
+const MOST: usize = 2 << 20;
 
 /// Compiles a Go expression; the error says what is wrong with it.
 pub fn compile(pattern: &str) -> Result<Regex, String> {
-    Regex::new(&translate(pattern)?).map_err(|error| match error {
+    let compiled = RegexBuilder::new(&translate(pattern)?).size_limit(MOST).dfa_size_limit(MOST).build();
+    compiled.map_err(|error| match error {
         regex::Error::CompiledTooBig(_) => "it is too large".to_owned(),
         // The last line of the parser's message is the reason; those above draw the pattern.
         other => other.to_string().lines().last().unwrap_or_default().trim().replace("error: ", ""),

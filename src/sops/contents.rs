@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::crypto::value::{Cipher, Kind, Sealed as SealedValue};
-use crate::format::{Content, Document, Leaf, Scalar, Style, json};
+use crate::format::{Content, Document, PathId, Scalar, Style, json};
 use crate::secret::SecretBytes;
 
 use super::Error;
@@ -36,9 +36,10 @@ impl Contents {
             bytes: SecretBytes::new(Vec::with_capacity(most)),
             entries: Vec::with_capacity(document.leaves.len()),
         };
-        for (leaf, covered) in document.leaves.iter().zip(covered) {
+        let mut strays = Strays { document, cipher, tries: MOST_TRIES };
+        for (number, (leaf, covered)) in document.leaves.iter().zip(covered).enumerate() {
             let opened = match covered {
-                true if !leaf.content.is_empty() => open_leaf(document, leaf, cipher)?,
+                true if !leaf.content.is_empty() => open_leaf(document, number, cipher, &mut strays)?,
                 true | false => None,
             };
             contents.push(opened);
@@ -79,9 +80,11 @@ fn most(sealed: &str) -> usize {
 /// `Ok(None)` for a comment that is clear: sops accepts those too.
 fn open_leaf(
     document: &Document<'_>,
-    leaf: &Leaf<'_>,
+    number: usize,
     cipher: &Cipher,
+    strays: &mut Strays<'_>,
 ) -> Result<Option<(Kind, SecretBytes)>, Error> {
+    let leaf = &document.leaves[number];
     let name = || document.paths.display(leaf.path);
     let is_comment = matches!(leaf.content, Content::Comment(_));
     let text = leaf.content.text().ok_or_else(|| Error::Clear(name()))?;
@@ -90,23 +93,22 @@ fn open_leaf(
     }
     let tampered = |_| Error::Tampered(if is_comment { comment_name(&name()) } else { name() });
     let value = SealedValue::parse(text).map_err(tampered)?;
-    let opened = match cipher.open(&value, document.paths.aad(leaf.path).as_bytes()) {
-        Err(_) if is_comment => {
-            open_stray(document, &value, cipher).ok_or(crate::crypto::Error::NotAuthentic)
-        }
-        opened => opened,
+    let (kind, stray) = (value.kind, is_comment.then(|| value.clone()));
+    let opened = match (cipher.open(value, document.paths.aad(leaf.path).as_bytes()), stray) {
+        (Err(error), Some(stray)) => strays.open(number, &stray).ok_or(error),
+        (opened, _) => opened,
     };
     let mut bytes = opened.map_err(tampered)?;
-    let typed = content(value.kind, bytes.expose()).ok_or_else(|| Error::BadType(name()))?;
+    let typed = content(kind, bytes.expose()).ok_or_else(|| Error::BadType(name()))?;
     if leaf.style == Style::Json {
-        return Ok(Some(as_json(&typed).unwrap_or((value.kind, bytes))));
+        return Ok(Some(as_json(&typed).unwrap_or((kind, bytes))));
     }
     if leaf.style == Style::Marked {
         // SOPS seals an INI comment whose first line is empty as it is (and fails when it opens it).
         let empty = empty_lines(bytes.expose());
         bytes.expose_mut().drain(..empty);
     }
-    Ok(Some((value.kind, bytes)))
+    Ok(Some((kind, bytes)))
 }
 
 /// A value of a type that JSON has not, or that versions of sops give the same number in turn.
@@ -137,10 +139,34 @@ fn comment_name(container: &str) -> String {
     if container.is_empty() { "a comment at the top".to_owned() } else { format!("a comment in {container}") }
 }
 
-/// A comment that go-yaml hangs on another container than we do: it opens with that one's path.
-fn open_stray(document: &Document<'_>, value: &SealedValue, cipher: &Cipher) -> Option<SecretBytes> {
-    let containers = document.paths.all();
-    containers.filter_map(|path| cipher.open(value, document.paths.aad(path).as_bytes()).ok()).next()
+/// How many paths are tried for all stray comments of a file together: half a second's work.
+const MOST_TRIES: usize = 1 << 20;
+
+/// Comments that go-yaml hangs on another container than we do: they open with that one's path.
+struct Strays<'a> {
+    document: &'a Document<'a>,
+    cipher: &'a Cipher,
+    /// How many paths may still be tried. (Comments are not in the MAC: whoever can write the file can put many
+    /// copies of one far from its container.)
+    tries: usize,
+}
+
+impl Strays<'_> {
+    /// Tries the containers around the comment's neighbours first, then all.
+    fn open(&mut self, number: usize, value: &SealedValue) -> Option<SecretBytes> {
+        let paths = &self.document.paths;
+        let up = |path: &PathId| paths.split(*path).map(|(parent, _)| parent);
+        let leaves = &self.document.leaves;
+        let neighbours = leaves[..number].iter().next_back().into_iter().chain(leaves.get(number + 1));
+        let near = neighbours.flat_map(|leaf| std::iter::successors(Some(leaf.path), up));
+        for path in near.chain(paths.all()) {
+            self.tries = self.tries.checked_sub(1)?;
+            if let Ok(opened) = self.cipher.open(value.clone(), paths.aad(path).as_bytes()) {
+                return Some(opened);
+            }
+        }
+        None
+    }
 }
 
 /// The typed content of opened bytes; `None` if they do not fit the type.

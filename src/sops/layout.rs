@@ -73,7 +73,7 @@ impl Layout {
 
     /// Opens the entry. Fails if it is not authentic for this file and MAC.
     pub(super) fn open(entry: &str, mac: &str, cipher: &Cipher) -> Result<Self, Error> {
-        let json = cipher.open(&Sealed::parse(entry)?, aad(mac).as_bytes())?;
+        let json = cipher.open(Sealed::parse(entry)?, aad(mac).as_bytes())?;
         serde_json::from_slice(json.expose()).map_err(|_| Error::Malformed)
     }
 }

@@ -143,7 +143,8 @@ impl<'t> Sealed<'t> {
         comments.filter(|text| !text.is_empty() && !SealedValue::looks_like(text)).collect()
     }
 
-    /// Whether the file is authentic and opens to just this plaintext. Cheaper than opening it.
+    /// Whether the file is authentic and opens to just this plaintext. Cheaper than opening it, and a `false` may
+    /// be wrong: where the layout entry has lost its use, opening falls back to the plain spellings.
     pub fn opens_to(&self, key: &DataKey, plaintext: &[u8]) -> Result<bool, Error> {
         let cipher = Cipher::new(key);
         match &self.body {

@@ -346,10 +346,7 @@ impl<'a> Sealing<'a> {
                     self.is_sealable(number).then(|| self.seal_leaf(leaf, reuse, entropy))
                 };
                 let expanded = yaml::expand::flow(self.text, self.document, part.first(), &mut seal);
-                out.push_str(&expanded.ok_or_else(|| Error::SealedAlias {
-                    line: self.line(alias.start),
-                    path: self.document.paths.display(leaf.path),
-                })?);
+                out.push_str(&expanded.ok_or_else(|| self.sealed_alias(leaf, alias))?);
             }
         }
         Ok(())
@@ -455,11 +452,14 @@ impl<'a> Sealing<'a> {
     }
 
     fn other_values(&self, leaf: &Leaf<'_>) -> Error {
-        if let Some(alias) = self.document.alias(leaf) {
-            let path = self.document.paths.display(leaf.path);
-            return Error::SealedAlias { line: self.line(alias.start), path };
+        match self.document.alias(leaf) {
+            Some(alias) => self.sealed_alias(leaf, alias),
+            None => self.not_restorable(leaf.span.start, "encrypted, the value here would be read otherwise"),
         }
-        self.not_restorable(leaf.span.start, "encrypted, the value here would be read otherwise")
+    }
+
+    fn sealed_alias(&self, leaf: &Leaf<'_>, alias: &Range<usize>) -> Error {
+        Error::SealedAlias { line: self.line(alias.start), path: self.document.paths.display(leaf.path) }
     }
 
     fn not_restorable(&self, at: usize, reason: &str) -> Error {

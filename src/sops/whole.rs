@@ -17,7 +17,7 @@ pub(super) fn open(data: &str, metadata: &Metadata, cipher: &Cipher) -> Result<S
         SecretBytes::new(Vec::new())
     } else {
         let sealed = Sealed::parse(data).map_err(|_| Error::Clear(name()))?;
-        cipher.open(&sealed, AAD).map_err(|_| Error::Tampered(name()))?
+        cipher.open(sealed, AAD).map_err(|_| Error::Tampered(name()))?
     };
     let mut mac = Mac::new(metadata.coverage);
     mac.add(plaintext.expose(), true);

@@ -7,3 +7,4 @@ pub mod process;
 pub mod ram;
 pub mod random;
 pub mod replace;
+pub mod wiped;

@@ -3,6 +3,9 @@
 mod deploy;
 mod filter;
 mod floors;
+mod fuzz;
+#[path = "../../fuzz/heap.rs"]
+mod heap;
 mod https;
 mod ini;
 mod interop;
@@ -11,5 +14,10 @@ mod lab;
 mod lock;
 mod repository;
 mod sandbox;
+mod soak;
 mod values;
 mod vectors;
+
+/// Counts, so that laws about memory can be checked.
+#[global_allocator]
+static COUNTING: heap::Counting = heap::Counting;

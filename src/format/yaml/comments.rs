@@ -104,10 +104,13 @@ impl<'t> Comments<'t> {
         self.settle_all(|_| true);
     }
 
-    /// Forgets the comments of the `sops` block.
+    /// Forgets the comments of the `sops` block, which was just read.
     pub(super) fn drop_within(&mut self, range: Range<usize>) {
         self.pending.retain(|comment| !range.contains(&comment.span.start));
-        self.settled.retain(|settled| !range.contains(&settled.leaf.span.start));
+        // They are among the last ones: a text with many such blocks is not searched for each.
+        let before = self.settled.iter().rposition(|settled| settled.leaf.span.start < range.start);
+        let last = self.settled.split_off(before.map_or(0, |before| before + 1));
+        self.settled.extend(last.into_iter().filter(|settled| !range.contains(&settled.leaf.span.start)));
     }
 
     fn settle_all(&mut self, fits: impl Fn(&Comment) -> bool) {

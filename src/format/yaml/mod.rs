@@ -20,15 +20,12 @@ use granit_parser::{Event, Parser, ScalarStyle, Span, StrInput, StructureStyle, 
 use zeroize::Zeroizing;
 
 use super::member::Members;
+use super::room::Room;
 use super::{
     Block, Collection, Content, Context, Document, Error, Field, Item, Leaf, MAX_DEPTH, PathId, Paths,
     Scalar, Step, Style, Tail,
 };
 use comments::Comments;
-
-/// How many leaves all aliases together may add, and how many bytes.
-const MAX_ALIAS_LEAVES: usize = 1_000_000;
-const MAX_ALIAS_BYTES: usize = 1 << 26;
 
 /// Reads a YAML text: one or more documents, each a mapping with string keys.
 ///
@@ -51,8 +48,7 @@ pub fn parse(text: &str) -> Result<Document<'_>, Error> {
         end: 0,
         comments: Comments::new(text),
         anchors: HashMap::new(),
-        alias_leaves: 0,
-        alias_bytes: 0,
+        room: Room::of(text),
         ordinal: 0,
         node_end: 0,
         members: None,
@@ -84,8 +80,8 @@ struct Walk<'a> {
     collections: usize,
     comments: Comments<'a>,
     anchors: HashMap<usize, Anchor>,
-    alias_leaves: usize,
-    alias_bytes: usize,
+    /// For the copies that aliases make, and the paths of metadata.
+    room: Room,
     /// The number of the document in the stream.
     ordinal: usize,
     /// Where the last value ended.
@@ -433,16 +429,16 @@ impl<'a> Walk<'a> {
         for index in items {
             match self.document.items[index] {
                 Item::Open(kind, original) => {
-                    self.count_alias(0, at.start)?;
-                    let path = rebase(&mut self.document.paths, original, &mut moved);
+                    self.take(size_of::<Item>(), at.start)?;
+                    let path = self.rebase(original, &mut moved, at.start)?;
                     self.begin(Item::Open(kind, path), at.start);
                     self.collections += 1;
                 }
                 Item::Leaf(number) => {
                     let mut copy = self.document.leaves[number as usize].clone();
                     let Content::Value(value) = &copy.content else { continue };
-                    self.count_alias(value.bytes().len(), at.start)?;
-                    copy.path = rebase(&mut self.document.paths, copy.path, &mut moved);
+                    self.take(value.bytes().len() + size_of::<Leaf<'_>>(), at.start)?;
+                    copy.path = self.rebase(copy.path, &mut moved, at.start)?;
                     copy.alias = Some(alias);
                     self.leaf(copy);
                 }
@@ -454,16 +450,31 @@ impl<'a> Walk<'a> {
     }
 
     /// Aliases that multiply without bound are refused.
-    fn count_alias(&mut self, bytes: usize, at: usize) -> Result<(), Error> {
-        self.alias_leaves += 1;
-        if self.alias_leaves > MAX_ALIAS_LEAVES {
-            return self.refuse(at, format!("aliases add more than {MAX_ALIAS_LEAVES} values"));
+    fn take(&mut self, bytes: usize, at: usize) -> Result<(), Error> {
+        match self.room.take(bytes) {
+            Some(()) => Ok(()),
+            None => self.refuse(at, "aliases make the file many times as large as it is"),
         }
-        self.alias_bytes += bytes;
-        if self.alias_bytes > MAX_ALIAS_BYTES {
-            return self.refuse(at, "aliases add more than 64 MiB");
+    }
+
+    /// The path of an alias's copy: the names below the anchor, put below the alias.
+    fn rebase(
+        &mut self,
+        path: PathId,
+        moved: &mut HashMap<PathId, PathId>,
+        at: usize,
+    ) -> Result<PathId, Error> {
+        if let Some(known) = moved.get(&path) {
+            return Ok(*known);
         }
-        Ok(())
+        let paths = &self.document.paths;
+        let (parent, name) = paths.split(path).expect("the anchor's path is above all its leaves");
+        let name = Zeroizing::new(name.to_owned());
+        self.take(name.len(), at)?;
+        let parent = self.rebase(parent, moved, at)?;
+        let new = self.document.paths.child(parent, &name);
+        moved.insert(path, new);
+        Ok(new)
     }
 
     fn metadata(&mut self, key: &Span) -> Result<(), Error> {
@@ -500,6 +511,9 @@ impl<'a> Walk<'a> {
                 } else {
                     range.end
                 };
+                if self.room.take_path(path).is_none() {
+                    return self.refuse(at, "the names in the `sops` block are too long");
+                }
                 fields.push(Field { path: path.clone(), value: value.into_owned(), span: range.start..end });
                 Ok(end)
             }
@@ -582,19 +596,6 @@ fn is_mergeable(node: &[Item]) -> bool {
         }),
         Some(Item::Leaf(_) | Item::Close | Item::Alias) | None => false,
     }
-}
-
-/// The path of an alias's copy: the names below the anchor, put below the alias.
-fn rebase(paths: &mut Paths, path: PathId, moved: &mut HashMap<PathId, PathId>) -> PathId {
-    if let Some(known) = moved.get(&path) {
-        return *known;
-    }
-    let (parent, name) = paths.split(path).expect("the anchor's path is above all its leaves");
-    let name = Zeroizing::new(name.to_owned());
-    let parent = rebase(paths, parent, moved);
-    let new = paths.child(parent, &name);
-    moved.insert(path, new);
-    new
 }
 
 #[cfg(test)]

@@ -68,8 +68,10 @@ pub(super) fn of_scalar(
     anchor: Option<&Range<usize>>,
     context: Context,
 ) -> (Range<usize>, Style) {
+    // A comment between tag and value is a leaf of its own.
+    let alone = |tag: &Range<usize>| !text[tag.end..node.range.start.max(tag.end)].contains('#');
     let start = match &node.tag_range {
-        Some(tag) if anchor.is_none_or(|anchor| anchor.start < tag.start) => tag.start,
+        Some(tag) if anchor.is_none_or(|anchor| anchor.start < tag.start) && alone(tag) => tag.start,
         Some(_) | None => node.range.start,
     };
     match node.style {
