@@ -1,8 +1,7 @@
 //! The plumbing that git calls: filter, textconv, merge driver.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read as _};
-use std::os::fd::AsFd as _;
+use std::io::{self, Read as _};
 use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
 
@@ -18,9 +17,10 @@ use crate::filter::{
 use crate::keys::{self, Keyring};
 use crate::secret::SecretBytes;
 use crate::sys::eager::Eager;
+use crate::sys::wiped::Reader;
 
 use super::context::{Context, now, random};
-use super::{Exit, Failure, Ui, errors};
+use super::{Exit, Failure, Ui, errors, ui};
 
 /// One path.
 #[derive(Debug, Args)]
@@ -90,16 +90,18 @@ pub(super) fn process(cx: &Context) -> Result<(), Failure> {
         ui: cx.ui,
         left_sealed: 0,
     };
-    let mut from =
-        git_pipe().map_err(|error| Failure::new(Exit::Failed, format!("cannot read from git: {error}")))?;
-    protocol::serve(&mut from, &mut io::stdout().lock(), &mut filter)
-        .map_err(|error| Failure::new(Exit::Failed, format!("the conversation with git broke off: {error}")))
+    let mut to = ui::past_the_buffer(io::stdout()).map_err(|error| broken(&error))?;
+    let mut from = git_pipe().map_err(|error| broken(&error))?;
+    protocol::serve(&mut from, &mut to, &mut filter).map_err(|error| broken(&error))
 }
 
-/// Standard input, past the standard library's own buffer, which would hide what is there.
-fn git_pipe() -> io::Result<BufReader<Eager<File>>> {
-    let pipe = File::from(io::stdin().as_fd().try_clone_to_owned()?);
-    Ok(BufReader::with_capacity(1 << 16, Eager::new(pipe)))
+fn broken(error: &io::Error) -> Failure {
+    Failure::new(Exit::Failed, format!("the conversation with git broke off: {error}"))
+}
+
+/// Standard input, read eagerly.
+fn git_pipe() -> io::Result<Reader<Eager<File>>> {
+    Ok(Reader::new(Eager::new(ui::past_the_buffer(io::stdin())?), 1 << 16))
 }
 
 /// `hlx clean -- PATH`
@@ -168,9 +170,8 @@ fn merge_failure(path: &str, error: merging::Error) -> Failure {
 
 fn stdin() -> Result<SecretBytes, Failure> {
     let mut content = SecretBytes::new(Vec::new());
-    io::stdin()
-        .lock()
-        .read_to_end(content.expose_mut())
+    ui::past_the_buffer(io::stdin())
+        .and_then(|mut stdin| stdin.read_to_end(content.expose_mut()))
         .map_err(|error| Failure::new(Exit::Failed, format!("cannot read the file from git: {error}")))?;
     Ok(content)
 }

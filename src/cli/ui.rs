@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Write};
+use std::os::fd::AsFd;
 
 use age::secrecy::SecretString;
 
@@ -15,6 +16,11 @@ pub struct Ui {
     pub quiet: bool,
 }
 
+/// Standard input or output without the standard library's buffer, which would keep what went through it.
+pub(super) fn past_the_buffer(stream: impl AsFd) -> io::Result<File> {
+    Ok(File::from(stream.as_fd().try_clone_to_owned()?))
+}
+
 impl Ui {
     /// A result that a script could read. A reader that went away is no failure.
     pub fn result(&self, line: impl Display) {
@@ -23,8 +29,7 @@ impl Ui {
 
     /// Bytes of a result, just as they are.
     pub fn raw(&self, bytes: &[u8]) -> io::Result<()> {
-        let mut out = io::stdout().lock();
-        match out.write_all(bytes).and_then(|()| out.flush()) {
+        match past_the_buffer(io::stdout()).and_then(|mut out| out.write_all(bytes)) {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             other => other,
         }

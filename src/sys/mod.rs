@@ -5,3 +5,4 @@ pub mod eager;
 pub mod namespace;
 pub mod process;
 pub mod ram;
+pub mod wiped;
