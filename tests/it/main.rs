@@ -8,6 +8,7 @@ mod fuzz;
 mod heap;
 mod interop;
 mod keys;
+mod memory;
 mod repository;
 mod sandbox;
 mod soak;
