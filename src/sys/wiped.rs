@@ -49,11 +49,11 @@ mod tests {
 
     #[test]
     fn all_comes_through_and_nothing_stays() {
-        let text: Vec<u8> = (0..=255).cycle().take(1000).collect();
+        let text: Vec<u8> = (0..=255u8).cycle().take(1000).collect();
         let mut reader = Reader::new(text.as_slice(), 64);
         let mut all: Vec<u8> = Vec::new();
         for length in [1, 3, 60, 100, 7].into_iter().cycle() {
-            let mut part = vec![0; length];
+            let mut part = vec![0u8; length];
             let read = reader.read(&mut part).unwrap();
             all.extend(&part[..read]);
             assert!(reader.buffer[..reader.start].iter().all(|byte| *byte == 0));
