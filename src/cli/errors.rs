@@ -146,6 +146,9 @@ fn cleaning_in_general(error: filter::Error) -> Failure {
         E::LockedEdit => Failure::new(Exit::NoKey, &fact)
             .hint("`hlx keys list` shows where keys were looked for")
             .hint("copy it away first if you need it: `git checkout -- FILE` puts the encrypted version in its place"),
+        E::WeakerRule { .. } => Failure::new(Exit::Policy, &fact)
+            .hint("someone may have changed the rule: look at it with `git log -p --no-textconv -- FILE`")
+            .hint("if it is right, give `.sops.yaml` the same rule for FILE"),
         E::MustBeClear => Failure::new(Exit::Policy, &fact)
             .hint("add a line `FILE -filter` at the end of `.gitattributes`"),
         E::Conversion(_) => Failure::new(Exit::Policy, &fact)

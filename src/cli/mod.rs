@@ -29,7 +29,7 @@ pub use ui::Ui;
 
 /// Encrypted secrets in git and safe deploys for homelabs that run Docker Compose.
 #[derive(Debug, Parser)]
-#[command(name = "hlx", version, propagate_version = true, disable_help_subcommand = true)]
+#[command(name = "hlx", version, propagate_version = true)]
 #[command(
     after_help = "Start with `hlx init` in a clone. `hlx COMMAND --help` and `hlx man` tell more, exit codes included"
 )]

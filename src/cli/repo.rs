@@ -247,6 +247,12 @@ pub(super) fn status(args: &StatusArgs, cx: &Context) -> Result<(), Failure> {
         cx.ui.note("this work tree is locked: `hlx unlock` opens it");
     }
     warn_of_config(&repository, cx);
+    for path in status::abandoned(&repository).map_err(errors::repo)? {
+        cx.ui.warning(format!(
+            "{path} is encrypted in git, but nothing protects it: the next version would be in clear"
+        ));
+        cx.ui.hint(format!("`hlx track {path}`, and look who changed it: `git log -p -- .gitattributes`"));
+    }
     if !git.test(&["config", "filter.hlx.process"]).map_err(errors::git)? {
         cx.ui.warning("this clone is not set up: git would store plaintext");
         cx.ui.hint("run `hlx init`");
@@ -278,6 +284,7 @@ fn in_git(state: InGit) -> &'static str {
         InGit::Sealed => "encrypted",
         InGit::Empty => "empty",
         InGit::Plaintext => "PLAINTEXT IN GIT",
+        InGit::Unprotected => "NOT PROTECTED ANY MORE",
         InGit::Broken => "BROKEN",
     }
 }
@@ -328,8 +335,20 @@ pub(super) fn hook(args: &HookArgs, cx: &Context) -> Result<(), Failure> {
     let list: Vec<_> =
         exposed.iter().map(|(path, state)| format!("{path}: {}", in_git(*state).to_lowercase())).collect();
     let mut failure = Failure::new(Exit::Policy, format!("nothing was committed:\n{}", list.join("\n")));
-    for (path, _) in exposed.iter().filter(|(_, state)| *state == InGit::Plaintext) {
-        failure = failure.hint(format!("encrypt it: `git add --renormalize {path}` (after `hlx init`)"));
+    for (path, state) in &exposed {
+        match state {
+            InGit::Plaintext => {
+                failure =
+                    failure.hint(format!("encrypt it: `git add --renormalize {path}` (after `hlx init`)"));
+            }
+            InGit::Unprotected => {
+                failure = failure.hint(format!(
+                    "{path} was encrypted, and `.gitattributes` protects it no more: `hlx track {path}`, then add it again; \
+                     if that is meant, `git commit --no-verify`"
+                ));
+            }
+            InGit::Sealed | InGit::Empty | InGit::Broken => {}
+        }
     }
     Err(failure)
 }

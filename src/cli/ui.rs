@@ -24,7 +24,7 @@ pub(super) fn past_the_buffer(stream: impl AsFd) -> io::Result<File> {
 impl Ui {
     /// A result that a script could read. A reader that went away is no failure.
     pub fn result(&self, line: impl Display) {
-        let _ = writeln!(io::stdout().lock(), "{line}");
+        let _ = writeln!(io::stdout().lock(), "{}", shown(&line.to_string()));
     }
 
     /// Bytes of a result, just as they are.
@@ -66,10 +66,7 @@ impl Ui {
     fn line(&self, label: &str, text: impl Display) {
         let mut err = io::stderr().lock();
         for line in text.to_string().lines() {
-            // Names of files and keys come from others: their control characters are shown, not obeyed.
-            let safe: String =
-                line.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect();
-            let _ = writeln!(err, "hlx: {label}{safe}");
+            let _ = writeln!(err, "hlx: {label}{}", shown(line));
         }
     }
 }
@@ -91,4 +88,9 @@ pub fn ask(question: &str) -> Option<String> {
 /// Asks for a secret on the terminal, if there is one, without showing it.
 pub fn ask_secret(question: &str) -> Option<SecretString> {
     rpassword::prompt_password(format!("hlx: {question} ")).ok().map(SecretString::from)
+}
+
+/// Names of files and keys come from others: their control characters are shown, not obeyed.
+fn shown(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && !matches!(c, '\t' | '\n') { '\u{fffd}' } else { c }).collect()
 }

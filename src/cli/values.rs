@@ -252,7 +252,7 @@ fn ask(key: &str) -> Result<SecretBytes, Failure> {
     let value = SecretBytes::new(value.expose_secret().as_bytes().to_vec());
     if value.expose().is_empty() {
         return Err(Failure::new(Exit::Failed, "nothing was typed, and nothing was changed")
-            .hint("to set an empty value: `printf '' | hlx set FILE KEY`"));
+            .hint("to set an empty value: `echo | hlx set FILE KEY`"));
     }
     Ok(value)
 }
@@ -263,6 +263,11 @@ fn from_stdin(keep_newline: bool) -> Result<SecretBytes, Failure> {
         .lock()
         .read_to_end(value.expose_mut())
         .map_err(|error| Failure::new(Exit::Failed, format!("cannot read standard input: {error}")))?;
+    if value.expose().is_empty() {
+        // The program in front of the pipe may have failed.
+        return Err(Failure::new(Exit::Failed, "standard input was empty, and nothing was changed")
+            .hint("to set an empty value: `echo | hlx set FILE KEY`"));
+    }
     if !keep_newline && value.expose().ends_with(b"\n") {
         value.expose_mut().pop();
     }

@@ -7,6 +7,7 @@ use crate::crypto::DataKey;
 use crate::format::Format;
 use crate::git::Repository;
 use crate::keys::{self, Keyring};
+use crate::policy;
 use crate::policy::creation::{Audience, Config, Terms};
 use crate::sops::{self, Basis, ClearAnchor, KeyGroups, Opened, Sealed, Stamp, is_sealed};
 use crate::sys::random::Random;
@@ -16,6 +17,9 @@ use super::{Clock, Error, keyless};
 
 /// The file with the creation rules.
 const CONFIG: &str = ".sops.yaml";
+
+/// The file is read whole, and anyone who can push can write it.
+const LARGEST_CONFIG: u64 = 1 << 20;
 
 /// What cleaning needs to know of the world.
 pub struct Cleaner<'a> {
@@ -109,7 +113,7 @@ impl<'a> Cleaner<'a> {
         let format =
             if attributes.whole { Format::Binary } else { Format::of_path(&String::from_utf8_lossy(path)) };
         match old {
-            Some(old) => self.seal_again(content, &old, format),
+            Some(old) => self.seal_again(path, content, &old, format),
             None => self.seal_new(path, content, format),
         }
     }
@@ -188,7 +192,20 @@ impl<'a> Cleaner<'a> {
         }
     }
 
-    fn seal_again(&self, content: &[u8], old: &Opened<'_>, format: Format) -> Result<Vec<u8>, Error> {
+    fn seal_again(
+        &self,
+        path: &[u8],
+        content: &[u8],
+        old: &Opened<'_>,
+        format: Format,
+    ) -> Result<Vec<u8>, Error> {
+        // Anyone who can push can write a rule into the file: it is outside of the MAC.
+        if let Ok(terms) = self.terms(path)
+            && let Some(leaf) = sops::left_clear(content, format, old, &terms.rule)
+        {
+            let (field, text) = old.sealed().metadata.rule.field();
+            return Err(Error::WeakerRule { leaf, rule: format!("{field}: {text}") });
+        }
         // A file keeps its store, but the rule of a whole-file path is to have no inner structure.
         let format = if format == Format::Binary { format } else { keep_store(old, format) };
         self.seal(content, format, &Basis::Again(old))
@@ -217,8 +234,19 @@ impl<'a> Cleaner<'a> {
     /// `.sops.yaml` from the work tree, else the index, else HEAD.
     fn config_text(&self) -> Result<String, Error> {
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-        if let Ok(bytes) = std::fs::read(self.repository.work_tree()?.join(CONFIG)) {
-            return Ok(text(bytes));
+        let path = self.repository.work_tree()?.join(CONFIG);
+        let unusable = |reason: &str| policy::Error::Config {
+            place: "the file in the work tree".to_owned(),
+            reason: reason.to_owned(),
+        };
+        match path.symlink_metadata() {
+            Ok(found) if found.is_file() && found.len() <= LARGEST_CONFIG => {
+                let bytes = std::fs::read(&path).map_err(|error| unusable(&error.to_string()))?;
+                return Ok(text(bytes));
+            }
+            Ok(_) => return Err(unusable("it is no ordinary file of at most 1 MiB").into()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(unusable(&error.to_string()).into()),
         }
         match self.known(CONFIG.as_bytes())? {
             Some(known) => Ok(text(known.blob)),

@@ -32,6 +32,16 @@ pub enum Error {
     /// nobody can tell.
     #[error("hlx cannot tell whether it changed, since no key of yours opens the version that git has")]
     LockedEdit,
+    /// A new value that the file's own rule leaves clear, and that of `.sops.yaml` would not.
+    #[error(
+        "`{leaf}` would stay in clear by the file's own rule `{rule}`, which is weaker than that of `.sops.yaml`"
+    )]
+    WeakerRule {
+        /// The path of the value.
+        leaf: String,
+        /// The rule in the file.
+        rule: String,
+    },
     /// A file that must be readable without a key.
     #[error("git, sops and hlx must be able to read it without a key")]
     MustBeClear,

@@ -254,6 +254,18 @@ impl Document<'_> {
         AliasId(number.expect("a text has fewer than 2^32 aliases, and this one"))
     }
 
+    /// Where the aliases stand among the items, in order.
+    pub fn alias_items(&self) -> Vec<usize> {
+        let items = self.items.iter().enumerate();
+        let aliases = items.filter(|(_, item)| **item == Item::Alias).map(|(index, _)| index);
+        if self.aliases.is_empty() { Vec::new() } else { aliases.collect() }
+    }
+
+    /// The number of the alias that a leaf is a copy by, from 0.
+    pub fn alias_number(&self, leaf: &Leaf<'_>) -> Option<usize> {
+        leaf.alias.map(|alias| alias.0.get() as usize - 1)
+    }
+
     /// Where the alias stands that a leaf is a copy by.
     pub fn alias(&self, leaf: &Leaf<'_>) -> Option<&Range<usize>> {
         leaf.alias.map(|alias| &self.aliases[alias.0.get() as usize - 1])

@@ -50,6 +50,12 @@ pub fn lock(repository: &Repository, git: &Git, keyring: &Keyring) -> Result<Loc
     raise(&repository.lock_flag())?;
     let mut done = Locked { ignored: others(repository, git, Others::Ignored)?, ..Locked::default() };
     for (path, blob) in open {
+        // Someone may have gone on editing meanwhile.
+        match judge(&tree.join(&path), &blob, keyring).map_err(Error::io(tree.join(&path)))? {
+            Stands::Open => {}
+            Stands::Sealed => continue,
+            Stands::Otherwise(why) => return Err(Error::Unsaved(vec![Unsaved { path, why }])),
+        }
         replace::and_wipe(&tree.join(&path), &blob).map_err(Error::io(tree.join(&path)))?;
         done.sealed.push(path);
     }
@@ -73,7 +79,14 @@ fn survey(repository: &Repository, git: &Git, keyring: &Keyring) -> Result<(Open
     let tree = repository.work_tree()?;
     let (mut open, mut unsaved) = (Vec::new(), Vec::new());
     for (path, blob) in protected(repository)? {
-        let path = String::from_utf8_lossy(&path).into_owned();
+        let path = match String::from_utf8(path) {
+            Ok(path) => path,
+            Err(path) => {
+                let path = String::from_utf8_lossy(path.as_bytes()).into_owned();
+                unsaved.push(Unsaved { path, why: "not named in UTF-8: rename it first" });
+                continue;
+            }
+        };
         let blob = repository.blob_named(&blob)?;
         match judge(&tree.join(&path), &blob, keyring).map_err(Error::io(tree.join(&path)))? {
             Stands::Sealed => {}
@@ -81,6 +94,9 @@ fn survey(repository: &Repository, git: &Git, keyring: &Keyring) -> Result<(Open
             Stands::Otherwise(why) => unsaved.push(Unsaved { path, why }),
         }
     }
+    let clear = |path: &String| fs::read(tree.join(path)).is_ok_and(|content| !is_sealed(&content));
+    let abandoned = super::status::abandoned(repository)?.into_iter().filter(clear);
+    unsaved.extend(abandoned.map(|path| Unsaved { path, why: "not protected by `.gitattributes` any more" }));
     let conflicts = git.run(&["diff", "--name-only", "--diff-filter=U", "-z"])?;
     let conflicts = filtered(repository, &conflicts)?.into_iter();
     unsaved.extend(conflicts.map(|path| Unsaved { path, why: "in conflict" }));

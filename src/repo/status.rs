@@ -17,6 +17,8 @@ pub enum InGit {
     Empty,
     /// In clear, on a path that is protected.
     Plaintext,
+    /// It was encrypted in the last commit, and no attribute protects it any more.
+    Unprotected,
     /// It looks encrypted, but is broken.
     Broken,
 }
@@ -78,7 +80,39 @@ pub fn exposed(repository: &Repository) -> Result<Vec<(String, InGit)>, Error> {
             exposed.push((String::from_utf8_lossy(&path).into_owned(), state));
         }
     }
+    exposed.extend(unprotected(repository)?.into_iter().map(|path| (path, InGit::Unprotected)));
     Ok(exposed)
+}
+
+/// The files that HEAD has encrypted and the index in clear, though nothing protects them: whoever can push can take
+/// the attributes away.
+fn unprotected(repository: &Repository) -> Result<Vec<String>, Error> {
+    let entries = repository.index_entries()?;
+    let paths: Vec<&[u8]> = entries.iter().map(|(path, _)| path.as_slice()).collect();
+    let attributes = repository.all_attributes(&paths)?;
+    let mut found = Vec::new();
+    for ((path, name), _) in entries.iter().zip(attributes).filter(|(_, attributes)| !attributes.filtered) {
+        let Some(before) = repository.head_blob(path)?.filter(|before| before != name) else { continue };
+        let now = repository.blob_named(name)?;
+        if is_sealed(&repository.blob_named(&before)?) && !is_sealed(&now) && !now.is_empty() {
+            found.push(String::from_utf8_lossy(path).into_owned());
+        }
+    }
+    Ok(found)
+}
+
+/// The encrypted files of the index that nothing protects: what is added to them next stays in clear.
+pub fn abandoned(repository: &Repository) -> Result<Vec<String>, Error> {
+    let entries = repository.index_entries()?;
+    let paths: Vec<&[u8]> = entries.iter().map(|(path, _)| path.as_slice()).collect();
+    let attributes = repository.all_attributes(&paths)?;
+    let mut found = Vec::new();
+    for ((path, name), _) in entries.iter().zip(attributes).filter(|(_, attributes)| !attributes.filtered) {
+        if is_sealed(&repository.blob_named(name)?) {
+            found.push(String::from_utf8_lossy(path).into_owned());
+        }
+    }
+    Ok(found)
 }
 
 /// The branch checked out here with its protected files.

@@ -1,5 +1,7 @@
 //! The `sops` block: who can open the file, by which rule it is sealed, and its MAC.
 
+use std::collections::HashSet;
+
 use crate::crypto::mac::Coverage;
 use crate::crypto::value::Cipher;
 use crate::format::{Field, LAYOUT};
@@ -36,6 +38,10 @@ impl Metadata {
     pub fn read(fields: &[Field]) -> Result<Self, Error> {
         let get = |name: &str| fields.iter().find(|f| f.top_name() == Some(name)).map(|f| f.value.as_str());
         let broken = |reason: &str| Error::Metadata(reason.to_owned());
+        let mut paths = HashSet::new();
+        if !fields.iter().all(|field| paths.insert(&field.path)) {
+            return Err(broken("a field stands there twice"));
+        }
         let version = get("version").ok_or_else(|| broken("`version` is missing"))?;
         if !is_semver(version) {
             return Err(broken("`version` is not of the form 1.2.3"));

@@ -14,6 +14,7 @@ mod readers;
 mod seal;
 mod select;
 mod view;
+mod weaker;
 mod whole;
 
 pub use anchors::{ClearAnchor, clear_anchors};
@@ -21,6 +22,7 @@ pub use groups::KeyGroups;
 pub use metadata::Metadata;
 pub use open::{Opened, Sealed, is_sealed};
 pub use seal::{Basis, Stamp, seal};
+pub use weaker::left_clear;
 
 use crate::format;
 

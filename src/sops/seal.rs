@@ -119,6 +119,8 @@ struct Sealing<'a> {
     basis: &'a Basis<'a>,
     cipher: Cipher,
     covered: Vec<bool>,
+    /// Where the aliases stand among the document's items.
+    aliases: Vec<usize>,
     /// The parts to replace, in order.
     parts: Vec<Part>,
 }
@@ -185,7 +187,16 @@ impl<'a> Sealing<'a> {
         let covered = select::select(document, rule);
         select::check_selection(rule, document, &covered)?;
         let parts = parts(document, &covered);
-        let sealing = Self { text, store, document, basis, cipher: Cipher::new(basis.key()), covered, parts };
+        let sealing = Self {
+            text,
+            store,
+            document,
+            basis,
+            cipher: Cipher::new(basis.key()),
+            covered,
+            aliases: document.alias_items(),
+            parts,
+        };
         sealing.check_readings()?;
         Ok(sealing)
     }
@@ -345,8 +356,9 @@ impl<'a> Sealing<'a> {
                     let leaf = &self.document.leaves[number];
                     self.is_sealable(number).then(|| self.seal_leaf(leaf, reuse, entropy))
                 };
-                let expanded = yaml::expand::flow(self.text, self.document, part.first(), &mut seal);
-                out.push_str(&expanded.ok_or_else(|| self.sealed_alias(leaf, alias))?);
+                let item = self.document.alias_number(leaf).and_then(|number| self.aliases.get(number));
+                let item = item.ok_or_else(|| self.sealed_alias(leaf, alias))?;
+                out.push_str(&yaml::expand::flow(self.text, self.document, *item, &mut seal));
             }
         }
         Ok(())

@@ -52,8 +52,11 @@ pub enum Changed {
 }
 
 impl Place {
-    /// A file that the user named. Links are followed.
+    /// A file that the user named. No link: a repository can hold one to anywhere.
     pub fn tree(path: &Path) -> Result<Self, Error> {
+        if path.symlink_metadata().is_ok_and(|found| found.is_symlink()) {
+            return Err(Error::NoFile("a symbolic link: name the file that it points to"));
+        }
         let path = match path.canonicalize() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Error::Missing),
             other => other.map_err(Error::io(path))?,

@@ -324,3 +324,48 @@ fn every_command_that_merges_shows_conflicts_in_plaintext_and_goes_on() {
         sandbox.no_canary_in_objects("lab");
     }
 }
+
+#[test]
+fn a_path_that_loses_its_protection_is_not_committed_in_clear() {
+    let sandbox = Sandbox::new();
+    sandbox.lab();
+    sandbox.write("lab/.env", format!("A={CANARY}\n"));
+    sandbox.sh("lab", "git add -A; git commit -qm secrets");
+    // Someone else's push takes the attributes away.
+    sandbox.sh("lab", "echo '*.env -filter' >>.gitattributes; git add .gitattributes; git commit -qm sly");
+    let status = sandbox.run("lab", &["hlx", "status"]);
+    assert!(status.err.contains(".env is encrypted in git, but nothing protects it"), "{}", status.err);
+    sandbox.sh("lab", "echo B=new >>.env");
+    let refused = sandbox.run("lab", &["git", "commit", "-qam", "new"]);
+    assert_eq!(refused.code, Some(1), "{}", refused.err);
+    assert!(refused.err.contains(".env: not protected any more"), "{}", refused.err);
+    assert!(
+        refused.err.contains("hint: .env was encrypted") && !refused.err.contains(CANARY),
+        "{}",
+        refused.err
+    );
+    assert_ne!(sandbox.run("lab", &["hlx", "lock"]).code, Some(0));
+}
+
+#[test]
+fn a_rule_that_was_weakened_in_the_file_leaves_no_new_value_clear() {
+    let sandbox = Sandbox::new();
+    sandbox.lab();
+    sandbox.write("lab/.env", "A=1\n");
+    sandbox.sh("lab", "git add -A; git commit -qm secrets; git show :.env >../sealed");
+    // The rule is outside of the MAC.
+    let weak = sandbox
+        .read("sealed")
+        .replace("sops_unencrypted_suffix=_unencrypted", "sops_unencrypted_suffix=_PASSWORD");
+    sandbox.write("weak", weak);
+    sandbox.sh("lab", "git update-index --cacheinfo 100644,$(git hash-object -w --no-filters ../weak),.env; git commit -qm sly; rm .env; git checkout -q -- .env");
+    assert_eq!(sandbox.read("lab/.env"), "A=1\n");
+    sandbox.write("lab/.env", "A=2\n");
+    sandbox.sh("lab", "git add .env");
+    sandbox.write("lab/.env", format!("A=2\nDB_PASSWORD={CANARY}\n"));
+    let refused = sandbox.run("lab", &["git", "add", ".env"]);
+    assert_eq!(refused.code, Some(128), "{}", refused.err);
+    let reason = "`DB_PASSWORD` would stay in clear by the file's own rule `unencrypted_suffix: _PASSWORD`";
+    assert!(refused.err.contains(reason) && refused.err.contains("hint: "), "{}", refused.err);
+    sandbox.no_canary_in_objects("lab");
+}

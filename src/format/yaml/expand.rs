@@ -7,22 +7,19 @@
 use super::super::{Collection, Content, Context, Document, Item, Leaf, Scalar, Style};
 use super::spell;
 
-/// The flow form of the node that an alias copies, given its first leaf.
+/// The flow form of the node that an alias copies, given where the alias stands among the items
+/// ([`Document::alias_items`]).
 ///
-/// `seal` gives the sealed text of a leaf by its number, or `None` for one that stays clear. `None` if
-/// the leaf is no copy.
+/// `seal` gives the sealed text of a leaf by its number, or `None` for one that stays clear.
 pub fn flow(
     text: &str,
     document: &Document<'_>,
-    first: usize,
+    alias: usize,
     seal: &mut dyn FnMut(usize) -> Option<String>,
-) -> Option<String> {
-    let first = u32::try_from(first).ok()?;
-    let leaf = document.items.iter().position(|item| *item == Item::Leaf(first))?;
-    let alias = document.items[..leaf].iter().rposition(|item| *item == Item::Alias)?;
+) -> String {
     let mut writer = Writer { text, document, seal, out: String::new() };
     writer.node(&mut document.items[alias + 1..].iter().copied());
-    Some(writer.out)
+    writer.out
 }
 
 struct Writer<'a> {

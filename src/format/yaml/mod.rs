@@ -51,6 +51,7 @@ pub fn parse(text: &str) -> Result<Document<'_>, Error> {
         room: Room::of(text),
         ordinal: 0,
         node_end: 0,
+        leaves_end: 0,
         members: None,
     };
     // About one leaf a line; but blank lines must not cost memory.
@@ -86,6 +87,8 @@ struct Walk<'a> {
     ordinal: usize,
     /// Where the last value ended.
     node_end: usize,
+    /// Where the last leaf ended that is no copy.
+    leaves_end: usize,
     /// The members of the document, if it is one flow mapping.
     members: Option<Members>,
 }
@@ -168,6 +171,10 @@ impl<'a> Walk<'a> {
                 Event::StreamStart => {}
                 Event::DocumentStart(explicit, version) => {
                     let between = self.text.get(last..start(&span)).unwrap_or_default();
+                    let is_foreign = |line: &str| line.starts_with('%') && !line.starts_with("%YAML");
+                    if between.lines().any(is_foreign) {
+                        return self.refuse(start(&span), "SOPS reads no directive but `%YAML 1.1`");
+                    }
                     if !explicit && between.lines().any(|line| line.starts_with("...")) {
                         return self.refuse(start(&span), "behind `...` a document must begin with `---`");
                     }
@@ -175,7 +182,7 @@ impl<'a> Walk<'a> {
                         return self.refuse(start(&span), "sops reads only `%YAML 1.1`");
                     }
                     self.root()?;
-                    last = self.leaves_end();
+                    last = self.leaves_end;
                     self.ordinal += 1;
                 }
                 Event::StreamEnd if self.ordinal == 0 => {
@@ -294,12 +301,6 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// Where the last leaf ends.
-    fn leaves_end(&self) -> usize {
-        let own = self.document.leaves.iter().rev().find(|leaf| leaf.alias.is_none());
-        own.map_or(0, |leaf| leaf.span.end)
-    }
-
     /// A member of a mapping ends; those of a flow mapping at the top are noted.
     fn end_member(&mut self, start: usize, place: Place) {
         if let (0, Some(members)) = (place.depth, &mut self.members) {
@@ -326,6 +327,9 @@ impl<'a> Walk<'a> {
     }
 
     fn leaf(&mut self, leaf: Leaf<'a>) {
+        if leaf.alias.is_none() {
+            self.leaves_end = leaf.span.end;
+        }
         let number = u32::try_from(self.document.leaves.len()).expect("a text has fewer than 2^32 leaves");
         self.document.leaves.push(leaf);
         self.document.items.push(Item::Leaf(number));

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::super::{Document, Error, Style};
+use super::super::{Document, Error, Leaf, Style};
 
 /// Fails at the first character that go-yaml refuses, or takes for the end of a line.
 pub(super) fn characters(text: &str) -> Result<(), Error> {
@@ -56,11 +56,13 @@ pub(super) fn colon(text: &str, key: &Range<usize>) -> Result<(), Error> {
 /// Fails at the first tab before the first word of a line, outside of quotes, blocks and brackets. `flows` are the
 /// spans of the outermost `{…}` and `[…]`.
 pub(super) fn tabs(text: &str, document: &Document<'_>, flows: &[Range<usize>]) -> Result<(), Error> {
+    // Copies that aliases make have the spans of their originals.
+    let own: Vec<&Leaf<'_>> = document.leaves.iter().filter(|leaf| leaf.alias.is_none()).collect();
     let mut at = 0;
     for line in text.split_inclusive('\n') {
         let blank = line.len() - line.trim_start_matches([' ', '\t']).len();
         if let Some(tab) = line[..blank].find('\t')
-            && !is_content(at + tab, document, flows)
+            && !is_content(at + tab, &own, flows)
         {
             return Err(Error::at(text, at + tab, "a tab before the first word of a line: use spaces"));
         }
@@ -69,15 +71,15 @@ pub(super) fn tabs(text: &str, document: &Document<'_>, flows: &[Range<usize>]) 
     Ok(())
 }
 
-/// Whether an offset is inside a scalar, where a tab is content, or inside brackets.
-fn is_content(at: usize, document: &Document<'_>, flows: &[Range<usize>]) -> bool {
+/// Whether an offset is inside a scalar, where a tab is content, or inside brackets. Both lists are in order.
+fn is_content(at: usize, leaves: &[&Leaf<'_>], flows: &[Range<usize>]) -> bool {
     let inside = |range: &Range<usize>| range.start < at && at < range.end;
     // A block may begin with a line that has a tab behind its indentation, and end with blank ones.
     let in_block = |span: &Range<usize>| span.start <= at && at < span.end;
-    let leaf = document.leaves.partition_point(|leaf| leaf.span.start <= at);
-    let before = document.leaves[..leaf].iter().rev().find(|leaf| leaf.alias.is_none());
-    flows.iter().any(inside)
-        || before.is_some_and(|leaf| match leaf.style {
+    let flow = flows[..flows.partition_point(|flow| flow.start < at)].last();
+    let leaf = leaves[..leaves.partition_point(|leaf| leaf.span.start <= at)].last();
+    flow.is_some_and(inside)
+        || leaf.is_some_and(|leaf| match leaf.style {
             Style::Block(_) | Style::BlankBlock => in_block(&leaf.span),
             Style::Single(_) | Style::Double(_) | Style::Plain(_) => inside(&leaf.span),
             _ => false,
