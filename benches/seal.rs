@@ -26,7 +26,19 @@ fn large(store: Store) -> String {
             |n: usize| format!("  key_{group}_{n:02}: {:036x}\n", (group * 100 + n) * 7919 + (1 << 60));
         format!("group_{group}:\n{}", (0..100).map(value).collect::<String>())
     };
+    let object = |number: usize| {
+        let member = |n: usize| {
+            format!("    \"key_{number}_{n:02}\": \"{:033x}\"", (number * 100 + n) * 7919 + (1 << 60))
+        };
+        let members: Vec<String> = (0..100).map(member).collect();
+        format!("  \"group_{number}\": {{\n{}\n  }}", members.join(",\n"))
+    };
     match store {
+        Store::Ini => {
+            String::from("[a]\n")
+                + &(0..20).map(|n| format!("key_{n} = {:040x}\n", n * 7919)).collect::<String>()
+        }
+        Store::Json => format!("{{\n{}\n}}\n", (0..1000).map(object).collect::<Vec<_>>().join(",\n")),
         Store::Dotenv => (0..20).map(|n| format!("KEY_{n}={:040x}\n", n * 7919)).collect(),
         Store::Yaml => (0..1000).map(group).collect(),
     }
@@ -75,12 +87,17 @@ fn file(criterion: &mut Criterion, name: &str, format: Format, plaintext: &[u8])
 
 fn files(criterion: &mut Criterion) {
     file(criterion, "yaml 5 MB", Format::Yaml, large(Store::Yaml).as_bytes());
+    file(criterion, "json 5 MB", Format::Json, large(Store::Json).as_bytes());
     file(criterion, "dotenv 1 KB", Format::Dotenv, large(Store::Dotenv).as_bytes());
     file(criterion, "binary 64 MiB", Format::Binary, &vec![7; 64 * MIB]);
 }
 
 fn parse(criterion: &mut Criterion) {
-    for (name, store) in [("parse yaml 5 MB", Store::Yaml), ("parse dotenv 1 KB", Store::Dotenv)] {
+    for (name, store) in [
+        ("parse yaml 5 MB", Store::Yaml),
+        ("parse json 5 MB", Store::Json),
+        ("parse dotenv 1 KB", Store::Dotenv),
+    ] {
         let text = large(store);
         let mut group = criterion.benchmark_group(name);
         group.throughput(Throughput::Bytes(text.len() as u64)).sample_size(10);

@@ -31,8 +31,12 @@ pub type Law = fn(&[u8]);
 pub const LAWS: &[(&str, Law)] = &[
     ("dotenv", |data| store(Store::Dotenv, data)),
     ("yaml", |data| store(Store::Yaml, data)),
+    ("ini", |data| store(Store::Ini, data)),
+    ("json", |data| store(Store::Json, data)),
     ("seal_dotenv", |data| seal(Format::Dotenv, data)),
     ("seal_yaml", |data| seal(Format::Yaml, data)),
+    ("seal_ini", |data| seal(Format::Ini, data)),
+    ("seal_json", |data| seal(Format::Json, data)),
     ("seal_binary", |data| seal(Format::Binary, data)),
     ("open", open),
     ("layout", layout),
@@ -46,8 +50,14 @@ pub const LAWS: &[(&str, Law)] = &[
     ("pktline", pktline),
 ];
 
-/// The stores whose values are sealed one by one.
-const STORES: &[Store] = &[Store::Dotenv, Store::Yaml];
+/// The stores whose values are sealed one by one, and a text for a `sops` block to be put in.
+const STORES: &[(Store, &str)] = &[
+    (Store::Dotenv, "a=1\n"),
+    (Store::Ini, "[a]\nb = 1\n"),
+    (Store::Yaml, "a: 1\n"),
+    (Store::Yaml, "{a: 1}\n"),
+    (Store::Json, "{\"a\": 1}\n"),
+];
 
 /// The most heap that a law may take: so many bytes for each of the input, and so many besides.
 const PER_BYTE: usize = 512;
@@ -243,13 +253,10 @@ fn metadata(data: &[u8]) {
     let Ok(document) = Store::Dotenv.parse(&lines) else { return };
     let fields: &[Field] = document.metadata.as_ref().map_or(&[], |block| &block.fields);
     let Ok(read) = Metadata::read(fields) else { return };
-    for store in STORES {
-        let tail = store.parse("").map_or(hlx::format::Tail::default(), |document| document.tail);
-        let written = store.spell_metadata(&read.fields(false), tail);
-        let written = match store {
-            Store::Dotenv => written,
-            Store::Yaml => format!("a: 1\n{written}"),
-        };
+    for (store, around) in STORES {
+        let tail = store.parse(around).expect("it is readable").tail;
+        let (before, behind) = around.split_at(tail.offset());
+        let written = format!("{before}{}{behind}", store.spell_metadata(&read.fields(false), tail));
         let document = store.parse(&written).expect("what is written is readable");
         let fields = document.metadata.expect("the block is there").fields;
         assert!(Metadata::read(&fields).as_ref() == Ok(&read), "{store:?}: other metadata");
@@ -394,10 +401,14 @@ pub fn seeds(name: &str) -> Vec<Vec<u8>> {
     match name {
         "dotenv" => plain(Format::Dotenv).chain(resealed(Format::Dotenv)).collect(),
         "yaml" => plain(Format::Yaml).chain(resealed(Format::Yaml)).collect(),
+        "ini" => plain(Format::Ini).chain(resealed(Format::Ini)).collect(),
+        "json" => plain(Format::Json).chain(resealed(Format::Json)).collect(),
         "seal_dotenv" => with_choice(Format::Dotenv),
         "seal_yaml" => with_choice(Format::Yaml),
+        "seal_ini" => with_choice(Format::Ini),
+        "seal_json" => with_choice(Format::Json),
         "seal_binary" => with_choice(Format::Binary),
-        "open" => [Format::Dotenv, Format::Yaml, Format::Binary]
+        "open" => [Format::Dotenv, Format::Ini, Format::Yaml, Format::Json, Format::Binary]
             .into_iter()
             .flat_map(resealed)
             .chain(files(|path| !path.contains("/plain/") && !path.contains("/keys/")))
@@ -430,14 +441,17 @@ pub fn seeds(name: &str) -> Vec<Vec<u8>> {
             keys
         }
         "identities" => files(|path| path.contains("/keys/")),
-        "pktline" => {
-            let mut session = Vec::new();
-            pktline::line(&mut session, "command=clean");
-            pktline::flush(&mut session);
-            pktline::content(&mut session, b"A=1\n");
-            pktline::flush(&mut session);
-            vec![session]
-        }
+        "pktline" => vec![session()],
         _ => Vec::new(),
     }
+}
+
+/// A file that git sends.
+fn session() -> Vec<u8> {
+    let mut session = Vec::new();
+    pktline::line(&mut session, "command=clean");
+    pktline::flush(&mut session);
+    pktline::content(&mut session, b"A=1\n");
+    pktline::flush(&mut session);
+    session
 }

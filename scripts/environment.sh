@@ -89,6 +89,12 @@ SOURCES
     docker compose version >/dev/null
 }
 
+# For the git server over https that the tests start.
+need_https() {
+    command -v openssl >/dev/null || install_packages openssl
+    command -v python3 >/dev/null || install_packages python3
+}
+
 # Stock sops, for the tests that run it. Sets HLX_TEST_SOPS.
 need_sops() {
     if [ -z "${HLX_TEST_SOPS:-}" ]; then

@@ -1,6 +1,8 @@
 //! A long-running filter that changes nothing: what `scripts/bench-filter` measures hlx against.
 
+use std::fs::File;
 use std::io::{self, BufReader};
+use std::os::fd::AsFd as _;
 
 use hlx::filter::Error;
 use hlx::filter::process::{Handler, serve};
@@ -12,7 +14,7 @@ impl Handler for Noop {
     fn clean(&mut self, _: &[u8], content: &[u8]) -> Result<Vec<u8>, Error> {
         Ok(content.to_vec())
     }
-    fn smudge(&mut self, _: &[u8], _: &[u8]) -> Smudged {
+    fn smudge(&mut self, _: &[u8], _: &[u8], _: &[u8]) -> Smudged {
         Smudged::Clear
     }
     fn refused(&mut self, _: &[u8], _: Error) {}
@@ -21,5 +23,7 @@ impl Handler for Noop {
 }
 
 fn main() -> io::Result<()> {
-    serve(&mut BufReader::with_capacity(1 << 16, io::stdin().lock()), &mut io::stdout().lock(), &mut Noop)
+    // Past the line buffer of `Stdout`, which would write each answer in two pieces.
+    let mut to = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+    serve(&mut BufReader::with_capacity(1 << 16, io::stdin().lock()), &mut to, &mut Noop)
 }

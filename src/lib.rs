@@ -17,3 +17,4 @@ pub mod repo;
 pub mod secret;
 pub mod sops;
 pub mod sys;
+pub mod values;

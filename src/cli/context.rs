@@ -105,11 +105,6 @@ pub(super) fn now() -> String {
     jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-/// The operating system's generator.
-pub(super) fn random(buffer: &mut [u8]) {
-    getrandom::fill(buffer).expect("the operating system has randomness");
-}
-
 /// Where sops keeps a user's keys, and `hlx keys generate` puts a new one.
 pub(super) fn default_key_file() -> Option<PathBuf> {
     let config = variable("XDG_CONFIG_HOME").filter(|path| path.starts_with('/')).map(PathBuf::from);
@@ -124,6 +119,7 @@ fn relative_path_entry() -> Option<String> {
     relative.map(|entry| entry.display().to_string())
 }
 
-fn variable(name: &str) -> Option<String> {
+/// A variable of the environment that is set and not empty.
+pub(super) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }

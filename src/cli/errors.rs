@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::{crypto, filter, git, keys, policy, repo, sops};
+use crate::{crypto, filter, git, keys, policy, repo, sops, values};
 
 use super::{Exit, Failure};
 
@@ -76,12 +76,9 @@ pub(super) fn sops(error: sops::Error) -> Failure {
     let message = error.to_string();
     let whole = "or encrypt the whole file as one value: `hlx track FILE --whole`";
     match error {
-        E::Format(_) => Failure::new(Exit::Failed, message).hint("correct the line"),
+        E::Format(_) => Failure::new(Exit::Failed, message).hint("correct the line").hint(whole),
         E::NotText => Failure::new(Exit::Failed, message).hint("encrypt it whole: `hlx track FILE --whole`"),
         E::NotSealed => Failure::new(Exit::NotAuthentic, message),
-        E::UnsupportedStore(_) => {
-            Failure::new(Exit::Failed, message).hint("this version reads dotenv, YAML and binary")
-        }
         E::Metadata(_) | E::Clear(_) | E::Tampered(_) | E::BadType(_) | E::Mac | E::Unspellable => {
             Failure::new(Exit::NotAuthentic, message)
                 .hint("nothing of it was opened; take the file from an earlier commit: `git log -- FILE`")
@@ -93,6 +90,9 @@ pub(super) fn sops(error: sops::Error) -> Failure {
         E::SealedAlias { .. } => {
             Failure::new(Exit::Policy, message).hint("write the values out instead of the alias").hint(whole)
         }
+        E::ReadApart { .. } => Failure::new(Exit::Policy, message)
+            .hint("put the number in quotes, or let the rule in `.sops.yaml` encrypt it or set `mac_only_encrypted: true`")
+            .hint(whole),
         E::NotRestorable { .. } => {
             Failure::new(Exit::Policy, message).hint("write that line in a plainer way").hint(whole)
         }
@@ -117,9 +117,26 @@ pub(super) fn policy(error: &policy::Error) -> Failure {
 
 /// A file cannot be cleaned. The message names the file.
 pub(super) fn clean(path: &str, error: filter::Error) -> Failure {
+    let fact = error.to_string();
+    named(path, &format!("{path} is not encrypted and not added: {fact}"), cleaning_in_general(error))
+}
+
+/// A file cannot be encrypted as `git add` would do it.
+pub(super) fn cleaning(path: &str, error: filter::Error) -> Failure {
+    let fact = error.to_string();
+    named(path, &format!("{path}: {fact}"), cleaning_in_general(error))
+}
+
+/// A failure with another message, and hints for this file.
+fn named(path: &str, message: &str, failure: Failure) -> Failure {
+    let hints = failure.hints().iter().map(|hint| hint.replace("FILE", path));
+    hints.fold(Failure::new(failure.exit(), message), Failure::hint)
+}
+
+fn cleaning_in_general(error: filter::Error) -> Failure {
     use filter::Error as E;
     let fact = error.to_string();
-    let failure = match error {
+    match error {
         E::Sops(error) => sops(error),
         E::Keys(error) => keys(error),
         E::Policy(error) => policy(&error),
@@ -128,16 +145,49 @@ pub(super) fn clean(path: &str, error: filter::Error) -> Failure {
         }
         E::LockedEdit => Failure::new(Exit::NoKey, &fact)
             .hint("`hlx keys list` shows where keys were looked for")
-            .hint("take back your change with `git checkout -- FILE`"),
+            .hint("copy it away first if you need it: `git checkout -- FILE` puts the encrypted version in its place"),
+        E::MustBeClear => Failure::new(Exit::Policy, &fact)
+            .hint("add a line `FILE -filter` at the end of `.gitattributes`"),
         E::Conversion(_) => Failure::new(Exit::Policy, &fact)
             .hint("add `-text -ident -working-tree-encoding` to its line in `.gitattributes`"),
         E::Crypto(error) => crypto(Exit::Failed, &error),
         E::Record { .. } => Failure::new(Exit::Failed, &fact),
         E::Git(error) => git(error),
+    }
+}
+
+/// A file's values cannot be shown or changed.
+pub(super) fn values(file: &str, error: values::Error) -> Failure {
+    use values::Error as E;
+    let fact = error.to_string();
+    let edit = "change it with `hlx edit FILE`";
+    let failed = || Failure::new(Exit::Failed, "");
+    let usage = || Failure::new(Exit::Usage, "");
+    let failure = match error {
+        E::Git(error) => git(error),
+        E::Keys(error) => keys(error),
+        E::Sops(error) => sops(error),
+        E::Policy(error) => policy(&error),
+        E::Crypto(error) => crypto(Exit::Failed, &error),
+        E::Io { .. } | E::Missing => failed(),
+        E::NoFile(_) => usage().hint("name a file"),
+        E::Clear => Failure::new(Exit::NotAuthentic, "").hint("`hlx show FILE` prints any file"),
+        E::SealedAlready => Failure::new(Exit::NotAuthentic, ""),
+        E::NoConfig => Failure::new(Exit::Policy, "")
+            .hint("`hlx track FILE` writes one that names your key; sops users have one beside the file, or further up"),
+        E::Unprotected => Failure::new(Exit::Policy, "")
+            .hint("check the branch out, and change it there; `hlx track` protects a file"),
+        E::NoKeys(_) => usage().hint("`hlx show FILE` prints it, `hlx edit FILE` changes it"),
+        E::BadKey(_) => usage(),
+        E::NoSuchKey { .. } => failed(),
+        E::Collection { .. } => usage().hint("name one of the values below it; `hlx get --json` prints them all"),
+        E::Copy { .. } => failed().hint("change it where its anchor (`&name`) stands"),
+        E::Only { .. } => failed().hint("unset the collection itself").hint(edit),
+        E::Form { .. } | E::Unspellable { .. } => failed().hint(edit),
+        E::NotOfType(_) | E::OnlyText | E::NotText => usage(),
+        E::ChangedMeanwhile => failed().hint("look at it, and try again"),
     };
-    let hints = failure.hints().iter().map(|hint| hint.replace("FILE", path)).collect::<Vec<_>>();
-    let named = Failure::new(failure.exit(), format!("{path} is not encrypted and not added: {fact}"));
-    hints.into_iter().fold(named, Failure::hint)
+    named(file, &format!("{file}: {fact}"), failure)
 }
 
 /// A repository command failed.
@@ -160,15 +210,23 @@ pub(super) fn repo(error: repo::Error) -> Failure {
             "whoever has a key of that group can add the reader, or name a group of yours with `--group`",
         ),
         E::BadName(_) | E::Landing(_) => Failure::new(Exit::Usage, message),
+        E::Ambiguous(_) => Failure::new(Exit::Usage, message).hint("choose another name"),
         E::Exists(name) => {
             Failure::new(Exit::Failed, message).hint(format!("`git switch {name}` takes you there"))
         }
+        E::Remote { name, remotes } => Failure::new(Exit::Failed, message).hint(match &remotes[..] {
+            [_] => format!("`git switch {name}` takes you there"),
+            several => format!("`git switch --track {}/{name}` takes you there", several[0]),
+        }),
         E::NoRecipients => Failure::new(Exit::Policy, message).hint(
             "name a key with `-r`, or a file of keys with `-R`; `hlx keys generate` makes one of your own",
         ),
         E::Uneditable(_) => {
             Failure::new(Exit::Failed, message).hint("add the key to `age:` by hand, and commit")
         }
+        E::Unsaved(_) => Failure::new(Exit::Failed, message)
+            .hint("`git add` and commit them, stash them, or take them back with `git checkout -- FILE`")
+            .hint("nothing was locked"),
         E::BadPath { .. } => Failure::new(Exit::Usage, message),
         E::Io { .. } => Failure::new(Exit::Failed, message),
     }

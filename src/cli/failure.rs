@@ -30,6 +30,44 @@ pub enum Exit {
     Missing = 9,
 }
 
+impl Exit {
+    /// Every exit code with what it means, for the manual.
+    pub fn meanings() -> impl Iterator<Item = (u8, &'static str)> {
+        let all = [
+            Self::Failed,
+            Self::Usage,
+            Self::NoKey,
+            Self::NotAuthentic,
+            Self::Policy,
+            Self::RolledBack,
+            Self::NotRestored,
+            Self::Busy,
+            Self::Missing,
+        ];
+        std::iter::once((0, "done")).chain(all.into_iter().map(|exit| (exit as u8, exit.meaning())))
+    }
+
+    fn meaning(self) -> &'static str {
+        match self {
+            Self::Failed => "failed; a deploy that failed before any container was touched",
+            Self::Usage => "wrong words on the command line",
+            Self::NoKey => "no key of yours opens it",
+            Self::NotAuthentic => {
+                "not authentic, or not an encrypted file where one is needed (or the reverse)"
+            }
+            Self::Policy => {
+                "the policy says no: plaintext, a rule that encrypts nothing, another repository, a rewritten history"
+            }
+            Self::RolledBack => "the deploy failed, and the old version runs again",
+            Self::NotRestored => "the deploy failed after `up`; what runs now is said",
+            Self::Busy => "busy: another hlx deploys this stack",
+            Self::Missing => {
+                "Docker, Compose (2.20), git (2.39), the kernel or another program is missing or too old"
+            }
+        }
+    }
+}
+
 /// An error on its way to the user.
 #[derive(Debug)]
 pub struct Failure {

@@ -14,12 +14,14 @@ use crate::filter::smudge::Smudged;
 use crate::filter::{
     Error, merge as merging, process as protocol, smudge as smudging, textconv as converting,
 };
+use crate::format::Format;
 use crate::keys::{self, Keyring};
 use crate::secret::SecretBytes;
 use crate::sys::eager::Eager;
+use crate::sys::random;
 use crate::sys::wiped::Reader;
 
-use super::context::{Context, now, random};
+use super::context::{Context, now};
 use super::{Exit, Failure, Ui, errors, ui};
 
 /// One path.
@@ -42,18 +44,25 @@ struct Filter<'a> {
     cleaner: Cleaner<'a>,
     keyring: &'a Keyring,
     ui: Ui,
+    locked: bool,
     left_sealed: usize,
 }
 
 impl Handler for Filter<'_> {
     fn clean(&mut self, path: &[u8], content: &[u8]) -> Result<Vec<u8>, Error> {
-        self.cleaner.clean(path, content)
+        let sealed = self.cleaner.clean(path, content);
+        warn_of_anchors(&self.cleaner, &String::from_utf8_lossy(path), self.ui);
+        sealed
     }
 
-    fn smudge(&mut self, _path: &[u8], blob: &[u8]) -> Smudged {
+    fn smudge(&mut self, path: &[u8], name: &[u8], blob: &[u8]) -> Smudged {
         // A checkout that stops half-way leaves a mixed tree: even a defect must leave the file sealed.
-        let keyring = self.keyring;
-        panic::catch_unwind(AssertUnwindSafe(|| smudging::smudge(keyring, blob))).unwrap_or(Smudged::Clear)
+        let (cleaner, keyring) = (&self.cleaner, self.keyring);
+        let smudge = || {
+            cleaner.note_checkout(path, name, blob);
+            if self.locked { Smudged::Locked } else { smudging::smudge(keyring, blob) }
+        };
+        panic::catch_unwind(AssertUnwindSafe(smudge)).unwrap_or(Smudged::Clear)
     }
 
     fn refused(&mut self, path: &[u8], error: Error) {
@@ -88,20 +97,20 @@ pub(super) fn process(cx: &Context) -> Result<(), Failure> {
         cleaner: Cleaner::new(&repository, &keyring, &now),
         keyring: &keyring,
         ui: cx.ui,
+        locked: repository.is_locked(),
         left_sealed: 0,
     };
-    let mut to = ui::past_the_buffer(io::stdout()).map_err(|error| broken(&error))?;
-    let mut from = git_pipe().map_err(|error| broken(&error))?;
-    protocol::serve(&mut from, &mut to, &mut filter).map_err(|error| broken(&error))
+    let (mut from, mut to) =
+        git_pipes().map_err(|error| Failure::new(Exit::Failed, format!("cannot speak with git: {error}")))?;
+    protocol::serve(&mut from, &mut to, &mut filter)
+        .map_err(|error| Failure::new(Exit::Failed, format!("the conversation with git broke off: {error}")))
 }
 
-fn broken(error: &io::Error) -> Failure {
-    Failure::new(Exit::Failed, format!("the conversation with git broke off: {error}"))
-}
-
-/// Standard input, read eagerly.
-fn git_pipe() -> io::Result<Reader<Eager<File>>> {
-    Ok(Reader::new(Eager::new(ui::past_the_buffer(io::stdin())?), 1 << 16))
+/// Standard input and output, past the standard library's own buffers: one would hide what is there, the other
+/// cuts an answer in two at its last line feed, and wakes git twice; and both would keep plaintext.
+fn git_pipes() -> io::Result<(Reader<Eager<File>>, File)> {
+    let from = Eager::new(ui::past_the_buffer(io::stdin())?);
+    Ok((Reader::new(from, 1 << 16), ui::past_the_buffer(io::stdout())?))
 }
 
 /// `hlx clean -- PATH`
@@ -109,18 +118,37 @@ pub(super) fn clean(args: &PathArgs, cx: &Context) -> Result<(), Failure> {
     let (repository, keyring) = (cx.repository()?, cx.keyring());
     let plaintext = stdin()?;
     let path = args.path.to_string_lossy();
-    let sealed = Cleaner::new(&repository, &keyring, &now)
-        .clean(path.as_bytes(), plaintext.expose())
-        .map_err(|error| errors::clean(&path, error))?;
+    let cleaner = Cleaner::new(&repository, &keyring, &now);
+    let sealed =
+        cleaner.clean(path.as_bytes(), plaintext.expose()).map_err(|error| errors::clean(&path, error))?;
+    warn_of_anchors(&cleaner, &path, cx.ui);
     output(cx, &sealed)
+}
+
+/// A rule that seals a value by its alias may leave it clear at its anchor: that is said.
+pub(super) fn warn_of_anchors(cleaner: &Cleaner<'_>, path: &str, ui: Ui) {
+    let found = cleaner.take_clear_anchors();
+    for anchor in &found {
+        ui.warning(format!(
+            "{path}: line {}: `{}` stays in clear, though it is encrypted as `{}`",
+            anchor.line, anchor.path, anchor.alias
+        ));
+    }
+    if !found.is_empty() {
+        ui.hint("if it is secret, let the rule in `.sops.yaml` match the key of the anchor too");
+    }
 }
 
 /// `hlx smudge -- PATH`
 pub(super) fn smudge(args: &PathArgs, cx: &Context) -> Result<(), Failure> {
     let blob = stdin()?;
-    match smudging::smudge(&cx.keyring(), blob.expose()) {
+    let smudged = match cx.repository()?.is_locked() {
+        true => Smudged::Locked,
+        false => smudging::smudge(&cx.keyring(), blob.expose()),
+    };
+    match smudged {
         Smudged::Open(plaintext) => output(cx, plaintext.expose()),
-        Smudged::Clear => output(cx, blob.expose()),
+        Smudged::Clear | Smudged::Locked => output(cx, blob.expose()),
         Smudged::Sealed(error) => {
             cx.ui.warning(format!("{} stays encrypted: {error}", args.path.display()));
             output(cx, blob.expose())
@@ -140,7 +168,9 @@ pub(super) fn merge(args: &MergeArgs, cx: &Context) -> Result<(), Failure> {
         Sides { base: cx.read(&args.base)?, ours: cx.read(&args.ours)?, theirs: cx.read(&args.theirs)? };
     let labels = ["base", "ours", "theirs"].map(str::to_owned);
     let markers = Markers { size: args.marker_size, labels };
-    let merged = merging::merge(&cx.keyring(), &args.path, &sides, &markers, cx.stamp(&mut random));
+    let whole = cx.repository()?.attributes(args.path.as_bytes()).map_err(errors::git)?.whole;
+    let format = if whole { Format::Binary } else { Format::of_path(&args.path) };
+    let merged = merging::merge(&cx.keyring(), format, &sides, &markers, cx.stamp(&mut random::fill));
     let merged = merged.map_err(|error| merge_failure(&args.path, error))?;
     let (sealed, result) = match merged {
         Merged::Clean(sealed) => (sealed, Ok(())),

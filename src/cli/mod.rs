@@ -3,20 +3,25 @@
 mod context;
 pub mod deploy;
 pub mod down;
+mod edit;
 mod errors;
 pub mod failure;
 mod filter;
 mod keys;
+mod lock;
+mod manual;
 mod recipients;
 mod repo;
+mod seal;
 mod server;
 pub mod ui;
+mod values;
 pub mod vault;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use context::Context;
 pub use failure::{Exit, Failure};
@@ -25,7 +30,9 @@ pub use ui::Ui;
 /// Encrypted secrets in git and safe deploys for homelabs that run Docker Compose.
 #[derive(Debug, Parser)]
 #[command(name = "hlx", version, propagate_version = true, disable_help_subcommand = true)]
-#[command(after_help = "Start with `hlx init` in a clone. Exit codes and all else: README.md")]
+#[command(
+    after_help = "Start with `hlx init` in a clone. `hlx COMMAND --help` and `hlx man` tell more, exit codes included"
+)]
 struct Args {
     /// Leave out notes on stderr; errors, warnings and hints stay.
     #[arg(long, short, global = true)]
@@ -47,8 +54,24 @@ enum Command {
     Track(repo::TrackArgs),
     /// Show which files are protected, in what state, and who can read them.
     Status(repo::StatusArgs),
+    /// Encrypt the protected files of this work tree, until it is unlocked.
+    Lock,
     /// Open files that stand encrypted in the work tree.
     Unlock,
+    /// Print a file's plaintext.
+    Show(values::ShowArgs),
+    /// Print one value.
+    Get(values::GetArgs),
+    /// Set one value; it is asked for, or read from standard input.
+    Set(values::SetArgs),
+    /// Take one entry out.
+    Unset(values::UnsetArgs),
+    /// Edit a file's plaintext in your editor.
+    Edit(edit::EditArgs),
+    /// Encrypt files, as `sops -e` does.
+    Encrypt(seal::SealArgs),
+    /// Decrypt files, as `sops -d` does.
+    Decrypt(seal::SealArgs),
     /// Make and list private keys.
     #[command(subcommand)]
     Keys(keys::KeysCommand),
@@ -58,6 +81,11 @@ enum Command {
     #[command(alias = "deploy")]
     DecryptDeploy(deploy::DeployArgs),
     Down(down::DownArgs),
+
+    /// Print the manual page, or write one for each command.
+    Man(manual::ManArgs),
+    /// Print a completion script for a shell.
+    Completions(manual::CompletionsArgs),
 
     /// git's long-running filter.
     #[command(hide = true)]
@@ -79,6 +107,8 @@ enum Command {
     Hook(repo::HookArgs),
     #[command(hide = true)]
     VaultInit(vault::VaultArgs),
+    #[command(hide = true)]
+    EditGuard(edit::GuardArgs),
 }
 
 /// Runs the program: reads the command line, does what it says, prints, and gives the exit code.
@@ -112,7 +142,8 @@ fn run(command: &Command, cx: &Context) -> Result<(), Failure> {
         Command::New(args) => repo::new(args, cx),
         Command::Track(args) => repo::track(args, cx),
         Command::Status(args) => repo::status(args, cx),
-        Command::Unlock => repo::unlock(cx),
+        Command::Lock => lock::lock(cx),
+        Command::Unlock => lock::unlock(cx),
         Command::Keys(command) => keys::run(command, cx),
         Command::Recipients(command) => recipients::run(command, cx),
         Command::FilterProcess => filter::process(cx),
@@ -124,6 +155,16 @@ fn run(command: &Command, cx: &Context) -> Result<(), Failure> {
         Command::DecryptDeploy(args) => deploy::run(args, cx),
         Command::Down(args) => down::run(args, cx),
         Command::VaultInit(args) => vault::run(args),
+        Command::EditGuard(args) => edit::guard(args),
+        Command::Show(args) => values::show(args, cx),
+        Command::Get(args) => values::get(args, cx),
+        Command::Set(args) => values::set(args, cx),
+        Command::Unset(args) => values::unset(args, cx),
+        Command::Edit(args) => edit::edit(args, cx),
+        Command::Encrypt(args) => seal::encrypt(args, cx),
+        Command::Decrypt(args) => seal::decrypt(args, cx),
+        Command::Man(args) => manual::man(args, Args::command(), cx),
+        Command::Completions(args) => manual::completions(args, Args::command(), cx),
     }
 }
 

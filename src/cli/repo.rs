@@ -1,4 +1,4 @@
-//! `hlx init`, `new`, `track`, `status`, `unlock` and the hooks.
+//! `hlx init`, `new`, `track`, `status` and the hooks.
 
 use std::path::{Component, Path};
 
@@ -8,14 +8,15 @@ use crate::git::{Git, Repository};
 use crate::keys::recipients::Named;
 use crate::keys::{Found, Keyring};
 use crate::repo::init::Hook;
-use crate::repo::new::{Service, Setup};
+use crate::repo::new::{Form, Service, Setup};
 use crate::repo::status::{self, Branch, InGit, InTree};
 use crate::repo::track::{Mode, Tracked};
-use crate::repo::{index, init as setup, new as services, track as tracking, unlock as unlocking};
+use crate::repo::{self, config, index, init as setup, new as services, track as tracking};
+use crate::sys::random;
 
-use super::context::{Context, default_key_file, random};
+use super::context::{Context, default_key_file};
 use super::recipients::KeyArgs;
-use super::{Exit, Failure, errors, keys};
+use super::{Exit, Failure, errors, keys, lock};
 
 #[derive(Debug, Args)]
 pub(super) struct InitArgs {
@@ -36,6 +37,7 @@ pub(super) fn init(args: &InitArgs, cx: &Context) -> Result<(), Failure> {
     if setup::install_hook(&repository, &git, &program).map_err(errors::repo)? == Hook::Foreign {
         cx.ui.warning("there is another pre-commit hook: add `hlx hook pre-commit` to it");
     }
+    warn_of_config(&repository, cx);
     let mut keyring = cx.keyring();
     match (&own(&keyring)[..], args.no_key) {
         ([first, ..], _) => cx.ui.note(format!("your public key is {}", first.recipient)),
@@ -47,31 +49,20 @@ pub(super) fn init(args: &InitArgs, cx: &Context) -> Result<(), Failure> {
             keyring = cx.keyring();
         }
     }
-    report_unlocked(&repository, &git, &keyring, cx)
+    if repository.is_locked() {
+        cx.ui.note("this work tree is locked, and stays so: `hlx unlock` opens it");
+        return Ok(());
+    }
+    lock::open(&repository, &git, &keyring, cx)
 }
 
-/// `hlx unlock`
-pub(super) fn unlock(cx: &Context) -> Result<(), Failure> {
-    let repository = cx.repository()?;
-    let git = cx.git(&repository)?;
-    if !git.test(&["config", "filter.hlx.process"]).map_err(errors::git)? {
-        return Err(Failure::new(Exit::Failed, "this clone is not set up").hint("run `hlx init`"));
+/// Warns of a `.sops.yaml` that the next new file would fail over.
+fn warn_of_config(repository: &Repository, cx: &Context) {
+    if let Err(error) = config::check(repository) {
+        let failure = errors::repo(error);
+        cx.ui.warning(failure.message());
+        failure.hints().iter().for_each(|hint| cx.ui.hint(hint));
     }
-    report_unlocked(&repository, &git, &cx.keyring(), cx)
-}
-
-fn report_unlocked(
-    repository: &Repository,
-    git: &Git,
-    keyring: &Keyring,
-    cx: &Context,
-) -> Result<(), Failure> {
-    let done = unlocking::unlock(repository, git, keyring).map_err(errors::repo)?;
-    done.opened.iter().for_each(|path| cx.ui.result(format!("opened {path}")));
-    if !done.sealed.is_empty() {
-        cx.ui.warning(format!("{} stay encrypted: no key of yours opens them", done.sealed.join(", ")));
-    }
-    Ok(())
 }
 
 #[derive(Debug, Args)]
@@ -83,6 +74,9 @@ pub(super) struct NewArgs {
     /// Also make a `setup.sh`.
     #[arg(long)]
     setup: bool,
+    /// Encrypt everything on the branch but `.gitattributes` and `.sops.yaml`, names of variables included.
+    #[arg(long)]
+    sealed: bool,
 }
 
 /// `hlx new SERVICE`
@@ -97,9 +91,11 @@ pub(super) fn new(args: &NewArgs, cx: &Context) -> Result<(), Failure> {
         }
     }
     let setup = if args.setup { Setup::With } else { Setup::Without };
-    let service = Service { name: &args.service, recipients: &recipients, setup, plugins: keyring.plugins() };
+    let form = if args.sealed { Form::Sealed } else { Form::Open };
+    let service =
+        Service { name: &args.service, recipients: &recipients, setup, form, plugins: keyring.plugins() };
     let commit =
-        services::create(&repository, &git, &service, cx.stamp(&mut random)).map_err(errors::repo)?;
+        services::create(&repository, &git, &service, cx.stamp(&mut random::fill)).map_err(errors::repo)?;
     cx.ui.result(format!("{}: new branch at {commit:.10}", args.service));
     match index::update(&repository, &git) {
         Ok(Some(_)) => cx.ui.note("the list of services in the README of the landing page is up to date"),
@@ -132,12 +128,17 @@ fn own(keyring: &Keyring) -> Vec<Named> {
 
 #[derive(Debug, Args)]
 pub(super) struct TrackArgs {
-    /// The files, from where you stand.
+    /// The files, from where you stand. With `--whole`, the top of the work tree is everything on the branch
+    /// but `.gitattributes` and `.sops.yaml`.
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<String>,
-    /// Encrypt only what stands below keys that match this regular expression.
-    #[arg(long, value_name = "REGEX", conflicts_with = "whole")]
+    /// Encrypt only what stands below keys that match this regular expression. For compose files the default
+    /// is `^environment$`.
+    #[arg(long, value_name = "REGEX", conflicts_with_all = ["marked", "whole"])]
     keys: Option<String>,
+    /// Encrypt only what a comment `# secret` stands before.
+    #[arg(long, conflicts_with = "whole")]
+    marked: bool,
     /// Encrypt the whole file as one value.
     #[arg(long)]
     whole: bool,
@@ -148,14 +149,20 @@ pub(super) fn track(args: &TrackArgs, cx: &Context) -> Result<(), Failure> {
     let repository = cx.repository()?;
     let git = cx.git(&repository)?;
     let prefix = Git::at(cx.directory()).text(&["rev-parse", "--show-prefix"]).map_err(errors::git)?;
-    let mode = match (&args.keys, args.whole) {
-        (Some(keys), _) => Mode::Keys(keys.clone()),
-        (None, true) => Mode::Whole,
-        (None, false) => Mode::Default,
+    let mode = match (&args.keys, args.marked, args.whole) {
+        (Some(keys), ..) => Mode::Keys(keys.clone()),
+        (None, true, _) => Mode::Marked,
+        (None, false, true) => Mode::Whole,
+        (None, false, false) => Mode::Default,
     };
     let own = own(&cx.keyring());
     for path in &args.paths {
         let path = from_top(&repository, &prefix, path)?;
+        if path.is_empty() && mode == Mode::Whole {
+            let done = tracking::track_all(&repository, &own).map_err(errors::repo)?;
+            report_all_tracked(&done, cx);
+            continue;
+        }
         let done = tracking::track(&repository, &git, &path, &mode, &own).map_err(errors::repo)?;
         report_tracked(&path, &done, cx);
     }
@@ -182,9 +189,25 @@ fn from_top(repository: &Repository, prefix: &str, typed: &str) -> Result<String
     Ok(parts.join("/"))
 }
 
+fn report_all_tracked(done: &Tracked, cx: &Context) {
+    let news = if done.attributes { "is protected now" } else { "was protected already" };
+    cx.ui.result(format!("everything on this branch {news}"));
+    if done.was_plaintext {
+        cx.ui.warning(
+            "files of this branch are in git in clear, and its history keeps that: change any secret in them at its source",
+        );
+    }
+    if done.attributes || done.was_plaintext {
+        cx.ui.hint("commit it with `git add --renormalize .`, `git add .` and `git commit`");
+    }
+}
+
 fn report_tracked(path: &str, done: &Tracked, cx: &Context) {
     let news = if done.attributes || done.rule { "is protected now" } else { "was protected already" };
     cx.ui.result(format!("{path} {news}"));
+    if done.missing {
+        cx.ui.warning(format!("there is no {path} yet: it will be encrypted once it is there"));
+    }
     if done.ignored {
         cx.ui
             .warning(format!("{path} is ignored by a .gitignore: take it out there, or `git add -f {path}`"));
@@ -196,7 +219,8 @@ fn report_tracked(path: &str, done: &Tracked, cx: &Context) {
         cx.ui.hint(format!("encrypt it from now on: `git add --renormalize {path}`"));
     }
     if done.attributes || done.rule {
-        cx.ui.hint(format!("commit it with `git add .gitattributes .sops.yaml {path}` and `git commit`"));
+        let there = if done.missing { String::new() } else { format!(" {path}") };
+        cx.ui.hint(format!("commit it with `git add .gitattributes .sops.yaml{there}` and `git commit`"));
     }
 }
 
@@ -219,6 +243,10 @@ pub(super) fn status(args: &StatusArgs, cx: &Context) -> Result<(), Failure> {
     } else {
         branches.iter().for_each(|branch| show_branch(branch, cx));
     }
+    if repository.is_locked() {
+        cx.ui.note("this work tree is locked: `hlx unlock` opens it");
+    }
+    warn_of_config(&repository, cx);
     if !git.test(&["config", "filter.hlx.process"]).map_err(errors::git)? {
         cx.ui.warning("this clone is not set up: git would store plaintext");
         cx.ui.hint("run `hlx init`");
@@ -291,7 +319,9 @@ pub(super) fn hook(args: &HookArgs, cx: &Context) -> Result<(), Failure> {
     if args.name != "pre-commit" {
         return Err(Failure::new(Exit::Usage, format!("there is no hook `{}`", args.name)).hint("pre-commit"));
     }
-    let exposed = status::exposed(&cx.repository()?).map_err(errors::repo)?;
+    let repository = cx.repository()?;
+    config::check_staged(&repository).map_err(not_committed)?;
+    let exposed = status::exposed(&repository).map_err(errors::repo)?;
     if exposed.is_empty() {
         return Ok(());
     }
@@ -302,4 +332,10 @@ pub(super) fn hook(args: &HookArgs, cx: &Context) -> Result<(), Failure> {
         failure = failure.hint(format!("encrypt it: `git add --renormalize {path}` (after `hlx init`)"));
     }
     Err(failure)
+}
+
+fn not_committed(error: repo::Error) -> Failure {
+    let failure = errors::repo(error);
+    let named = Failure::new(failure.exit(), format!("nothing was committed: {}", failure.message()));
+    failure.hints().iter().fold(named, Failure::hint)
 }

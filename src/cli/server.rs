@@ -13,7 +13,7 @@ use crate::sys::process::Env;
 /// Variables that programs are given; names that end in `*` stand for all that begin so. A
 /// deploy follows from its commit, not from the shell it was typed in: compose would let any
 /// variable of the shell win over `.env`.
-const PASSED: [&str; 24] = [
+const PASSED: [&str; 26] = [
     "PATH",
     "HOME",
     "USER",
@@ -38,6 +38,8 @@ const PASSED: [&str; 24] = [
     "no_proxy",
     "all_proxy",
     "SSL_CERT_*",
+    "GIT_SSL_CAINFO",
+    "GIT_SSL_CAPATH",
 ];
 
 /// A server as its environment and configuration describe it.

@@ -77,6 +77,9 @@ impl Digest {
     /// Checks the digest against a sealed one; any mismatch is [`Error::NotAuthentic`].
     pub fn check(&self, sealed: &str, cipher: &Cipher, lastmodified: &str) -> Result<(), Error> {
         let sealed = Sealed::parse(sealed).map_err(|_| Error::NotAuthentic)?;
+        if sealed.kind != Kind::Str {
+            return Err(Error::NotAuthentic);
+        }
         let expected = cipher.open(sealed, lastmodified.as_bytes())?;
         // The digest is no secret to someone without the key: they cannot have the sealed one opened.
         if expected.expose() == self.0.as_bytes() { Ok(()) } else { Err(Error::NotAuthentic) }

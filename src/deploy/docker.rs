@@ -124,6 +124,12 @@ impl Docker {
         Ok(all.into_iter().map(Container::from).filter(|container| !container.one_off).collect())
     }
 
+    /// True if every one of these images is on this host.
+    pub fn has_images(&self, images: &[&str]) -> Result<bool, Error> {
+        let args = [&["image", "inspect", "--format", "{{.Id}}", "--"][..], images].concat();
+        Ok(self.ask(&args)?.end.is_success())
+    }
+
     /// The last lines of a container's log. They may hold secrets.
     pub fn logs(&self, id: &str, lines: usize) -> Result<Vec<u8>, Error> {
         let done = self.ask(&["logs", "--tail", &lines.to_string(), id])?;

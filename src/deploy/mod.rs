@@ -5,6 +5,7 @@
 //! `stage` runs those, [`resident`] keeps file secrets in RAM, [`health`] judges, [`state`]
 //! remembers.
 
+pub mod clear;
 pub mod docker;
 pub mod error;
 pub mod guard;

@@ -47,6 +47,20 @@ pub fn naming(text: &[u8]) -> Naming {
     }
 }
 
+/// The env files that a compose file names, which the model no longer shows.
+pub fn env_files(text: &[u8]) -> Vec<PathBuf> {
+    use serde_yaml::Value;
+    let file: Option<Value> = serde_yaml::from_slice(text).ok();
+    let services = file.as_ref().and_then(|file| file.get("services")?.as_mapping());
+    let lists = services.into_iter().flatten().filter_map(|(_, service)| service.get("env_file"));
+    let entries = lists.flat_map(|list| match list {
+        Value::Sequence(entries) => entries.iter().collect(),
+        one => vec![one],
+    });
+    let path = |entry: &Value| entry.get("path").unwrap_or(entry).as_str().map(PathBuf::from);
+    entries.filter_map(path).collect()
+}
+
 /// `docker compose config --format json`, without anything that could be a secret.
 #[derive(Debug, Default, Deserialize)]
 pub struct Model {
@@ -179,12 +193,13 @@ impl Model {
         self.services.values().any(|service| service.build.is_some())
     }
 
-    /// True if any image comes from a registry.
-    pub fn pulls(&self) -> bool {
-        self.services.values().any(|service| {
+    /// The images that come from a registry.
+    pub fn pulled(&self) -> Vec<&str> {
+        let from_afar = |service: &&Service| {
             let here = matches!(service.pull_policy.as_deref(), Some("never" | "build"));
-            service.build.is_none() && service.image.is_some() && !here
-        })
+            service.build.is_none() && !here
+        };
+        self.services.values().filter(from_afar).filter_map(|service| service.image.as_deref()).collect()
     }
 
     /// The services that must have a container.
@@ -290,7 +305,7 @@ mod tests {
             r#"{"name":"p","services":{"a":{"image":"x","build":{"context":"/c"}},"b":{"image":"y","pull_policy":"never"},
             "c":{"image":"z","scale":0},"d":{"image":"z","deploy":{"replicas":0}}}}"#,
         );
-        assert!(model.builds() && model.pulls());
+        assert!(model.builds() && model.pulled() == ["z", "z"]);
         assert_eq!(model.expected(), ["a", "b"]);
     }
 
@@ -318,6 +333,13 @@ mod tests {
         let unknown = BadWish::Unknown { key: "timout".into(), nearest: Some("timeout") };
         assert_eq!(wishes(r#"{"timout":"1m"}"#), Err(unknown));
         assert!(wishes(r#"{"timeout":60}"#).is_err() && wishes("[]").is_err());
+    }
+
+    #[test]
+    fn env_files_are_read_in_every_form() {
+        let text = b"services:\n  a: {env_file: a.env}\n  b: {env_file: [b.env, {path: ./c.env, required: false}]}\n  c: {}\n";
+        assert_eq!(env_files(text), ["a.env", "b.env", "./c.env"].map(PathBuf::from));
+        assert_eq!(env_files(b"services: [\n"), Vec::<PathBuf>::new());
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 
+use super::clear;
 use super::docker::Docker;
 use super::error::Error;
 use super::gate::{self, Ill};
@@ -20,7 +21,7 @@ use super::timings::{Account, Timings, Whose};
 use super::tree::{self, Tree};
 use super::{Adopt, Outcome, Rewrite, Service, Wish, World, project};
 use crate::secret::SecretBytes;
-use crate::sys::{disk, namespace};
+use crate::sys::{disk, namespace, random};
 
 /// Deploys the newest commit of a service's branch.
 pub fn deploy(wish: &Wish, world: &World<'_>) -> Result<Outcome, Error> {
@@ -217,6 +218,9 @@ impl Deploy<'_> {
         let project = self.wish.service.project();
         let model = self.timings.measure("compose config", Whose::Docker, || stage.model(&project))?;
         self.admit(&model, &model.wishes()?)?;
+        for clear in clear::find(&model, &stage.env_files(), ground) {
+            (self.world.report)(Event::Warning(&clear.to_string()));
+        }
         let plan = Plan::new(&model, ground)?;
         if model.builds() {
             (self.world.report)(Event::Step("building images, with sealed files left sealed"));
@@ -228,11 +232,26 @@ impl Deploy<'_> {
             stage.point(&pointing)?;
         }
         self.setup(stage, ground, &key)?;
-        if model.pulls() {
-            (self.world.report)(Event::Step("pulling images"));
-            self.timings.measure("pulling images", Whose::Docker, || stage.pull(&model.name))?;
-        }
+        self.pull(stage, &model)?;
         Ok(model)
+    }
+
+    /// Pulls. A registry that does not answer stops no deploy for which every image is here.
+    fn pull(&self, stage: &mut Stage<'_>, model: &Model) -> Result<(), Error> {
+        let images = model.pulled();
+        if images.is_empty() {
+            return Ok(());
+        }
+        (self.world.report)(Event::Step("pulling images"));
+        let end = self.timings.measure("pulling images", Whose::Docker, || stage.pull(&model.name))?;
+        if !end.is_success() {
+            if !self.docker.has_images(&images)? {
+                return Err(Error::Step { what: "pulling images", end });
+            }
+            let told = "not every image could be pulled: those that are on this host already are used";
+            (self.world.report)(Event::Warning(told));
+        }
+        Ok(())
     }
 
     /// Whether this host may run the stack, and the stack may have its project's name.
@@ -343,7 +362,7 @@ impl Deploy<'_> {
         let path = self.world.places.state.join("label.key");
         let failed = |source| Error::Disk { path: path.clone(), source };
         let mut fresh = zeroize::Zeroizing::new([0; 32]);
-        getrandom::fill(&mut fresh[..]).map_err(|error| failed(std::io::Error::other(error.to_string())))?;
+        random::fill(&mut fresh[..]);
         match disk::private_file(&path, &fresh[..]) {
             Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(failed(error)),
             _ => {}

@@ -147,15 +147,28 @@ impl<'s> Stage<'s> {
         self.vault.check().map_err(Error::Vault)
     }
 
-    /// Pulls the images that are not built here.
-    pub(super) fn pull(&mut self, project: &str) -> Result<(), Error> {
-        let call = self.compose(Some(project), LONG).args(["pull", "--ignore-buildable"]);
-        self.step("pulling images", "pull", call)
+    /// The env files that the commit's compose files name.
+    pub(super) fn env_files(&self) -> Vec<PathBuf> {
+        let text = |file| self.ground.unsealed.plain(self.ground.tree, file).unwrap_or_default();
+        self.files.iter().flat_map(|file| model::env_files(text(file))).collect()
     }
 
-    /// Starts the containers; what it said last if that fails.
+    /// Pulls the images that are not built here; how that ended.
+    pub(super) fn pull(&mut self, project: &str) -> Result<End, Error> {
+        let pull = ["pull", "--ignore-buildable"];
+        let (end, _) = self.stream("pull", self.compose(Some(project), LONG).args(pull))?;
+        if !end.is_success() {
+            // One image that fails may have kept others from being pulled.
+            let rest = self.compose(Some(project), LONG).args(pull).arg("--ignore-pull-failures");
+            self.stream("pull", rest)?;
+        }
+        Ok(end)
+    }
+
+    /// Starts the containers from the images that are here; what it said last if that fails.
     pub(super) fn up(&mut self, project: &str, limit: Duration) -> Result<Result<(), String>, Error> {
-        let call = self.compose(Some(project), limit).args(["up", "-d", "--no-build", "--remove-orphans"]);
+        let up = ["up", "-d", "--no-build", "--pull", "never", "--remove-orphans"];
+        let call = self.compose(Some(project), limit).args(up);
         let (end, tail) = self.stream("up", call)?;
         Ok(if end.is_success() {
             Ok(())

@@ -92,12 +92,7 @@ impl Vault {
 
     /// Runs a program inside, and keeps what it says.
     pub fn output(&mut self, call: Call) -> io::Result<Finished> {
-        let (mut out, mut err) = (SecretBytes::new(Vec::new()), SecretBytes::new(Vec::new()));
-        let end = self.stream(call, &mut |stream, bytes| match stream {
-            Stream::Out => out.expose_mut().extend_from_slice(bytes),
-            Stream::Err => err.expose_mut().extend_from_slice(bytes),
-        })?;
-        Ok(Finished { end, out, err })
+        Finished::collect(|sink| self.stream(call, sink))
     }
 
     /// Overwrites and removes everything in it, and ends it.

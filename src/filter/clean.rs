@@ -8,7 +8,8 @@ use crate::format::Format;
 use crate::git::Repository;
 use crate::keys::{self, Keyring};
 use crate::policy::creation::{Audience, Config, Terms};
-use crate::sops::{self, Basis, KeyGroups, Opened, Sealed, Stamp, is_sealed};
+use crate::sops::{self, Basis, ClearAnchor, KeyGroups, Opened, Sealed, Stamp, is_sealed};
+use crate::sys::random::Random;
 
 use super::memory::Memory;
 use super::{Clock, Error, keyless};
@@ -21,17 +22,29 @@ pub struct Cleaner<'a> {
     repository: &'a Repository,
     keyring: &'a Keyring,
     clock: Clock<'a>,
+    random: RefCell<Random>,
     /// Data keys that this process made, by those they are wrapped for: the files of
     /// one `git add` share a key. (A key that is found in the repository is not taken for a new
     /// file: someone else may know it.)
     fresh: RefCell<HashMap<Audience, Wrapped>>,
     config: RefCell<Option<Config>>,
+    /// The names of the blobs that this process checked out, by their paths. In the middle of a
+    /// merge git compares a file with what it has just written there, before its index says so.
+    checked_out: RefCell<HashMap<Vec<u8>, String>>,
     /// Read when the first known file is cleaned: a checkout needs none.
     memory: OnceCell<Memory>,
+    anchors: RefCell<Vec<ClearAnchor>>,
 }
 
 /// A data key and what it is wrapped in.
 type Wrapped = (DataKey, KeyGroups);
+
+/// The version of a file that git has.
+struct Known {
+    /// The name of the blob.
+    name: String,
+    blob: Vec<u8>,
+}
 
 /// The version of a file that git has, opened.
 enum Old<'k> {
@@ -54,9 +67,12 @@ impl<'a> Cleaner<'a> {
             repository,
             keyring,
             clock,
+            random: RefCell::default(),
             fresh: RefCell::default(),
             config: RefCell::default(),
+            checked_out: RefCell::default(),
             memory: OnceCell::new(),
+            anchors: RefCell::default(),
         }
     }
 
@@ -67,14 +83,21 @@ impl<'a> Cleaner<'a> {
         if content.is_empty() {
             return Ok(Vec::new());
         }
-        let known = self.known(path)?;
-        if is_sealed(content) {
-            return self.pass(content, known.as_deref());
+        if matches!(path.rsplit(|byte| *byte == b'/').next(), Some(b".gitattributes" | b".sops.yaml")) {
+            return Err(Error::MustBeClear);
         }
-        let known = known.filter(|known| is_sealed(known));
+        self.repository.refresh();
+        let known = self.known(path)?;
+        if let Some(blob) = self.as_checked_out(path, content, known.as_ref()) {
+            return Ok(blob);
+        }
+        if is_sealed(content) {
+            return self.pass(content, known.as_ref().map(|known| known.blob.as_slice()));
+        }
+        let known = known.filter(|known| is_sealed(&known.blob));
         let old = match &known {
             Some(known) => match self.reopen(path, content, known)? {
-                Old::Same => return Ok(known.clone()),
+                Old::Same => return Ok(known.blob.clone()),
                 Old::Opened(old) => Some(old),
             },
             None => None,
@@ -91,14 +114,38 @@ impl<'a> Cleaner<'a> {
         }
     }
 
+    /// Notes that this process was given a blob to put into the work tree. An empty name is found out.
+    pub fn note_checkout(&self, path: &[u8], name: &[u8], blob: &[u8]) {
+        let name = match name {
+            [] => self.repository.name_of(blob).unwrap_or_default(),
+            name => String::from_utf8_lossy(name).into_owned(),
+        };
+        self.checked_out.borrow_mut().insert(path.to_vec(), name);
+    }
+
+    /// The sealed blob that this process checked out at a path, if it is not the known one and the
+    /// file still is what came of it.
+    fn as_checked_out(&self, path: &[u8], content: &[u8], known: Option<&Known>) -> Option<Vec<u8>> {
+        let name = self.checked_out.borrow().get(path).cloned()?;
+        if known.is_some_and(|known| known.name == name) {
+            return None;
+        }
+        let blob = self.repository.blob_named(&name).ok().filter(|blob| is_sealed(blob))?;
+        if is_sealed(content) {
+            return (blob == content).then_some(blob);
+        }
+        let written = Known { name, blob };
+        let same = matches!(self.reopen(path, content, &written), Ok(Old::Same));
+        same.then_some(written.blob)
+    }
+
     /// Opens the version that git has.
-    fn reopen<'k>(&self, path: &[u8], content: &[u8], known: &'k [u8]) -> Result<Old<'k>, Error> {
-        let name = self.repository.name_of(known)?;
+    fn reopen<'k>(&self, path: &[u8], content: &[u8], known: &'k Known) -> Result<Old<'k>, Error> {
         let memory = self.memory.get_or_init(|| Memory::of(self.repository));
-        if memory.knows(&name, content) {
+        if memory.knows(&known.name, content) {
             return Ok(Old::Same);
         }
-        let sealed = Sealed::parse(known)?;
+        let sealed = Sealed::parse(&known.blob)?;
         let key = match self.keyring.data_key(sealed.groups()) {
             Ok(key) => key,
             Err(keys::Error::NoIdentity { .. } | keys::Error::Plugin(_))
@@ -110,18 +157,20 @@ impl<'a> Cleaner<'a> {
             Err(error) => return Err(error.into()),
         };
         if sealed.opens_to(&key, content)? {
-            memory.learn(name, content);
+            memory.learn(known.name.clone(), content);
             return Ok(Old::Same);
         }
         Ok(Old::Opened(Box::new(sealed.open(&key)?)))
     }
 
     /// The version of a path that git has: the index's, else HEAD's.
-    fn known(&self, path: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        Ok(match self.repository.index_blob(path)? {
-            Some(blob) if !blob.is_empty() => Some(blob),
-            Some(_) | None => self.repository.head_blob(path)?,
-        })
+    fn known(&self, path: &[u8]) -> Result<Option<Known>, Error> {
+        let read = |name: String| self.repository.blob_named(&name).map(|blob| Known { name, blob });
+        let indexed = self.repository.index_blob(path)?.map(read).transpose()?;
+        match indexed.filter(|known| !known.blob.is_empty()) {
+            Some(known) => Ok(Some(known)),
+            None => Ok(self.repository.head_blob(path)?.map(read).transpose()?),
+        }
     }
 
     /// A file that is sealed in the work tree too: the known version passes, any other must be
@@ -142,15 +191,14 @@ impl<'a> Cleaner<'a> {
     fn seal_again(&self, content: &[u8], old: &Opened<'_>, format: Format) -> Result<Vec<u8>, Error> {
         // A file keeps its store, but the rule of a whole-file path is to have no inner structure.
         let format = if format == Format::Binary { format } else { keep_store(old, format) };
-        Ok(sops::seal(content, format, &Basis::Again(old), self.stamp(&mut random))?)
+        self.seal(content, format, &Basis::Again(old))
     }
 
     fn seal_new(&self, path: &[u8], content: &[u8], format: Format) -> Result<Vec<u8>, Error> {
         let terms = self.terms(path)?;
         let (key, groups) = self.fresh_key(&terms.audience)?;
-        self.keyring.remember(&groups, &key);
         let basis = Basis::New { key, groups, rule: terms.rule, coverage: terms.coverage };
-        let sealed = sops::seal(content, format, &basis, self.stamp(&mut random))?;
+        let sealed = self.seal(content, format, &basis)?;
         if !terms.audience.includes(&self.keyring.recipients()) {
             keyless::record(self.repository, path, content, &sealed)?;
         }
@@ -172,10 +220,10 @@ impl<'a> Cleaner<'a> {
         if let Ok(bytes) = std::fs::read(self.repository.work_tree()?.join(CONFIG)) {
             return Ok(text(bytes));
         }
-        if let Some(bytes) = self.repository.index_blob(CONFIG.as_bytes())? {
-            return Ok(text(bytes));
+        match self.known(CONFIG.as_bytes())? {
+            Some(known) => Ok(text(known.blob)),
+            None => Err(Error::NoConfig),
         }
-        self.repository.head_blob(CONFIG.as_bytes())?.map(text).ok_or(Error::NoConfig)
     }
 
     fn fresh_key(&self, audience: &Audience) -> Result<Wrapped, Error> {
@@ -183,14 +231,24 @@ impl<'a> Cleaner<'a> {
         if let Some((key, groups)) = fresh.get(audience) {
             return Ok((key.duplicate(), groups.clone()));
         }
-        let key = DataKey::random(&mut random);
-        let groups = self.keyring.plugins().wrap(audience, &key, &mut random)?;
+        let entropy = &mut |buffer: &mut [u8]| self.random.borrow_mut().fill(buffer);
+        let key = DataKey::random(entropy);
+        let groups = self.keyring.plugins().wrap(audience, &key, entropy)?;
+        self.keyring.remember(&groups, &key);
         fresh.insert(audience.clone(), (key.duplicate(), groups.clone()));
         Ok((key, groups))
     }
 
-    fn stamp<'s>(&self, entropy: &'s mut dyn FnMut(&mut [u8])) -> Stamp<'s> {
-        Stamp { now: (self.clock)(), entropy }
+    fn seal(&self, content: &[u8], format: Format, basis: &Basis<'_>) -> Result<Vec<u8>, Error> {
+        let entropy = &mut |buffer: &mut [u8]| self.random.borrow_mut().fill(buffer);
+        let sealed = sops::seal(content, format, basis, Stamp { now: (self.clock)(), entropy })?;
+        self.anchors.borrow_mut().extend(sops::clear_anchors(content, format, basis.rule().0));
+        Ok(sealed)
+    }
+
+    /// What was sealed by an alias only, and stands in clear at its anchor, since this was asked last.
+    pub fn take_clear_anchors(&self) -> Vec<ClearAnchor> {
+        std::mem::take(&mut self.anchors.borrow_mut())
     }
 }
 
@@ -200,9 +258,4 @@ fn keep_store(old: &Opened<'_>, format: Format) -> Format {
         Format::Binary => format,
         kept => kept,
     }
-}
-
-/// The operating system's generator.
-fn random(buffer: &mut [u8]) {
-    getrandom::fill(buffer).expect("the operating system has randomness");
 }

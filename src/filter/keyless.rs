@@ -14,6 +14,7 @@ use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use crate::git::Repository;
+use crate::sys::random;
 
 use super::Error;
 
@@ -33,7 +34,7 @@ pub(super) fn record(
 pub(super) fn recall(repository: &Repository, path: &[u8], plaintext: &[u8]) -> Result<bool, Error> {
     let place = entry(repository, path, plaintext)?;
     let recorded = fs::read_to_string(place).ok();
-    Ok(recorded.is_some() && repository.index_blob_name(path)? == recorded)
+    Ok(recorded.is_some() && repository.index_blob(path)? == recorded)
 }
 
 fn directory(repository: &Repository) -> PathBuf {
@@ -70,7 +71,7 @@ fn clone_key(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
         Ok(_) | Err(_) => {}
     }
     let mut key = Zeroizing::new(vec![0; 32]);
-    getrandom::fill(&mut key).map_err(|error| io::Error::other(error.to_string()))?;
+    random::fill(&mut key);
     let new = path.with_extension(format!("new-{}", std::process::id()));
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?.write_all(&key)?;
     match fs::hard_link(&new, path) {

@@ -67,10 +67,10 @@ pub enum Merged {
     Conflicts(Vec<u8>),
 }
 
-/// Merges three sides of a path.
+/// Merges three sides of a path, for which its name and attributes ask for a format.
 pub fn merge(
     keyring: &Keyring,
-    path: &str,
+    asked: Format,
     sides: &Sides,
     markers: &Markers,
     stamp: Stamp<'_>,
@@ -80,9 +80,9 @@ pub fn merge(
     let base = plain(keyring, "base", &sides.base)?;
     let (merged, conflicts) = merge_plain(ours.plaintext(), &base, &theirs, markers)?;
     let basis = Basis::Again(&ours);
-    let format = match ours.sealed().format() {
-        Format::Binary => Format::of_path(path),
-        format => format,
+    let format = match (asked, ours.sealed().format()) {
+        (Format::Binary, _) | (_, Format::Binary) => asked,
+        (_, kept) => kept,
     };
     if conflicts {
         return Ok(Merged::Conflicts(sops::seal(merged.expose(), Format::Binary, &basis, stamp)?));

@@ -28,9 +28,13 @@ pub enum Error {
     /// There is no `.sops.yaml` to say for whom to seal.
     #[error("there is no `.sops.yaml` that says for whom to encrypt it")]
     NoConfig,
-    /// The file was sealed before, and no key at hand opens that version.
-    #[error("it is changed here, but no key of yours opens the version that git has")]
+    /// The file was sealed before, and no key at hand opens that version: changed or only touched,
+    /// nobody can tell.
+    #[error("hlx cannot tell whether it changed, since no key of yours opens the version that git has")]
     LockedEdit,
+    /// A file that must be readable without a key.
+    #[error("git, sops and hlx must be able to read it without a key")]
+    MustBeClear,
     /// An attribute would corrupt the ciphertext.
     #[error("the attribute `{0}` would change the file on its way: it must be off")]
     Conversion(&'static str),

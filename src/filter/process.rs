@@ -16,8 +16,8 @@ use super::smudge::Smudged;
 pub trait Handler {
     /// Seals a file of the work tree.
     fn clean(&mut self, path: &[u8], content: &[u8]) -> Result<Vec<u8>, Error>;
-    /// Opens a blob.
-    fn smudge(&mut self, path: &[u8], blob: &[u8]) -> Smudged;
+    /// Opens a blob. git says its `name` in hex, or leaves that empty (`git am` does).
+    fn smudge(&mut self, path: &[u8], name: &[u8], blob: &[u8]) -> Smudged;
     /// A file could not be cleaned.
     fn refused(&mut self, path: &[u8], error: Error);
     /// A file stays sealed.
@@ -30,6 +30,8 @@ pub trait Handler {
 struct Request {
     command: Command,
     path: Vec<u8>,
+    /// The name of the blob of a smudge, if git says it.
+    blob: Vec<u8>,
 }
 
 enum Command {
@@ -77,10 +79,12 @@ fn greet(from: &mut impl Read, to: &mut impl Write) -> io::Result<()> {
 
 impl Request {
     fn parse(lines: Vec<Vec<u8>>) -> Self {
-        let mut request = Self { command: Command::Other, path: Vec::new() };
+        let mut request = Self { command: Command::Other, path: Vec::new(), blob: Vec::new() };
         for line in lines {
             if let Some(path) = line.strip_prefix(b"pathname=") {
                 request.path = path.to_vec();
+            } else if let Some(blob) = line.strip_prefix(b"blob=") {
+                request.blob = blob.to_vec();
             } else if line == b"command=clean" {
                 request.command = Command::Clean;
             } else if line == b"command=smudge" {
@@ -101,9 +105,9 @@ fn respond(handler: &mut impl Handler, request: &Request, content: &[u8]) -> Zer
                 status_error()
             }
         },
-        Command::Smudge => match handler.smudge(&request.path, content) {
+        Command::Smudge => match handler.smudge(&request.path, &request.blob, content) {
             Smudged::Open(plaintext) => success(plaintext.expose()),
-            Smudged::Clear => success(content),
+            Smudged::Clear | Smudged::Locked => success(content),
             Smudged::Sealed(error) => {
                 handler.stays_sealed(&request.path, &error);
                 success(content)
@@ -147,7 +151,8 @@ mod tests {
         fn clean(&mut self, path: &[u8], content: &[u8]) -> Result<Vec<u8>, Error> {
             if path == b"bad" { Err(Error::NoConfig) } else { Ok(content.iter().rev().copied().collect()) }
         }
-        fn smudge(&mut self, path: &[u8], blob: &[u8]) -> Smudged {
+        fn smudge(&mut self, path: &[u8], name: &[u8], blob: &[u8]) -> Smudged {
+            assert_eq!(name, b"00");
             match path {
                 b"locked" => Smudged::Sealed(crate::keys::Error::Sops(crate::sops::Error::NotSealed)),
                 _ => Smudged::Open(SecretBytes::new(blob.iter().rev().copied().collect())),

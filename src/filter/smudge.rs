@@ -11,17 +11,17 @@ pub enum Smudged {
     Open(SecretBytes),
     /// The blob just as it is: it is not sealed.
     Clear,
+    /// The blob just as it is, because the work tree is locked.
+    Locked,
     /// The blob just as it is, because it could not be opened.
     Sealed(keys::Error),
 }
 
 /// Opens a blob for the work tree.
 pub fn smudge(keyring: &Keyring, blob: &[u8]) -> Smudged {
-    if !is_sealed(blob) {
-        return Smudged::Clear;
-    }
     match keyring.open(blob) {
         Ok(opened) => Smudged::Open(opened.into_plaintext()),
+        Err(_) if !is_sealed(blob) => Smudged::Clear,
         Err(error) => Smudged::Sealed(error),
     }
 }

@@ -12,6 +12,6 @@ use super::smudge::{Smudged, smudge};
 pub fn textconv(keyring: &Keyring, content: Vec<u8>) -> SecretBytes {
     match smudge(keyring, &content) {
         Smudged::Open(plaintext) => plaintext,
-        Smudged::Clear | Smudged::Sealed(_) => SecretBytes::new(content),
+        Smudged::Clear | Smudged::Locked | Smudged::Sealed(_) => SecretBytes::new(content),
     }
 }

@@ -6,6 +6,13 @@
 
 pub mod binary;
 pub mod dotenv;
+pub mod entry;
+mod flat;
+pub mod ini;
+pub mod json;
+mod lines;
+mod member;
+mod paths;
 mod room;
 pub mod scalar;
 pub mod yaml;
@@ -17,7 +24,12 @@ use std::ops::Range;
 
 use zeroize::Zeroizing;
 
+pub use entry::Obstacle;
+pub use paths::{PathId, Paths};
 pub use scalar::Scalar;
+
+/// How deep collections may nest; deeper input is refused, so that it cannot exhaust the stack.
+const MAX_DEPTH: usize = 200;
 
 /// Why a text could not be read. Says where, never what stands there.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -49,25 +61,44 @@ impl Error {
 pub enum Format {
     /// `KEY=value` lines.
     Dotenv,
+    /// INI, as gopkg.in/ini.v1 reads it.
+    Ini,
     /// YAML, as go-yaml v3 reads it.
     Yaml,
+    /// JSON, as Go reads it.
+    Json,
     /// Any file, sealed as one value in a JSON object.
     Binary,
 }
 
 impl Format {
     /// The store that a path asks for: dotenv for `.env`, `*.env` and `.env.*`, but not for their
-    /// examples; YAML for `.yml` and `.yaml`; binary for all others.
+    /// examples; INI for `.ini`; YAML for `.yml` and `.yaml`; JSON for `.json`; binary for all others.
     pub fn of_path(path: &str) -> Self {
         let name = path.rsplit('/').next().unwrap_or(path);
         let example = ["example", "sample", "template", "dist"];
         let is_env = name.ends_with(".env") || name.starts_with(".env.");
         if is_env && !example.iter().any(|word| name.rsplit('.').next() == Some(word)) {
             Self::Dotenv
+        } else if name.ends_with(".ini") {
+            Self::Ini
         } else if name.ends_with(".yml") || name.ends_with(".yaml") {
             Self::Yaml
+        } else if name.ends_with(".json") {
+            Self::Json
         } else {
             Self::Binary
+        }
+    }
+
+    /// The store whose values are sealed one by one; none for whole files.
+    pub fn store(self) -> Option<Store> {
+        match self {
+            Self::Dotenv => Some(Store::Dotenv),
+            Self::Yaml => Some(Store::Yaml),
+            Self::Json => Some(Store::Json),
+            Self::Ini => Some(Store::Ini),
+            Self::Binary => None,
         }
     }
 
@@ -75,7 +106,9 @@ impl Format {
     pub fn name(self) -> &'static str {
         match self {
             Self::Dotenv => "dotenv",
+            Self::Ini => "ini",
             Self::Yaml => "yaml",
+            Self::Json => "json",
             Self::Binary => "binary",
         }
     }
@@ -86,8 +119,12 @@ impl Format {
 pub enum Store {
     /// `KEY=value` lines.
     Dotenv,
+    /// INI, as gopkg.in/ini.v1 reads it.
+    Ini,
     /// YAML, as go-yaml v3 reads it.
     Yaml,
+    /// JSON, as Go reads it.
+    Json,
 }
 
 impl Store {
@@ -96,7 +133,9 @@ impl Store {
         fits(text)?;
         match self {
             Self::Dotenv => dotenv::parse_strictly(text),
+            Self::Ini => ini::parse(text),
             Self::Yaml => yaml::parse(text),
+            Self::Json => json::parse(text),
         }
     }
 
@@ -105,7 +144,9 @@ impl Store {
         fits(text)?;
         match self {
             Self::Dotenv => dotenv::parse(text),
+            Self::Ini => ini::parse(text),
             Self::Yaml => yaml::parse(text),
+            Self::Json => json::parse(text),
         }
     }
 
@@ -113,7 +154,9 @@ impl Store {
     pub fn spell_sealed(self, leaf: &Leaf<'_>, sealed: &str) -> String {
         match self {
             Self::Dotenv => dotenv::spell_sealed(leaf, sealed),
+            Self::Ini => sealed.to_owned(),
             Self::Yaml => yaml::spell::sealed(leaf, sealed),
+            Self::Json => json::spell_sealed(sealed),
         }
     }
 
@@ -121,7 +164,23 @@ impl Store {
     pub fn spell_open(self, text: &str, leaf: &Leaf<'_>, content: &Content<'_>) -> Zeroizing<String> {
         match self {
             Self::Dotenv => dotenv::spell_open(content),
+            Self::Ini => ini::spell_open(leaf, content),
             Self::Yaml => yaml::spell::open(text, leaf, content),
+            Self::Json => json::spell_open(content),
+        }
+    }
+
+    /// What takes the place of a sealed leaf and of the frame around it, where the frame does not fit what
+    /// the leaf says: only a hand makes such files.
+    pub fn reframe(
+        self,
+        text: &str,
+        leaf: &Leaf<'_>,
+        content: &Content<'_>,
+    ) -> Option<(Range<usize>, Zeroizing<String>)> {
+        match self {
+            Self::Dotenv | Self::Ini | Self::Json => None,
+            Self::Yaml => yaml::spell::reframe(text, leaf, content),
         }
     }
 
@@ -129,16 +188,29 @@ impl Store {
     pub fn spell_metadata(self, fields: &[Field], tail: Tail) -> String {
         match (self, tail) {
             (Self::Dotenv, _) => dotenv::spell_metadata(fields),
-            (Self::Yaml, _) => yaml::spell::metadata(fields),
+            (Self::Ini, _) => ini::spell_metadata(fields),
+            (Self::Yaml, Tail::Lines(_)) => yaml::spell::metadata(fields),
+            (Self::Yaml, Tail::Member(_, neighbour)) => json::compact(fields, neighbour),
+            (Self::Json, Tail::Lines(_)) => json::member(fields, Neighbour::None),
+            (Self::Json, Tail::Member(_, neighbour)) => json::member(fields, neighbour),
         }
     }
 
     /// A new value for a metadata field, in place of its old spelling.
     pub fn spell_field(self, old: &str, value: &str) -> String {
         match self {
-            Self::Dotenv => dotenv::escape(value),
+            Self::Dotenv | Self::Ini => flat::escape(value),
             Self::Yaml if old.starts_with("ENC[") => value.to_owned(),
             Self::Yaml => yaml::spell::double(value),
+            Self::Json => json::quote(value),
+        }
+    }
+
+    /// A clear value as older versions of sops read it, if that is another one.
+    pub fn older_reading(self, text: &str, leaf: &Leaf<'_>) -> Option<Scalar<'static>> {
+        match self {
+            Self::Dotenv | Self::Ini | Self::Yaml => None,
+            Self::Json => json::before_integers(text, leaf),
         }
     }
 }
@@ -172,7 +244,7 @@ impl Document<'_> {
     /// Makes room for so many leaves, each with a name of its own.
     pub fn reserve(&mut self, leaves: usize) {
         self.leaves.reserve_exact(leaves);
-        self.paths.nodes.reserve_exact(leaves);
+        self.paths.reserve(leaves);
     }
 
     /// Notes an alias that stands here.
@@ -239,6 +311,15 @@ impl Tail {
     pub fn offset(self) -> usize {
         match self {
             Self::Lines(at) | Self::Member(at, _) => at,
+        }
+    }
+
+    /// Whether a block has the same form in both places.
+    pub fn is_like(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Lines(_), Self::Lines(_)) => true,
+            (Self::Member(_, one), Self::Member(_, other)) => one == other,
+            (Self::Lines(_), Self::Member(..)) | (Self::Member(..), Self::Lines(_)) => false,
         }
     }
 }
@@ -314,8 +395,15 @@ impl Content<'_> {
 /// How a leaf is written, as far as its replacement depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Style {
-    /// The value of a dotenv line.
+    /// The value of a dotenv line, or of an INI line without quotes.
     Line,
+    /// An INI value in quotes, which are not part of the span.
+    Quoted,
+    /// INI comment lines, behind the first mark.
+    Marked,
+    /// A comment behind the value on an INI line, behind its mark. Other readers of INI take it for part of the value,
+    /// and so it is sealed when the value is.
+    Inline,
     /// A dotenv line that SOPS could not read: white space, or an indented comment.
     Odd,
     /// A comment, `#` included in the span.
@@ -332,6 +420,8 @@ pub enum Style {
     Block(BlockStyle),
     /// A YAML block scalar of blank lines only: there is no place for a sealed value.
     BlankBlock,
+    /// A JSON value, quotes included.
+    Json,
 }
 
 /// Whether a YAML scalar stands in block or in flow context.
@@ -356,102 +446,8 @@ pub struct BlockStyle {
     pub unterminated: bool,
 }
 
-/// The names above a leaf, by number: see [`Paths`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct PathId(u32);
-
-/// All paths of a document, as a tree of names. List positions add nothing to a path.
-pub struct Paths {
-    nodes: Vec<Name>,
-    /// All names, one behind the other.
-    names: String,
-}
-
-/// One name: the path above it, and where it stands among all names.
-#[derive(Debug)]
-struct Name {
-    parent: PathId,
-    start: u32,
-    end: u32,
-}
-
-impl fmt::Debug for Paths {
-    /// No names: in a text that is no good dotenv, part of a secret may stand where names do.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Paths({})", self.nodes.len())
-    }
-}
-
-impl Default for Paths {
-    fn default() -> Self {
-        Self { nodes: vec![Name { parent: Self::ROOT, start: 0, end: 0 }], names: String::new() }
-    }
-}
-
-impl Paths {
-    /// The top of the document: no names.
-    pub const ROOT: PathId = PathId(0);
-
-    /// The path one name below another.
-    pub fn child(&mut self, parent: PathId, key: &str) -> PathId {
-        let place = |length: usize| u32::try_from(length).expect("a document's keys are shorter than 4 GiB");
-        let start = place(self.names.len());
-        self.names.push_str(key);
-        self.nodes.push(Name { parent, start, end: place(self.names.len()) });
-        PathId(place(self.nodes.len() - 1))
-    }
-
-    /// The path's last name and the path above it; `None` at the top.
-    pub fn split(&self, path: PathId) -> Option<(PathId, &str)> {
-        (path != Self::ROOT).then(|| {
-            let name = &self.nodes[path.0 as usize];
-            (name.parent, &self.names[name.start as usize..name.end as usize])
-        })
-    }
-
-    /// The names from the top down.
-    pub fn names(&self, path: PathId) -> Vec<&str> {
-        let mut names: Vec<_> = std::iter::successors(self.split(path), |(parent, _)| self.split(*parent))
-            .map(|(_, name)| name)
-            .collect();
-        names.reverse();
-        names
-    }
-
-    /// The additional data of a value at this path: every name and a colon; `:` at the top.
-    /// (getsops/sops v3.13.2, `sops.go:368`.)
-    pub fn aad(&self, path: PathId) -> String {
-        let mut aad = self.names(path).join(":");
-        aad.push(':');
-        aad
-    }
-
-    /// Whether a path has the same names as a path of another document.
-    pub fn alike(&self, path: PathId, others: &Self, other: PathId) -> bool {
-        match (self.split(path), others.split(other)) {
-            (None, None) => true,
-            (Some((up, name)), Some((others_up, others_name))) => {
-                name == others_name && self.alike(up, others, others_up)
-            }
-            _ => false,
-        }
-    }
-
-    /// The path as a person writes it, for messages.
-    pub fn display(&self, path: PathId) -> String {
-        self.names(path).join(".")
-    }
-
-    /// Every path, parents before children.
-    pub fn all(&self) -> impl Iterator<Item = PathId> + use<> {
-        (0..self.nodes.len()).map(|index| PathId(u32::try_from(index).expect("made by `child`")))
-    }
-
-    /// A position for tables with one entry per path.
-    pub fn index(path: PathId) -> usize {
-        path.0 as usize
-    }
-}
+/// The name of hlx's own field in the `sops` block: the layout entry (`docs/format.md`).
+pub const LAYOUT: &str = "hlx";
 
 /// The `sops` block of a sealed text.
 #[derive(Debug)]
@@ -508,22 +504,14 @@ mod tests {
             ("a/prod.env", Format::Dotenv),
             (".env.local", Format::Dotenv),
             (".env.example", Format::Binary),
+            ("php.ini", Format::Ini),
             ("compose.yml", Format::Yaml),
             ("x/values.yaml", Format::Yaml),
+            ("daemon.json", Format::Json),
             ("cert.pem", Format::Binary),
         ] {
             assert_eq!(Format::of_path(path), format, "{path}");
         }
-    }
-
-    #[test]
-    fn paths_know_their_names_and_additional_data() {
-        let mut paths = Paths::default();
-        let db = paths.child(Paths::ROOT, "db");
-        let password = paths.child(db, "password");
-        assert_eq!(paths.aad(password), "db:password:");
-        assert_eq!(paths.aad(Paths::ROOT), ":");
-        assert_eq!(paths.display(password), "db.password");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Error, Git};
+use super::{Attributes, Error, Git};
 
 /// A file to write in a commit.
 #[derive(Debug, Clone)]
@@ -52,6 +52,26 @@ pub fn all(git: &Git) -> Result<Vec<String>, Error> {
     Ok(names.lines().map(str::to_owned).collect())
 }
 
+/// The remotes that have a branch of this name, as far as they were fetched.
+pub fn remotes(git: &Git, branch: &str) -> Result<Vec<String>, Error> {
+    let names = git.text(&["for-each-ref", "--format=%(refname)", &format!("refs/remotes/*/{branch}")])?;
+    let remote = |name: &str| Some(name.strip_prefix("refs/remotes/")?.split_once('/')?.0.to_owned());
+    Ok(names.lines().filter_map(remote).collect())
+}
+
+/// True for names that git takes for something else than a branch: `HEAD` and its kin, the stash,
+/// object names, tags, and the names of remotes. (git: gitrevisions(7), `refs.c`: `is_root_ref`.)
+pub fn is_ambiguous(git: &Git, name: &str) -> Result<bool, Error> {
+    const OWN: [&str; 6] =
+        ["HEAD", "AUTO_MERGE", "BISECT_EXPECTED_REV", "MERGE_AUTOSTASH", "NOTES_MERGE_PARTIAL", "stash"];
+    let is_object = matches!(name.len(), 40 | 64) && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if OWN.contains(&name) || name.ends_with("_HEAD") || is_object {
+        return Ok(true);
+    }
+    let tag = git.test(&["show-ref", "--verify", "--quiet", &format!("refs/tags/{name}")])?;
+    Ok(tag || git.text(&["remote"])?.lines().any(|remote| remote == name))
+}
+
 /// One file of a branch's last commit.
 #[derive(Debug)]
 pub struct Entry {
@@ -80,6 +100,20 @@ pub fn files(git: &Git, branch: &str) -> Result<Vec<Entry>, Error> {
             Ok(Entry { mode: mode.to_owned(), blob: blob.to_owned(), path: line[tab + 1..].to_vec() })
         })
         .collect()
+}
+
+/// The attributes of a path in a branch's last commit. `scratch` is a directory for an index of its own.
+pub fn attributes(git: &Git, scratch: &Path, branch: &str, path: &str) -> Result<Attributes, Error> {
+    let tip = tip(git, branch)?.ok_or_else(|| Error::NoBranch(branch.to_owned()))?;
+    let index = scratch.join(format!("index-{}", std::process::id()));
+    let git = git.with_index(&index);
+    let words = [&["check-attr", "--cached", "-z"], &Attributes::NAMES[..], &["--", path]].concat();
+    let found = git.run(&["read-tree", &tip]).and_then(|_| git.run(&words));
+    let _ = std::fs::remove_file(&index);
+    let found = found?;
+    let fields: Vec<_> = found.split(|byte| *byte == 0).map(String::from_utf8_lossy).collect();
+    let triples = fields.chunks_exact(3);
+    Ok(triples.fold(Attributes::default(), |found, triple| found.and(&triple[1], &triple[2])))
 }
 
 /// Makes a commit and moves the branch to it; checkouts of the branch get the files too.

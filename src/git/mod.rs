@@ -3,11 +3,12 @@
 pub mod branch;
 pub mod command;
 pub mod config;
+mod loose;
 pub mod pktline;
 pub mod repository;
 
 pub use command::Git;
-pub use repository::Repository;
+pub use repository::{Attributes, Repository};
 
 use std::path::PathBuf;
 

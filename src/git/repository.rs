@@ -1,18 +1,40 @@
 //! A repository as filters need it: blobs of the index and of HEAD, attributes, places.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use gix::bstr::{BStr, ByteSlice as _};
 use gix::index::entry::Stage;
 
 use super::Error;
+use super::loose::Loose;
 
 /// A repository, opened for reading.
 pub struct Repository {
     repo: gix::Repository,
-    index: OnceCell<gix::worktree::Index>,
-    head: OnceCell<Option<gix::ObjectId>>,
+    loose: RefCell<Loose>,
+    read: RefCell<Option<Rc<Snapshot>>>,
+}
+
+/// What was read of a repository while its index file was this one.
+struct Snapshot {
+    mark: Option<Mark>,
+    index: gix::index::File,
+    head: OnceCell<gix::index::State>,
+    attributes: RefCell<Option<Lookup>>,
+}
+
+/// Inode, size and time of the index file. git never writes into it: it puts another in its place.
+type Mark = (u64, u64, i64, i64);
+
+/// The attributes files that were read, and where the answers go.
+struct Lookup {
+    stack: gix::worktree::Stack,
+    found: gix::attrs::search::Outcome,
 }
 
 impl std::fmt::Debug for Repository {
@@ -39,7 +61,8 @@ impl Repository {
         let repo = gix::ThreadSafeRepository::discover_with_environment_overrides(directory)
             .map_err(|_| Error::NoRepository(directory.to_owned()))?
             .to_thread_local();
-        Ok(Self { repo, index: OnceCell::new(), head: OnceCell::new() })
+        let loose = RefCell::new(Loose::new(repo.objects.store_ref().path().to_owned()));
+        Ok(Self { repo, loose, read: RefCell::default() })
     }
 
     /// The top of the work tree.
@@ -53,40 +76,61 @@ impl Repository {
         directory.canonicalize().unwrap_or_else(|_| directory.to_owned())
     }
 
+    /// The file whose presence says that this work tree is locked.
+    pub fn lock_flag(&self) -> PathBuf {
+        self.repo.git_dir().join("hlx").join("locked")
+    }
+
+    /// Whether the files of this work tree shall stay sealed.
+    pub fn is_locked(&self) -> bool {
+        self.lock_flag().exists()
+    }
+
+    /// A directory of hlx's own that all work trees share, made at first use.
+    pub fn scratch(&self) -> io::Result<PathBuf> {
+        let path = self.common_dir().join("hlx");
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&path)?;
+        Ok(path)
+    }
+
     /// The branch that HEAD names, unborn or not; `None` when it is detached.
     pub fn branch(&self) -> Option<String> {
         let name = self.repo.head_name().ok()??;
         Some(name.shorten().to_str_lossy().into_owned())
     }
 
-    /// The blob of a path in the index: stage 0, else "ours" of a conflict.
-    pub fn index_blob(&self, path: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        match self.index_id(path)? {
-            Some(id) => self.blob(id).map(Some),
-            None => Ok(None),
+    /// The name, in hex, of the blob of a path in the index: stage 0, else "ours" of a conflict.
+    pub fn index_blob(&self, path: &[u8]) -> Result<Option<String>, Error> {
+        let snapshot = self.snapshot()?;
+        let at = |stage| snapshot.index.entry_by_path_and_stage(BStr::new(path), stage);
+        Ok(at(Stage::Unconflicted).or_else(|| at(Stage::Ours)).map(|entry| entry.id.to_string()))
+    }
+
+    /// The name of the blob of a path in HEAD's tree.
+    pub fn head_blob(&self, path: &[u8]) -> Result<Option<String>, Error> {
+        let snapshot = self.snapshot()?;
+        if snapshot.head.get().is_none() {
+            let _ = snapshot.head.set(self.head()?);
         }
+        let head = snapshot.head.get().expect("it was just set");
+        let entry = head.entry_by_path(BStr::new(path)).filter(|entry| is_file(entry.mode));
+        Ok(entry.map(|entry| entry.id.to_string()))
     }
 
-    /// The name of the blob of a path in the index, in hex.
-    pub fn index_blob_name(&self, path: &[u8]) -> Result<Option<String>, Error> {
-        Ok(self.index_id(path)?.map(|id| id.to_string()))
-    }
-
-    /// The blob of a path in HEAD's tree.
-    pub fn head_blob(&self, path: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        let Some(tree) = self.head_tree() else { return Ok(None) };
-        let tree = self.repo.find_tree(tree).map_err(unreadable("the tree of HEAD"))?;
-        let components = path.split(|byte| *byte == b'/');
-        let entry = tree.lookup_entry(components).map_err(unreadable("the tree of HEAD"))?;
-        match entry.filter(|entry| entry.mode().is_blob()) {
-            Some(entry) => self.blob(entry.object_id()).map(Some),
-            None => Ok(None),
+    /// All files of HEAD's tree: a thousand new files in a directory would read its tree a thousand times.
+    fn head(&self) -> Result<gix::index::State, Error> {
+        match self.repo.head_tree_id() {
+            Ok(tree) => {
+                let files = self.repo.index_from_tree(&tree).map_err(unreadable("the tree of HEAD"))?;
+                Ok(files.into_parts().0)
+            }
+            Err(_) => Ok(gix::index::State::new(self.repo.object_hash())),
         }
     }
 
     /// Every file of the index at stage 0, with the name of its blob; no links, no submodules.
     pub fn index_entries(&self) -> Result<Vec<(Vec<u8>, String)>, Error> {
-        let index = self.index()?;
+        let index = &self.snapshot()?.index;
         let entries = index
             .entries()
             .iter()
@@ -102,24 +146,37 @@ impl Repository {
 
     /// The attributes of many paths, in their order.
     pub fn all_attributes(&self, paths: &[&[u8]]) -> Result<Vec<Attributes>, Error> {
-        use gix::worktree::stack::state::attributes::Source;
-        let names = ["filter", "hlx", "text", "ident", "working-tree-encoding"];
         let failed = unreadable("the attributes");
-        let mut stack =
-            self.repo.attributes_only(self.index()?, Source::WorktreeThenIdMapping).map_err(&failed)?;
-        let mut found = stack.selected_attribute_matches(names);
+        let snapshot = self.snapshot()?;
+        let mut kept = snapshot.attributes.borrow_mut();
+        if kept.is_none() {
+            *kept = Some(self.lookup(&snapshot.index)?);
+        }
+        let Lookup { stack, found } = kept.as_mut().expect("it was just made");
         let mut answer = |path: &&[u8]| {
-            let platform = stack.at_entry(BStr::new(*path), None).map_err(&failed)?;
-            platform.matching_attributes(&mut found);
+            let platform = stack.at_entry(BStr::new(*path), None, &self.repo.objects).map_err(&failed)?;
+            platform.matching_attributes(found);
             Ok(found.iter_selected().fold(Attributes::default(), Attributes::with))
         };
         paths.iter().map(&mut answer).collect()
     }
 
+    fn lookup(&self, index: &gix::index::State) -> Result<Lookup, Error> {
+        use gix::worktree::stack::state::attributes::Source;
+        let stack = self.repo.attributes_only(index, Source::WorktreeThenIdMapping);
+        let stack = stack.map_err(unreadable("the attributes"))?.detach();
+        let found = stack.selected_attribute_matches(Attributes::NAMES);
+        Ok(Lookup { stack, found })
+    }
+
     /// An object's content, by its name in hex.
     pub fn blob_named(&self, name: &str) -> Result<Vec<u8>, Error> {
+        if let Some(content) = self.loose.borrow_mut().blob(name) {
+            return Ok(content);
+        }
         let id = gix::ObjectId::from_hex(name.as_bytes()).map_err(|_| Error::Unexpected("an object name"))?;
-        self.blob(id)
+        let mut object = self.repo.find_object(id).map_err(unreadable("a blob"))?;
+        Ok(std::mem::take(&mut object.data))
     }
 
     /// The name that git gives a blob with this content, in hex.
@@ -129,46 +186,64 @@ impl Repository {
             .map_err(unreadable("a blob's name"))
     }
 
-    fn blob(&self, id: gix::ObjectId) -> Result<Vec<u8>, Error> {
-        let mut object = self.repo.find_object(id).map_err(unreadable("a blob"))?;
-        Ok(std::mem::take(&mut object.data))
-    }
-
-    fn index(&self) -> Result<&gix::worktree::Index, Error> {
-        if let Some(index) = self.index.get() {
-            return Ok(index);
+    /// Forgets what was read if the index file is another now. One filter serves a whole rebase,
+    /// and that moves index, HEAD and attributes many times.
+    pub fn refresh(&self) {
+        let mut read = self.read.borrow_mut();
+        if read.as_ref().is_some_and(|read| read.mark != self.mark()) {
+            *read = None;
         }
-        let index = self.repo.index_or_empty().map_err(unreadable("the index"))?;
-        Ok(self.index.get_or_init(|| index))
     }
 
-    fn index_id(&self, path: &[u8]) -> Result<Option<gix::ObjectId>, Error> {
-        let index = self.index()?;
-        let at = |stage| index.entry_by_path_and_stage(BStr::new(path), stage);
-        Ok(at(Stage::Unconflicted).or_else(|| at(Stage::Ours)).map(|entry| entry.id))
+    fn snapshot(&self) -> Result<Rc<Snapshot>, Error> {
+        let mut read = self.read.borrow_mut();
+        if let Some(read) = read.as_ref() {
+            return Ok(Rc::clone(read));
+        }
+        let mark = self.mark();
+        let index = match mark {
+            Some(_) => self.repo.open_index().map_err(unreadable("the index"))?,
+            None => {
+                let none = gix::index::State::new(self.repo.object_hash());
+                gix::index::File::from_state(none, self.repo.index_path())
+            }
+        };
+        let (head, attributes) = (OnceCell::new(), RefCell::default());
+        Ok(Rc::clone(read.insert(Rc::new(Snapshot { mark, index, head, attributes }))))
     }
 
-    fn head_tree(&self) -> Option<gix::ObjectId> {
-        *self.head.get_or_init(|| self.repo.head_tree_id().ok().map(gix::Id::detach))
+    fn mark(&self) -> Option<Mark> {
+        let file = self.repo.index_path().metadata().ok()?;
+        Some((file.ino(), file.size(), file.mtime(), file.mtime_nsec()))
     }
 }
 
 impl Attributes {
-    fn with(mut self, found: gix::attrs::search::Match<'_>) -> Self {
+    /// The attributes that matter here.
+    pub(super) const NAMES: [&'static str; 5] = ["filter", "hlx", "text", "ident", "working-tree-encoding"];
+
+    fn with(self, found: gix::attrs::search::Match<'_>) -> Self {
         use gix::attrs::StateRef;
-        let state = found.assignment.state;
-        let value = match state {
+        let state = match found.assignment.state {
             StateRef::Value(value) => value.as_bstr().to_str_lossy().into_owned(),
-            _ => String::new(),
+            StateRef::Set => "set".to_owned(),
+            StateRef::Unset => "unset".to_owned(),
+            StateRef::Unspecified => "unspecified".to_owned(),
         };
-        let on = matches!(state, StateRef::Set | StateRef::Value(_));
-        match found.assignment.name.as_str() {
-            "filter" => self.filtered = value == "hlx",
-            "hlx" => self.whole = value == "binary",
+        self.and(found.assignment.name.as_str(), &state)
+    }
+
+    /// With one more attribute, its state in the words of `git check-attr`.
+    pub(super) fn and(mut self, name: &str, state: &str) -> Self {
+        match name {
+            "filter" => self.filtered = state == "hlx",
+            "hlx" => self.whole = state == "binary",
             // Unspecified, `core.autocrlf` decides.
-            "text" if state != StateRef::Unset => self.conversion = Some("text"),
-            "ident" if state == StateRef::Set => self.conversion = Some("ident"),
-            "working-tree-encoding" if on => self.conversion = Some("working-tree-encoding"),
+            "text" if state != "unset" => self.conversion = Some("text"),
+            "ident" if state == "set" => self.conversion = Some("ident"),
+            "working-tree-encoding" if !matches!(state, "unset" | "unspecified") => {
+                self.conversion = Some("working-tree-encoding");
+            }
             _ => {}
         }
         self

@@ -1,9 +1,11 @@
 //! Writing `.sops.yaml`: a new one, one more rule, one more recipient. What is there stays as it is.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::{fs, io};
 
 use crate::crypto::envelope::Recipient;
 use crate::format::{Context, Document, Leaf, PathId, Style, yaml};
+use crate::git::Repository;
 use crate::keys::recipients::Named;
 use crate::policy::creation::{Audience, Config};
 
@@ -13,6 +15,28 @@ use super::recipients::{Addition, Place};
 /// The file's name.
 pub const NAME: &str = ".sops.yaml";
 
+/// Fails with place and reason if the `.sops.yaml` of the work tree cannot be used. There may be none.
+pub fn check(repository: &Repository) -> Result<(), Error> {
+    let path = repository.work_tree()?.join(NAME);
+    match fs::read(&path) {
+        Ok(bytes) => parse(&String::from_utf8_lossy(&bytes)).map(drop),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(Error::io(path)(error)),
+    }
+}
+
+/// The same for the `.sops.yaml` that is staged, if it is another than HEAD's: what was committed
+/// before, or came from elsewhere, stops no commit.
+pub fn check_staged(repository: &Repository) -> Result<(), Error> {
+    let path = NAME.as_bytes();
+    match repository.index_blob(path)? {
+        Some(name) if repository.head_blob(path)?.as_ref() != Some(&name) => {
+            parse(&String::from_utf8_lossy(&repository.blob_named(&name)?)).map(drop)
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
 /// What a new rule selects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Selection {
@@ -21,6 +45,22 @@ pub enum Selection {
     /// The values below keys that match, and a MAC over those only, so that a bot that bumps
     /// an image tag does not break it.
     Keys(String),
+    /// What a comment `# secret` stands before, with the same MAC.
+    Marked,
+}
+
+/// The comments that mark what is secret.
+const MARK: &str = r"(?i)^\s*secret\b";
+
+impl Selection {
+    /// The field of `.sops.yaml` that says it, and its text.
+    pub fn field(&self) -> Option<(&'static str, &str)> {
+        match self {
+            Self::All => None,
+            Self::Keys(keys) => Some(("encrypted_regex", keys)),
+            Self::Marked => Some(("encrypted_comment_regex", MARK)),
+        }
+    }
 }
 
 /// A `.sops.yaml` with one rule for all files of a branch.
@@ -39,15 +79,20 @@ fn item(named: &Named, indent: usize) -> String {
     format!("{:indent$}- {}{name}\n", "", named.recipient)
 }
 
+/// Whether the rule that counts for a path selects just this.
+pub fn has_rule(text: &str, path: &str, selection: &Selection) -> Result<bool, Error> {
+    let config = parse(text)?;
+    Ok(Some(config.terms(path).map_err(policy)?.rule.field()) == selection.field())
+}
+
 /// Puts a rule for one path before all others, for the recipients of the rule that counted so far.
 pub fn with_rule(text: &str, path: &str, selection: &Selection) -> Result<String, Error> {
     let config = parse(text)?;
     let terms = config.terms(path).map_err(policy)?;
     let mut rule =
         format!("  - path_regex: {}\n", yaml::spell::double(&format!("^{}$", regex::escape(path))));
-    if let Selection::Keys(keys) = selection {
-        rule +=
-            &format!("    encrypted_regex: {}\n    mac_only_encrypted: true\n", yaml::spell::double(keys));
+    if let Some((field, text)) = selection.field() {
+        rule += &format!("    {field}: {}\n    mac_only_encrypted: true\n", yaml::spell::double(text));
     }
     rule += &readers(&terms.audience, &names(text));
     let head = "creation_rules:\n";
@@ -252,6 +297,15 @@ mod tests {
         let config = Config::parse(&ruled).unwrap();
         assert_eq!(config.terms("compose.yml").unwrap().rule.field(), ("encrypted_regex", "^environment$"));
         assert_eq!(config.terms(".env").unwrap().rule.field().0, "unencrypted_suffix");
+        let marked = Config::parse(&with_rule(&text, "a.yml", &Selection::Marked).unwrap()).unwrap();
+        let rule = &marked.terms("a.yml").unwrap().rule;
+        assert_eq!(Some(rule.field()), Selection::Marked.field());
+        let (mark, _) = rule.comment().unwrap();
+        for (comment, marks) in
+            [(" secret", true), ("Secret: x", true), (" secrets", false), (" no secret", false)]
+        {
+            assert_eq!(mark.is_match(comment), marks, "{comment}");
+        }
         assert_eq!(names(&ruled).into_values().collect::<Vec<_>>(), ["laptop"]);
         assert_eq!(ruled.matches("# laptop").count(), 2);
     }

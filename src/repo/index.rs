@@ -8,10 +8,17 @@ use super::Error;
 const BEGIN: &str = "<!-- hlx: services -->";
 const END: &str = "<!-- hlx: end -->";
 
-/// The branch of the landing page: `main` or `master`, whichever is there; `main` if none is.
+/// The branch of the landing page: `main` or `master`, whichever is there or at a remote; `main` if
+/// none is.
 pub fn landing(git: &Git) -> Result<String, Error> {
-    for name in ["main", "master"] {
+    const NAMES: [&str; 2] = ["main", "master"];
+    for name in NAMES {
         if branch::tip(git, name)?.is_some() {
+            return Ok(name.to_owned());
+        }
+    }
+    for name in NAMES {
+        if !branch::remotes(git, name)?.is_empty() {
             return Ok(name.to_owned());
         }
     }
@@ -26,6 +33,9 @@ pub fn update(repository: &Repository, git: &Git) -> Result<Option<String>, Erro
         .filter(|name| *name != main && super::new::is_service_name(name))
         .collect();
     let exists = branch::tip(git, &main)?.is_some();
+    if !exists {
+        super::new::refuse_remote(git, &main)?;
+    }
     let old = if exists { readme(repository, git, &main)? } else { None };
     let new = with_list(old.as_deref().unwrap_or("# Homelab\n\nOne branch per service.\n"), &services);
     if old.as_ref() == Some(&new) {

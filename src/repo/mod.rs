@@ -3,6 +3,7 @@
 pub mod config;
 pub mod index;
 pub mod init;
+pub mod lock;
 pub mod new;
 pub mod recipients;
 pub mod status;
@@ -57,6 +58,17 @@ pub enum Error {
     /// The branch is there.
     #[error("the branch `{0}` exists already")]
     Exists(String),
+    /// A remote has the branch, and this clone has not.
+    #[error("the branch `{name}` exists already, at {}", remotes.join(" and "))]
+    Remote {
+        /// The branch.
+        name: String,
+        /// The remotes that have it.
+        remotes: Vec<String>,
+    },
+    /// git would take the name for something else.
+    #[error("git takes `{0}` for something else than a branch")]
+    Ambiguous(String),
     /// Nobody is named to read the secrets.
     #[error("nobody is named who may read the secrets")]
     NoRecipients,
@@ -77,6 +89,9 @@ pub enum Error {
     /// `.sops.yaml` has a form that cannot be extended safely.
     #[error("{0}: the list of recipients has a form that hlx does not edit")]
     Uneditable(String),
+    /// Locking would lose what these files hold.
+    #[error("these files would lose what git does not have:{}", list(.0))]
+    Unsaved(Vec<lock::Unsaved>),
     /// The path has no business in a protected list.
     #[error("`{path}`: {reason}")]
     BadPath {
@@ -93,6 +108,10 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+}
+
+fn list(unsaved: &[lock::Unsaved]) -> String {
+    unsaved.iter().map(|file| format!("\n{}: {}", file.path, file.why)).collect()
 }
 
 impl Error {

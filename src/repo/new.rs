@@ -1,7 +1,5 @@
 //! A new service: an orphan branch with its first files, made without checking it out.
 
-use std::fs;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 
 use crate::git::branch::{self, Commit, File, Parent};
@@ -12,6 +10,7 @@ use crate::policy::creation::Config;
 use crate::sops::{self, Basis, Stamp};
 use crate::{crypto::DataKey, format::Format};
 
+use super::track::{CLEAR, SEALED};
 use super::{Error, config, index};
 
 /// What `hlx new` shall make.
@@ -23,6 +22,8 @@ pub struct Service<'a> {
     pub recipients: &'a [Named],
     /// Whether it gets a `setup.sh`.
     pub setup: Setup,
+    /// What of it is encrypted.
+    pub form: Form,
     /// The plugins that may wrap for them.
     pub plugins: &'a Plugins,
 }
@@ -34,6 +35,15 @@ pub enum Setup {
     With,
     /// Without.
     Without,
+}
+
+/// What of a service is encrypted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// Its `.env` files.
+    Open,
+    /// Everything but `.gitattributes` and `.sops.yaml`, each file as a whole.
+    Sealed,
 }
 
 /// The attributes that protect `.env` files; conversions that would corrupt ciphertext are off.
@@ -56,9 +66,7 @@ pub fn is_service_name(name: &str) -> bool {
 
 /// A directory of hlx's own below the git directory.
 pub fn scratch(repository: &Repository) -> Result<PathBuf, Error> {
-    let path = repository.common_dir().join("hlx");
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(Error::io(&path))?;
-    Ok(path)
+    repository.scratch().map_err(Error::io(repository.common_dir()))
 }
 
 /// Makes the orphan branch. The work tree, and the branch that is checked out, stay as they are.
@@ -77,9 +85,13 @@ pub fn create(
     if matches!(name, "main" | "master") || name == index::landing(git)? {
         return Err(Error::Landing(name.to_owned()));
     }
+    if branch::is_ambiguous(git, name)? {
+        return Err(Error::Ambiguous(name.to_owned()));
+    }
     if branch::tip(git, name)?.is_some() {
         return Err(Error::Exists(name.to_owned()));
     }
+    refuse_remote(git, name)?;
     if service.recipients.is_empty() {
         return Err(Error::NoRecipients);
     }
@@ -89,40 +101,60 @@ pub fn create(
     Ok(branch::commit(git, &scratch(repository)?, &commit)?)
 }
 
-fn files(service: &Service<'_>, stamp: Stamp<'_>) -> Result<Vec<File>, Error> {
-    let config = config::new(service.recipients);
-    let env = seal_env(service, &config, stamp)?;
-    let text = |path: &str, content: String| File {
-        path: path.to_owned(),
-        mode: "100644",
-        content: content.into_bytes(),
-    };
-    let mut files = vec![
-        text(".gitattributes", ATTRIBUTES.to_owned()),
-        text(config::NAME, config),
-        text("README.md", readme(service.name)),
-        text("compose.yml", compose(service.name)),
-        File { path: ".env".to_owned(), mode: "100644", content: env },
-    ];
-    if service.setup == Setup::With {
-        let content = "#!/bin/sh\n# Runs on the server before the first start, and whenever this file changed.\nset -eu\n";
-        files.push(File { path: "setup.sh".to_owned(), mode: "100755", content: content.into() });
+/// Fails if a remote has the branch already, and this clone just does not.
+pub(super) fn refuse_remote(git: &Git, name: &str) -> Result<(), Error> {
+    match branch::remotes(git, name)? {
+        remotes if remotes.is_empty() => Ok(()),
+        remotes => Err(Error::Remote { name: name.to_owned(), remotes }),
     }
-    Ok(files)
 }
 
-fn seal_env(service: &Service<'_>, config: &str, stamp: Stamp<'_>) -> Result<Vec<u8>, Error> {
-    let policy = |source| Error::Policy { place: config::NAME.to_owned(), source };
-    let terms = Config::parse(config).map_err(policy)?.terms(".env").map_err(policy)?.clone();
-    let key = DataKey::random(stamp.entropy);
-    let groups = service.plugins.wrap(&terms.audience, &key, stamp.entropy)?;
-    let basis = Basis::New { key, groups, rule: terms.rule, coverage: terms.coverage };
-    let plain = format!(
+fn files(service: &Service<'_>, stamp: Stamp<'_>) -> Result<Vec<File>, Error> {
+    let config = config::new(service.recipients);
+    let file =
+        |path: &str, mode, content: String| File { path: path.to_owned(), mode, content: content.into() };
+    let attributes = match service.form {
+        Form::Open => ATTRIBUTES,
+        Form::Sealed => SEALED,
+    };
+    let env = format!(
         "# Settings and secrets of {}: encrypted in git, readable in your work tree.\n",
         service.name
     );
-    sops::seal(plain.as_bytes(), Format::Dotenv, &basis, stamp)
-        .map_err(|source| Error::Sops { path: ".env".to_owned(), source })
+    let mut files = vec![
+        file(".gitattributes", "100644", attributes.to_owned()),
+        file(config::NAME, "100644", config.clone()),
+        file("README.md", "100644", readme(service.name)),
+        file("compose.yml", "100644", compose(service.name)),
+        file(".env", "100644", env),
+    ];
+    if service.setup == Setup::With {
+        let content = "#!/bin/sh\n# Runs on the server before the first start, and whenever this file changed.\nset -eu\n";
+        files.push(file("setup.sh", "100755", content.to_owned()));
+    }
+    seal(service, &config, &mut files, stamp)?;
+    Ok(files)
+}
+
+/// Seals those of the first files that are to be sealed, under one data key.
+fn seal(service: &Service<'_>, config: &str, files: &mut [File], stamp: Stamp<'_>) -> Result<(), Error> {
+    let policy = |source| Error::Policy { place: config::NAME.to_owned(), source };
+    let terms = Config::parse(config).map_err(policy)?.terms(".env").map_err(policy)?.clone();
+    let Stamp { now, entropy } = stamp;
+    let key = DataKey::random(entropy);
+    let groups = service.plugins.wrap(&terms.audience, &key, entropy)?;
+    let basis = Basis::New { key, groups, rule: terms.rule, coverage: terms.coverage };
+    for file in files {
+        let format = match service.form {
+            Form::Open if file.path == ".env" => Format::Dotenv,
+            Form::Sealed if !CLEAR.contains(&file.path.as_str()) => Format::Binary,
+            Form::Open | Form::Sealed => continue,
+        };
+        let stamp = Stamp { now: now.clone(), entropy: &mut *entropy };
+        file.content = sops::seal(&file.content, format, &basis, stamp)
+            .map_err(|source| Error::Sops { path: file.path.clone(), source })?;
+    }
+    Ok(())
 }
 
 fn readme(name: &str) -> String {

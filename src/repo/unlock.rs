@@ -1,12 +1,15 @@
-//! Opening files that are sealed in the work tree, when a key has come.
+//! Opening files that are sealed in the work tree: it was locked, or a key has come.
 
 use std::fs;
+use std::io;
 
 use crate::git::{Git, Repository};
 use crate::keys::Keyring;
 use crate::sops::is_sealed;
+use crate::sys::replace;
 
 use super::Error;
+use super::lock::refresh;
 
 /// What became of the sealed files of a work tree.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -17,31 +20,34 @@ pub struct Unlocked {
     pub sealed: Vec<String>,
 }
 
-/// Opens every protected file that stands sealed and unchanged in the work tree.
+/// Takes the lock back, and opens every protected file that stands sealed in the work tree.
 ///
-/// Files with changes, and all that is not protected, are left alone; it can be run again.
+/// All else is left alone; it can be run again.
 pub fn unlock(repository: &Repository, git: &Git, keyring: &Keyring) -> Result<Unlocked, Error> {
+    let flag = repository.lock_flag();
+    match fs::remove_file(&flag) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Error::io(flag)(error)),
+        Ok(()) | Err(_) => {}
+    }
     let tree = repository.work_tree()?;
     let mut outcome = Unlocked::default();
-    for (path, blob) in super::status::protected(repository)? {
-        let blob = repository.blob_named(&blob)?;
+    for (path, _) in super::status::protected(repository)? {
         let Ok(name) = String::from_utf8(path) else { continue };
-        let there = fs::read(tree.join(&name));
-        if !is_sealed(&blob) || !there.is_ok_and(|content| content == blob) {
+        let path = tree.join(&name);
+        let regular = path.symlink_metadata().is_ok_and(|found| found.is_file());
+        let Some(content) = regular.then(|| fs::read(&path).ok()).flatten().filter(|it| is_sealed(it)) else {
             continue;
-        }
-        match keyring.open(&blob) {
-            Ok(_) => outcome.opened.push(name),
+        };
+        match keyring.open(&content) {
+            Ok(opened) => {
+                replace::content(&path, opened.plaintext().expose()).map_err(Error::io(&path))?;
+                outcome.opened.push(name);
+            }
             Err(_) => outcome.sealed.push(name),
         }
     }
-    // git writes a file anew only when it is not there.
-    for name in &outcome.opened {
-        fs::remove_file(tree.join(name)).map_err(Error::io(tree.join(name)))?;
-    }
     if !outcome.opened.is_empty() {
-        let paths = outcome.opened.join("\0");
-        git.feed(&["checkout", "--pathspec-from-file=-", "--pathspec-file-nul", "--"], paths.as_bytes())?;
+        refresh(git, &outcome.opened)?;
     }
     Ok(outcome)
 }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::crypto::value::{Cipher, Kind, Sealed as SealedValue};
-use crate::format::{Content, Document, PathId, Scalar};
+use crate::format::{Content, Document, PathId, Scalar, Style, json};
 use crate::secret::SecretBytes;
 
 use super::Error;
@@ -91,17 +91,52 @@ fn open_leaf(
     if !SealedValue::looks_like(text) {
         return if is_comment { Ok(None) } else { Err(Error::Clear(name())) };
     }
-    let tampered =
-        |_| Error::Tampered(if is_comment { format!("a comment in `{}`", name()) } else { name() });
+    let tampered = |_| Error::Tampered(if is_comment { comment_name(&name()) } else { name() });
     let value = SealedValue::parse(text).map_err(tampered)?;
     let (kind, stray) = (value.kind, is_comment.then(|| value.clone()));
     let opened = match (cipher.open(value, document.paths.aad(leaf.path).as_bytes()), stray) {
         (Err(error), Some(stray)) => strays.open(number, &stray).ok_or(error),
         (opened, _) => opened,
     };
-    let bytes = opened.map_err(tampered)?;
-    content(kind, bytes.expose()).ok_or_else(|| Error::BadType(name()))?;
+    let mut bytes = opened.map_err(tampered)?;
+    let typed = content(kind, bytes.expose()).ok_or_else(|| Error::BadType(name()))?;
+    if leaf.style == Style::Json {
+        return Ok(Some(as_json(&typed).unwrap_or((kind, bytes))));
+    }
+    if leaf.style == Style::Marked {
+        // SOPS seals an INI comment whose first line is empty as it is (and fails when it opens it).
+        let empty = empty_lines(bytes.expose());
+        bytes.expose_mut().drain(..empty);
+    }
     Ok(Some((kind, bytes)))
+}
+
+/// A value of a type that JSON has not, or that versions of sops give the same number in turn.
+fn as_json(content: &Content<'_>) -> Option<(Kind, SecretBytes)> {
+    match content {
+        Content::Value(Scalar::Time(time)) => Some((Kind::Str, SecretBytes::new(time.clone().into_bytes()))),
+        Content::Value(Scalar::Float(number)) => {
+            json::whole(*number).map(|whole| (Kind::Int, SecretBytes::new(whole.to_string().into_bytes())))
+        }
+        Content::Value(Scalar::Str(_) | Scalar::Int(_) | Scalar::Bool(_) | Scalar::Null)
+        | Content::Comment(_) => None,
+    }
+}
+
+/// How long the empty lines at the head of a text are, if others follow.
+fn empty_lines(text: &[u8]) -> usize {
+    let Ok(text) = std::str::from_utf8(text) else { return 0 };
+    let mut rest = text;
+    while let Some((line, below)) = rest.split_once('\n')
+        && line.trim().is_empty()
+    {
+        rest = below;
+    }
+    text.len() - rest.len()
+}
+
+fn comment_name(container: &str) -> String {
+    if container.is_empty() { "a comment at the top".to_owned() } else { format!("a comment in {container}") }
 }
 
 /// How many paths are tried for all stray comments of a file together: half a second's work.

@@ -121,9 +121,12 @@ impl KeyGroups {
     /// Reads the groups of a `sops` block. Keys directly under `sops` count before any `key_groups`.
     pub(super) fn read(fields: &[Field]) -> Result<Self, Error> {
         let broken = |reason: String| Error::Metadata(reason);
+        // sops before 3.13 writes the fields of INI in any order.
+        let mut fields = fields.to_vec();
+        fields.sort_by(|one, other| one.path.cmp(&other.path));
         let of = |path: &[Step]| matches!(path, [Step::Key(list), Step::Index(_), ..] if is_key(list));
         let top: Vec<_> = fields.iter().filter(|field| of(&field.path)).cloned().collect();
-        let groups = if top.is_empty() { several(fields)? } else { vec![Group::read(&top)?] };
+        let groups = if top.is_empty() { several(&fields)? } else { vec![Group::read(&top)?] };
         let threshold = match fields.iter().find(|field| field.top_name() == Some(THRESHOLD)) {
             None => 0,
             Some(field) => field.value.parse().map_err(|_| broken(format!("`{THRESHOLD}` is no number")))?,

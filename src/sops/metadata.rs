@@ -2,7 +2,7 @@
 
 use crate::crypto::mac::Coverage;
 use crate::crypto::value::Cipher;
-use crate::format::Field;
+use crate::format::{Field, LAYOUT};
 use crate::policy::Rule;
 
 use super::Error;
@@ -11,8 +11,6 @@ use super::layout::Layout;
 
 /// The version that hlx writes: the one of sops whose format this is.
 const VERSION: &str = "3.11.0";
-/// The private field with the layout entry (`docs/format.md`).
-pub const LAYOUT: &str = "hlx";
 
 /// The metadata of a sealed file.
 #[derive(Debug, Clone, PartialEq)]
@@ -97,7 +95,10 @@ impl Metadata {
 fn is_semver(version: &str) -> bool {
     let core = version.split(['-', '+']).next().unwrap_or_default();
     let numbers: Vec<_> = core.split('.').collect();
-    let is_number = |part: &&str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    let is_number = |part: &&str| {
+        let padded = part.len() > 1 && part.starts_with('0');
+        !part.is_empty() && !padded && part.bytes().all(|byte| byte.is_ascii_digit())
+    };
     numbers.len() == 3 && numbers.iter().all(is_number)
 }
 
@@ -119,7 +120,9 @@ mod tests {
 
     #[test]
     fn versions_are_strict() {
-        for (version, valid) in [("3.11.0", true), ("3.9.0+hlx.1", true), ("3.9", false), ("hlx-1", false)] {
+        for (version, valid) in
+            [("3.11.0", true), ("3.9.0+hlx.1", true), ("3.9", false), ("hlx-1", false), ("03.1.0", false)]
+        {
             assert_eq!(is_semver(version), valid, "{version}");
         }
     }

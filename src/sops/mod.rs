@@ -4,6 +4,7 @@
 //! one. Opening yields no byte before the MAC was checked: only [`Sealed::open`] can make an
 //! [`Opened`].
 
+mod anchors;
 mod contents;
 pub mod groups;
 mod layout;
@@ -15,6 +16,7 @@ mod select;
 mod view;
 mod whole;
 
+pub use anchors::{ClearAnchor, clear_anchors};
 pub use groups::KeyGroups;
 pub use metadata::Metadata;
 pub use open::{Opened, Sealed, is_sealed};
@@ -34,9 +36,6 @@ pub enum Error {
     /// The file is not sealed.
     #[error("it is not a sealed file")]
     NotSealed,
-    /// It is sealed in a store that is not supported.
-    #[error("it is sealed as {0}, which is not supported")]
-    UnsupportedStore(&'static str),
     /// The `sops` block is not what it should be.
     #[error("the `sops` block is broken: {0}")]
     Metadata(String),
@@ -77,6 +76,14 @@ pub enum Error {
         /// Where the alias stands, counted from 1.
         line: usize,
         /// The path of the value.
+        path: String,
+    },
+    /// A clear number that some versions of sops read as another, so that its MAC would fit only for them.
+    #[error("line {line}: sops before 3.13.2 reads the number at `{path}` as another one, as it stays clear")]
+    ReadApart {
+        /// Counted from 1.
+        line: usize,
+        /// The path of the number.
         path: String,
     },
     /// Sealing and opening again would not give the same bytes.

@@ -1,9 +1,8 @@
 //! Reading and opening a sealed file.
 
 use crate::crypto::DataKey;
-use crate::crypto::mac::Mac;
 use crate::crypto::value::{Cipher, Sealed as SealedValue};
-use crate::format::{Content, Document, Format, Leaf, Paths, Scalar, Store, binary};
+use crate::format::{Content, Document, Format, Leaf, Paths, Scalar, Store, binary, json, yaml};
 use crate::secret::SecretBytes;
 
 use super::contents::Contents;
@@ -20,37 +19,36 @@ pub fn is_sealed(bytes: &[u8]) -> bool {
     std::str::from_utf8(bytes).is_ok_and(|text| detect(text).is_some())
 }
 
-enum Found {
-    Format(Format),
-    Json,
-    Ini,
-}
-
 /// The store that a text would be opened in, if it is one that is opened.
 pub(super) fn store_of(text: &str) -> Option<Store> {
     match detect(text)? {
-        Found::Format(Format::Dotenv) => Some(Store::Dotenv),
-        Found::Format(Format::Yaml) => Some(Store::Yaml),
-        Found::Format(Format::Binary) | Found::Json | Found::Ini => None,
+        Format::Dotenv => Some(Store::Dotenv),
+        Format::Ini => Some(Store::Ini),
+        Format::Yaml => Some(Store::Yaml),
+        Format::Json => Some(Store::Json),
+        Format::Binary => None,
     }
 }
 
-fn detect(text: &str) -> Option<Found> {
+/// The format of a sealed text; `None` for one that is not sealed.
+fn detect(text: &str) -> Option<Format> {
     let has_line = |start: &str| text.starts_with(start) || text.contains(&format!("\n{start}"));
-    if text.trim_start().starts_with('{') && text.contains("\"sops\"") {
-        return match binary::parse(text) {
-            Some(_) => Some(Found::Format(Format::Binary)),
-            None => Some(Found::Json),
-        };
+    if let Some(format) = json::sealed(text) {
+        return Some(format);
     }
     if has_line("sops_mac=") || has_line("sops_version=") || has_line("sops_lastmodified=") {
-        return Some(Found::Format(Format::Dotenv));
+        return Some(Format::Dotenv);
     }
     if has_line("[sops]") && text.contains("lastmodified") {
-        return Some(Found::Ini);
+        return Some(Format::Ini);
     }
-    (has_line("sops:") && (text.contains("lastmodified:") || text.contains("mac: ENC[")))
-        .then_some(Found::Format(Format::Yaml))
+    let lines = has_line("sops:") && (text.contains("lastmodified:") || text.contains("mac: ENC["));
+    (lines || is_sealed_flow(text)).then_some(Format::Yaml)
+}
+
+/// A YAML flow mapping with the `sops` block as hlx puts it there.
+fn is_sealed_flow(text: &str) -> bool {
+    text.contains("sops: {\"") && yaml::parse(text).is_ok_and(|document| document.metadata.is_some())
 }
 
 /// A sealed file, read but not opened.
@@ -78,15 +76,15 @@ impl<'t> Sealed<'t> {
         let text = std::str::from_utf8(bytes).map_err(|_| Error::NotSealed)?;
         match detect(text) {
             None => Err(Error::NotSealed),
-            Some(Found::Json) => Err(Error::UnsupportedStore("JSON")),
-            Some(Found::Ini) => Err(Error::UnsupportedStore("INI")),
-            Some(Found::Format(Format::Binary)) => {
+            Some(Format::Binary) => {
                 let whole = binary::parse(text).ok_or(Error::NotSealed)?;
                 let metadata = Metadata::read(&whole.fields)?;
                 Ok(Self { text, body: Body::Whole { data: whole.data }, metadata })
             }
-            Some(Found::Format(Format::Dotenv)) => Self::of_leaves(text, Store::Dotenv),
-            Some(Found::Format(Format::Yaml)) => Self::of_leaves(text, Store::Yaml),
+            Some(Format::Dotenv) => Self::of_leaves(text, Store::Dotenv),
+            Some(Format::Ini) => Self::of_leaves(text, Store::Ini),
+            Some(Format::Yaml) => Self::of_leaves(text, Store::Yaml),
+            Some(Format::Json) => Self::of_leaves(text, Store::Json),
         }
     }
 
@@ -103,7 +101,9 @@ impl<'t> Sealed<'t> {
         match &self.body {
             Body::Whole { .. } => Format::Binary,
             Body::Leaves { store: Store::Dotenv, .. } => Format::Dotenv,
+            Body::Leaves { store: Store::Ini, .. } => Format::Ini,
             Body::Leaves { store: Store::Yaml, .. } => Format::Yaml,
+            Body::Leaves { store: Store::Json, .. } => Format::Json,
         }
     }
 
@@ -151,10 +151,10 @@ impl<'t> Sealed<'t> {
             Body::Whole { data } => Ok(whole::open(data, &self.metadata, &cipher)?.expose() == plaintext),
             Body::Leaves { store, document, covered } => {
                 let contents = Contents::open(document, covered, &cipher)?;
-                check_mac(document, covered, &contents, &self.metadata, &cipher)?;
-                let Ok(plaintext) = std::str::from_utf8(plaintext) else { return Ok(false) };
                 let content = |leaf: usize| contents.get(leaf);
                 let view = View { text: self.text, store: *store, document, contents: &content };
+                view.check_mac(covered, &self.metadata, &cipher)?;
+                let Ok(plaintext) = std::str::from_utf8(plaintext) else { return Ok(false) };
                 Ok(view.shows(&self.metadata.layout(&cipher).unwrap_or_default(), plaintext).is_ok())
             }
         }
@@ -176,9 +176,9 @@ impl<'t> Sealed<'t> {
             }
             Body::Leaves { store, document, covered } => {
                 let contents = Contents::open(document, covered, &cipher)?;
-                check_mac(document, covered, &contents, &self.metadata, &cipher)?;
                 let content = |leaf: usize| contents.get(leaf);
                 let view = View { text: self.text, store: *store, document, contents: &content };
+                view.check_mac(covered, &self.metadata, &cipher)?;
                 let (plaintext, layout) = view.restore(&self.metadata, &cipher)?;
                 Ok(Opened { plaintext, layout, contents, key: key.duplicate(), sealed: self })
             }
@@ -245,24 +245,6 @@ impl<'t> Opened<'t> {
         let values = sealed.filter(|(_, leaf)| matches!(leaf.content, Content::Value(_)));
         values.map(|(_, leaf)| document.paths.display(leaf.path)).collect()
     }
-}
-
-fn check_mac(
-    document: &Document<'_>,
-    covered: &[bool],
-    contents: &Contents,
-    metadata: &Metadata,
-    cipher: &Cipher,
-) -> Result<(), Error> {
-    let mut mac = Mac::new(metadata.coverage);
-    for (number, (leaf, covered)) in document.leaves.iter().zip(covered).enumerate() {
-        let opened = contents.get(number);
-        if let Content::Value(scalar) = opened.as_ref().unwrap_or(&leaf.content) {
-            mac.add(&scalar.bytes(), *covered);
-        }
-    }
-    let aad = Metadata::mac_aad(&metadata.lastmodified);
-    mac.finish().check(&metadata.mac, cipher, &aad).map_err(|_| Error::Mac)
 }
 
 /// The additional data of a path, for those who compare leaves.

@@ -1,10 +1,10 @@
 //! Giving a sealed file more readers, without touching its values: what `sops updatekeys` does.
 
-use crate::format::{Document, Field, Step, Store, binary};
+use crate::format::{Document, Field, LAYOUT, Step, Store, Tail, binary};
 use crate::policy::Rule;
 
 use super::groups::KeyGroups;
-use super::metadata::{LAYOUT, Metadata};
+use super::metadata::Metadata;
 use super::open::{Body, Sealed};
 
 impl Sealed<'_> {
@@ -41,19 +41,28 @@ fn is_known(field: &Field) -> bool {
 }
 
 fn replace(text: &str, store: Store, document: &Document<'_>, fields: &[Field]) -> String {
-    let cuts = document.metadata.iter().flat_map(|block| &block.cut);
+    let cuts: Vec<_> = document.metadata.iter().flat_map(|block| block.cut.iter().cloned()).collect();
     let block = store.spell_metadata(fields, document.tail);
+    // Lines that stand together are one place, and the block goes to the first; a member goes behind the last.
+    let place = match document.tail {
+        Tail::Lines(end) => cuts.first().map_or(end, |cut| cut.start),
+        Tail::Member(end, _) => end,
+    };
     let mut out = String::with_capacity(text.len() + block.len());
     let mut at = 0;
-    // Lines of dotenv metadata that stand together are one place; the block goes to the first.
-    for (index, cut) in cuts.enumerate() {
-        out.push_str(&text[at..cut.start]);
-        if index == 0 {
+    let mut put = Some(block);
+    let end = text.len()..text.len();
+    for cut in cuts.into_iter().chain(std::iter::once(end)) {
+        if place <= cut.start
+            && let Some(block) = put.take()
+        {
+            out.push_str(&text[at..place]);
             out.push_str(&block);
+            at = place;
         }
+        out.push_str(&text[at..cut.start]);
         at = cut.end;
     }
-    out.push_str(&text[at..]);
     if !text.ends_with('\n') && out.ends_with('\n') {
         out.pop();
     }

@@ -4,24 +4,27 @@
 //! sealed on the basis of its old form: what did not change keeps its ciphertext, and if
 //! nothing changed the old bytes are the answer.
 
-use std::collections::{HashMap, VecDeque};
+mod block;
+mod kept;
+
+use std::collections::VecDeque;
 use std::ops::Range;
 
-use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use crate::crypto::mac::{Coverage, Mac};
 use crate::crypto::value::{Cipher, Kind, Sealed as SealedValue};
 use crate::crypto::{DataKey, Entropy};
-use crate::format::{Block, Content, Document, Field, Format, Leaf, Scalar, Store, Style, Tail, yaml};
-use crate::policy::Rule;
+use crate::format::{Content, Document, Format, Leaf, Scalar, Store, Style, Tail, yaml};
+use crate::policy::{self, Rule};
 
 use super::groups::KeyGroups;
 use super::layout::{Layout, Spelling};
-use super::metadata::{LAYOUT, Metadata};
+use super::metadata::Metadata;
 use super::open::{Body, Opened, aad, store_of};
-use super::view::{Piece, View};
+use super::view::View;
 use super::{Error, select, whole};
+use kept::{Kept, Reuse, fingerprint};
 
 /// About how much longer a value is when sealed, and how long a `sops` block is: a guess, to allocate once.
 const SEALED: usize = 108;
@@ -60,7 +63,8 @@ impl Basis<'_> {
         }
     }
 
-    fn rule(&self) -> (&Rule, Coverage) {
+    /// Which values are sealed, and which the MAC covers.
+    pub fn rule(&self) -> (&Rule, Coverage) {
         match self {
             Self::New { rule, coverage, .. } => (rule, *coverage),
             Self::Again(old) => (&old.sealed.metadata.rule, old.sealed.metadata.coverage),
@@ -95,7 +99,9 @@ pub fn seal(plaintext: &[u8], format: Format, basis: &Basis<'_>, stamp: Stamp<'_
     }
     let store = match format {
         Format::Dotenv => Store::Dotenv,
+        Format::Ini => Store::Ini,
         Format::Yaml => Store::Yaml,
+        Format::Json => Store::Json,
         Format::Binary => return Ok(whole::seal(plaintext, basis, stamp).into_bytes()),
     };
     let text = std::str::from_utf8(plaintext).map_err(|_| Error::NotText)?;
@@ -172,10 +178,30 @@ impl<'a> Sealing<'a> {
         basis: &'a Basis<'a>,
     ) -> Result<Self, Error> {
         let (rule, _) = basis.rule();
+        if store == Store::Ini && rule.comment().is_some() && matches!(basis, Basis::New { .. }) {
+            // SOPS walks an INI comment behind its key, and so seals the key after the one that was meant.
+            return Err(policy::Error::Unsupported(format!("{}: for INI", rule.field().0)).into());
+        }
         let covered = select::select(document, rule);
         select::check_selection(rule, document, &covered)?;
         let parts = parts(document, &covered);
-        Ok(Self { text, store, document, basis, cipher: Cipher::new(basis.key()), covered, parts })
+        let sealing = Self { text, store, document, basis, cipher: Cipher::new(basis.key()), covered, parts };
+        sealing.check_readings()?;
+        Ok(sealing)
+    }
+
+    /// What stays clear must mean the same to every version of sops, or the MAC will not fit for some.
+    fn check_readings(&self) -> Result<(), Error> {
+        let (_, coverage) = self.basis.rule();
+        let clear = self.document.leaves.iter().zip(&self.covered).filter(|(_, covered)| !**covered);
+        let mut counted = clear.filter(|_| coverage == Coverage::All).map(|(leaf, _)| leaf);
+        match counted.find(|leaf| self.store.older_reading(self.text, leaf).is_some()) {
+            Some(leaf) => Err(Error::ReadApart {
+                line: self.line(leaf.span.start),
+                path: self.document.paths.display(leaf.path),
+            }),
+            None => Ok(()),
+        }
     }
 
     fn run(mut self, stamp: Stamp<'_>) -> Result<Vec<u8>, Error> {
@@ -197,6 +223,9 @@ impl<'a> Sealing<'a> {
         if metadata.layout.is_some() {
             let block = self.block(&sealed.text[..sealed.block.start], &metadata);
             sealed.text.replace_range(sealed.block, &block);
+        }
+        if store_of(&sealed.text) != Some(self.store) {
+            return Err(self.not_restorable(0, "encrypted, it would be taken for another format"));
         }
         Ok(sealed.text.into_bytes())
     }
@@ -242,7 +271,7 @@ impl<'a> Sealing<'a> {
         let mut placed = Vec::with_capacity(self.parts.len());
         let mut at = 0;
         for (index, part) in self.parts.iter().enumerate() {
-            if block.is_none() && part.span().start >= tail {
+            if block.is_none() && part.span().end > tail {
                 block = Some(self.put_block(&mut out, at, metadata));
                 at = tail;
             }
@@ -277,7 +306,7 @@ impl<'a> Sealing<'a> {
     /// line changes.
     fn block(&self, before: &str, metadata: &Metadata) -> String {
         let mut block = match self.old_block() {
-            Some((text, block)) => renew(text, self.store, self.document.tail, block, metadata),
+            Some((text, old)) => block::renew(text, self.store, old, self.document.tail, metadata),
             None => self.store.spell_metadata(&metadata.fields(false), self.document.tail),
         };
         let Tail::Lines(tail) = self.document.tail else { return block };
@@ -291,12 +320,11 @@ impl<'a> Sealing<'a> {
         block
     }
 
-    /// The `sops` block of the old form, if it is of the same store.
-    fn old_block(&self) -> Option<(&'a str, &'a Block)> {
+    /// The old form, if it is of the same store.
+    fn old_block(&self) -> Option<(&'a str, &'a Document<'a>)> {
         let Basis::Again(old) = self.basis else { return None };
         let Body::Leaves { document, store, .. } = &old.sealed.body else { return None };
-        let alike = std::mem::discriminant(&document.tail) == std::mem::discriminant(&self.document.tail);
-        (*store == self.store && alike).then_some((old.sealed.text, document.metadata.as_ref()?))
+        (*store == self.store).then_some((old.sealed.text, document))
     }
 
     fn seal_part(
@@ -318,7 +346,10 @@ impl<'a> Sealing<'a> {
                     self.is_sealable(number).then(|| self.seal_leaf(leaf, reuse, entropy))
                 };
                 let expanded = yaml::expand::flow(self.text, self.document, part.first(), &mut seal);
-                out.push_str(&expanded.ok_or_else(|| self.sealed_alias(leaf, alias))?);
+                out.push_str(&expanded.ok_or_else(|| Error::SealedAlias {
+                    line: self.line(alias.start),
+                    path: self.document.paths.display(leaf.path),
+                })?);
             }
         }
         Ok(())
@@ -341,15 +372,11 @@ impl<'a> Sealing<'a> {
     /// Reads the sealed text as opening would, lays the plaintext over it, and returns the
     /// original spellings that plain opening would not give.
     fn check(&self, sealed: &Assembled, metadata: &Metadata) -> Result<Layout, Error> {
-        let in_the_way =
-            "the `sops` block cannot be added; a file that is one mapping in `{…}` must be written as lines";
+        let in_the_way = "the `sops` block cannot be added: write the top level as lines, not in `{…}`";
         let document = self.store.parse(&sealed.text).map_err(|_| self.not_restorable(0, in_the_way))?;
         let written = document.metadata.as_ref().map(|block| Metadata::read(&block.fields));
         if written.is_none_or(|written| written.as_ref().map(|read| &read.mac) != Ok(&metadata.mac)) {
             return Err(self.not_restorable(0, in_the_way));
-        }
-        if store_of(&sealed.text) != Some(self.store) {
-            return Err(self.not_restorable(0, "encrypted, it would be taken for another format"));
         }
         self.check_leaves(sealed, &document)?;
         let content =
@@ -396,6 +423,10 @@ impl<'a> Sealing<'a> {
     /// The spellings that plain opening would not give.
     fn layout(&self, sealed: &Assembled, view: &View<'_>) -> Layout {
         let mut layout = Layout::default();
+        if store_of(&sealed.text) != Some(self.store) {
+            // `{"data": …}` would be a whole file, if that could have a layout entry.
+            layout.note(0, Spelling::Leaf(Zeroizing::new(self.first_spelling().to_owned())));
+        }
         let mut number = 0;
         for (part, placed) in self.parts.iter().zip(sealed.placed.iter().map(wide)) {
             let sealed_leaves: Vec<usize> = part.leaves().filter(|leaf| self.is_sealable(*leaf)).collect();
@@ -419,21 +450,25 @@ impl<'a> Sealing<'a> {
         layout
     }
 
-    fn other_values(&self, leaf: &Leaf<'_>) -> Error {
-        match self.document.alias(leaf) {
-            Some(alias) => self.sealed_alias(leaf, alias),
-            None => self.not_restorable(leaf.span.start, "encrypted, the value here would be read otherwise"),
-        }
+    fn first_spelling(&self) -> &str {
+        self.parts.first().map_or("", |part| &self.text[part.span()])
     }
 
-    fn sealed_alias(&self, leaf: &Leaf<'_>, alias: &Range<usize>) -> Error {
-        let line = self.text[..alias.start].matches('\n').count() + 1;
-        Error::SealedAlias { line, path: self.document.paths.display(leaf.path) }
+    fn other_values(&self, leaf: &Leaf<'_>) -> Error {
+        if let Some(alias) = self.document.alias(leaf) {
+            let path = self.document.paths.display(leaf.path);
+            return Error::SealedAlias { line: self.line(alias.start), path };
+        }
+        self.not_restorable(leaf.span.start, "encrypted, the value here would be read otherwise")
     }
 
     fn not_restorable(&self, at: usize, reason: &str) -> Error {
-        let line = self.text.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count() + 1;
-        Error::NotRestorable { line, reason: reason.to_owned() }
+        Error::NotRestorable { line: self.line(at), reason: reason.to_owned() }
+    }
+
+    /// The line of an offset, counted from 1.
+    fn line(&self, at: usize) -> usize {
+        self.text.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count() + 1
     }
 }
 
@@ -469,177 +504,6 @@ fn add_copy(
         }
         None => {}
     }
-}
-
-/// The old block with a new time, MAC and layout entry; written anew if fields come or go.
-fn renew(text: &str, store: Store, tail: Tail, block: &Block, metadata: &Metadata) -> String {
-    let new = |field: &Field| match field.top_name() {
-        Some("lastmodified") => Some(metadata.lastmodified.as_str()),
-        Some("mac") => Some(metadata.mac.as_str()),
-        Some(LAYOUT) => metadata.layout.as_deref(),
-        _ => None,
-    };
-    let had_layout = block.fields.iter().any(|field| field.top_name() == Some(LAYOUT));
-    let [cut] = &block.cut[..] else {
-        return rewrite(store, tail, block, metadata, new);
-    };
-    if had_layout != metadata.layout.is_some() {
-        return rewrite(store, tail, block, metadata, new);
-    }
-    let mut out = String::new();
-    let mut at = cut.start;
-    for field in &block.fields {
-        if let Some(value) = new(field) {
-            out.push_str(&text[at..field.span.start]);
-            out.push_str(&store.spell_field(&text[field.span.clone()], value));
-            at = field.span.end;
-        }
-    }
-    out.push_str(&text[at..cut.end]);
-    if matches!(tail, Tail::Lines(_)) && !out.ends_with('\n') {
-        out.push('\n');
-    }
-    out
-}
-
-fn rewrite<'a>(
-    store: Store,
-    tail: Tail,
-    block: &Block,
-    metadata: &'a Metadata,
-    new: impl Fn(&Field) -> Option<&'a str>,
-) -> String {
-    let is_layout = |field: &Field| field.top_name() == Some(LAYOUT);
-    let kept = block.fields.iter().filter(|field| !is_layout(field));
-    let mut fields: Vec<Field> = kept
-        .map(|field| Field { value: new(field).unwrap_or(&field.value).to_owned(), ..field.clone() })
-        .collect();
-    fields.extend(metadata.layout.as_ref().map(|layout| Field::top(LAYOUT, layout)));
-    store.spell_metadata(&fields, tail)
-}
-
-/// The sealed forms of old leaves by place and plaintext.
-type Reuse = HashMap<[u8; 32], VecDeque<String>>;
-
-/// How many parts at the head and at the tail are, with all text around them, as before.
-struct Kept<'a> {
-    old: Option<(&'a Opened<'a>, &'a Document<'a>)>,
-    pieces: Vec<Piece>,
-    head: usize,
-    tail: usize,
-    /// How many parts there are, and how long the plaintext is.
-    parts: usize,
-    length: usize,
-}
-
-impl<'a> Kept<'a> {
-    fn find(sealing: &Sealing<'a>) -> Self {
-        let (parts, length) = (sealing.parts.len(), sealing.text.len());
-        let nothing = Self { old: None, pieces: Vec::new(), head: 0, tail: 0, parts, length };
-        let Basis::Again(old) = sealing.basis else { return nothing };
-        let Body::Leaves { document, store, .. } = &old.sealed.body else { return nothing };
-        if *store != sealing.store {
-            return nothing;
-        }
-        let was = old.plaintext.expose().as_slice();
-        let now = sealing.text.as_bytes();
-        let common_head = was.iter().zip(now).take_while(|(one, other)| one == other).count();
-        let common_tail =
-            was.iter().rev().zip(now.iter().rev()).take_while(|(one, other)| one == other).count();
-        let mut kept = Self { old: Some((old, document)), pieces: old.pieces(), ..nothing };
-        let most = kept.pieces.len().min(sealing.parts.len());
-        while kept.head < most && kept.head_fits(sealing, kept.head, common_head) {
-            kept.head += 1;
-        }
-        while kept.head + kept.tail < most && kept.tail_fits(sealing, kept.tail + 1, common_tail) {
-            kept.tail += 1;
-        }
-        kept
-    }
-
-    fn head_fits(&self, sealing: &Sealing<'_>, index: usize, common: usize) -> bool {
-        let Some((old, _)) = self.old else { return false };
-        let part = &sealing.parts[index];
-        let end = self.pieces[index].open.end.max(part.span().end);
-        // One byte beyond the part must be the same too, or it may have grown.
-        let at_end = end == sealing.text.len() && end == old.plaintext.expose().len();
-        (end < common || (at_end && end == common)) && self.same(sealing, index, part)
-    }
-
-    fn tail_fits(&self, sealing: &Sealing<'_>, from_end: usize, common: usize) -> bool {
-        let Some((old, _)) = self.old else { return false };
-        let part = &sealing.parts[sealing.parts.len() - from_end];
-        let index = self.pieces.len() - from_end;
-        let was_left = old.plaintext.expose().len() - self.pieces[index].open.start;
-        let left = sealing.text.len() - part.span().start;
-        was_left.max(left) < common && self.same(sealing, index, part)
-    }
-
-    /// Whether an old piece has the leaves of a part: same places, same contents.
-    fn same(&self, sealing: &Sealing<'_>, index: usize, part: &Part) -> bool {
-        let Some((old, document)) = self.old else { return false };
-        let piece = &self.pieces[index];
-        let sealable = part.leaves().filter(|number| sealing.is_sealable(*number));
-        let opened = piece.leaves.clone().filter(|number| old.contents.get(*number).is_some());
-        let alike = |(one, other): (usize, usize)| {
-            let (was, now) = (&document.leaves[one], &sealing.document.leaves[other]);
-            old.contents.get(one).as_ref() == Some(&now.content)
-                && aad(&document.paths, was) == aad(&sealing.document.paths, now)
-        };
-        opened.clone().count() == sealable.clone().count() && opened.zip(sealable).all(alike)
-    }
-
-    /// The old sealed form of a part that is as before.
-    fn text(&self, index: usize) -> Option<&'a str> {
-        let (old, _) = self.old?;
-        Some(&old.sealed.text[self.piece(index)?.sealed.clone()])
-    }
-
-    /// Where a part that is as before stands in the plaintext.
-    fn span(&self, index: usize) -> Option<Range<usize>> {
-        let (old, _) = self.old?;
-        let open = &self.piece(index)?.open;
-        // Texts that end alike keep their distance from the end.
-        let place =
-            |at: usize| if index < self.head { at } else { at + self.length - old.plaintext.expose().len() };
-        Some(place(open.start)..place(open.end))
-    }
-
-    fn piece(&self, index: usize) -> Option<&Piece> {
-        let from_end = self.parts - index;
-        if index < self.head {
-            Some(&self.pieces[index])
-        } else if from_end <= self.tail {
-            Some(&self.pieces[self.pieces.len() - from_end])
-        } else {
-            None
-        }
-    }
-
-    /// The old ciphertexts between head and tail, by place and plaintext.
-    fn middle(&self) -> Reuse {
-        let mut reuse = Reuse::new();
-        let Some((old, document)) = self.old else { return reuse };
-        let pieces = &self.pieces[self.head..self.pieces.len() - self.tail];
-        for number in pieces.iter().flat_map(|piece: &Piece| piece.leaves.clone()) {
-            let leaf = &document.leaves[number];
-            if let (Some(content), Some(sealed)) = (old.contents.get(number), leaf.content.text()) {
-                let fingerprint = fingerprint(&aad(&document.paths, leaf), &content);
-                reuse.entry(fingerprint).or_default().push_back(sealed.trim_end().to_owned());
-            }
-        }
-        reuse
-    }
-}
-
-fn fingerprint(place: &str, content: &Content<'_>) -> [u8; 32] {
-    let (kind, bytes) = plain(content);
-    let mut hash = Sha256::new();
-    hash.update(u64::try_from(place.len()).expect("a length fits").to_le_bytes());
-    hash.update(place);
-    hash.update([kind as u8]);
-    hash.update(&*bytes);
-    hash.finalize().into()
 }
 
 /// The type tag and the plaintext bytes of a content.

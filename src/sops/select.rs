@@ -1,16 +1,22 @@
 //! Which leaves of a document a rule seals.
 
-use crate::format::{Content, Document, Item, Paths};
+use crate::format::{Content, Document, Item, Paths, Style};
 use crate::policy::{Mark, Pattern, Rule};
 
 use super::Error;
 
 /// One answer per leaf: does the rule cover it? (Empty values stay clear all the same.)
 pub(super) fn select(document: &Document<'_>, rule: &Rule) -> Vec<bool> {
-    match rule.comment() {
+    let mut covered = match rule.comment() {
         Some((pattern, mark)) => by_comments(document, pattern, mark),
         None => by_paths(document, rule),
+    };
+    for (number, leaf) in document.leaves.iter().enumerate() {
+        if leaf.style == Style::Inline {
+            covered[number] |= covered[number - 1];
+        }
     }
+    covered
 }
 
 fn by_paths(document: &Document<'_>, rule: &Rule) -> Vec<bool> {
@@ -101,10 +107,10 @@ mod tests {
     /// As stock sops 3.11.0 answers for the same text.
     #[test]
     fn a_comment_marks_the_next_item_of_its_collection() {
-        let text = "# top\na: v\n# secret one\n# secret two\n# third\nb: v\nc: v # secret\nd: # secret map\n  x: v\n  # inner\n  y: v\ne: v\n# secret\nf:\n  - v\n  # list\n  - k: v\ng: v\nl:\n  - a\n  # secret\n  - b\n  - c # secret\n  - d\n# secret foot\n\nh: v\nm:\n  z: v\n  # secret deep\nn: v\n# secret\no: {}\np: v\n";
-        let sealed = "# top\na: v\n# secret one\n# SECRET TWO\n# THIRD\nb: V\nc: V # secret\nd: # secret map\n  x: V\n  # INNER\n  y: V\ne: v\n# secret\nf:\n  - V\n  # LIST\n  - k: V\ng: v\nl:\n  - a\n  # secret\n  - B\n  - C # secret\n  - d\n# secret foot\n\nh: V\nm:\n  z: v\n  # secret deep\nn: v\n# secret\no: {}\np: v\n";
+        let text = "# top\na: v\n# secret one\n# secret two\n# third\nb: v\nc: v # secret\nd: # secret map\n  x: v\n  # inner\n  y: v\ne: v\n# secret\nf:\n  - v\n  # list\n  - k: v\ng: v\nl:\n  - a\n  # secret\n  - b\n  - c # secret\n  - d\n# secret foot\n\nh: v\nm:\n  z: v\n  # secret deep\nn: v\n# secret\no: {}\np: v\nq: # secret\nr: v\ns:\n- # secret\n- v\n";
+        let sealed = "# top\na: v\n# secret one\n# SECRET TWO\n# THIRD\nb: V\nc: V # secret\nd: # secret map\n  x: V\n  # INNER\n  y: V\ne: v\n# secret\nf:\n  - V\n  # LIST\n  - k: V\ng: v\nl:\n  - a\n  # secret\n  - B\n  - C # secret\n  - d\n# secret foot\n\nh: V\nm:\n  z: v\n  # secret deep\nn: v\n# secret\no: {}\np: v\nq: # secret\nr: v\ns:\n- # secret\n- V\n";
         assert_eq!(shown(text, "encrypted_comment_regex"), sealed);
-        let clear = "# TOP\na: V\n# secret one\n# secret two\n# third\nb: v\nc: v # secret\nd: # secret map\n  x: v\n  # inner\n  y: v\ne: V\n# secret\nf:\n  - v\n  # list\n  - k: v\ng: V\nl:\n  - A\n  # secret\n  - b\n  - c # secret\n  - D\n# secret foot\n\nh: v\nm:\n  z: V\n  # secret deep\nn: V\n# secret\no: {}\np: V\n";
+        let clear = "# TOP\na: V\n# secret one\n# secret two\n# third\nb: v\nc: v # secret\nd: # secret map\n  x: v\n  # inner\n  y: v\ne: V\n# secret\nf:\n  - v\n  # list\n  - k: v\ng: V\nl:\n  - A\n  # secret\n  - b\n  - c # secret\n  - D\n# secret foot\n\nh: v\nm:\n  z: V\n  # secret deep\nn: V\n# secret\no: {}\np: V\nq: # secret\nr: V\ns:\n- # secret\n- v\n";
         assert_eq!(shown(text, "unencrypted_comment_regex"), clear);
     }
 }

@@ -4,8 +4,9 @@ use std::ops::Range;
 
 use zeroize::Zeroizing;
 
+use crate::crypto::mac::Mac;
 use crate::crypto::value::Cipher;
-use crate::format::{Content, Document, Store, Tail};
+use crate::format::{Content, Document, Leaf, Scalar, Store, Tail};
 use crate::secret::SecretBytes;
 
 use super::Error;
@@ -43,6 +44,31 @@ enum Stretch<'s> {
 }
 
 impl View<'_> {
+    /// The MAC over all values must fit, as this or older versions of sops read the clear ones.
+    pub(super) fn check_mac(
+        &self,
+        covered: &[bool],
+        metadata: &Metadata,
+        cipher: &Cipher,
+    ) -> Result<(), Error> {
+        let aad = Metadata::mac_aad(&metadata.lastmodified);
+        let fits = |reading: &dyn Fn(&Leaf<'_>) -> Option<Scalar<'static>>| {
+            let mut mac = Mac::new(metadata.coverage);
+            for (number, (leaf, covered)) in self.document.leaves.iter().zip(covered).enumerate() {
+                match ((self.contents)(number), &leaf.content) {
+                    (Some(Content::Value(opened)), _) => mac.add(&opened.bytes(), *covered),
+                    (None, Content::Value(clear)) => {
+                        mac.add(&reading(leaf).as_ref().unwrap_or(clear).bytes(), *covered);
+                    }
+                    (Some(Content::Comment(_)), _) | (None, Content::Comment(_)) => {}
+                }
+            }
+            mac.finish().check(&metadata.mac, cipher, &aad).is_ok()
+        };
+        let older = |leaf: &Leaf<'_>| self.store.older_reading(self.text, leaf);
+        if fits(&|_| None) || (self.store == Store::Json && fits(&older)) { Ok(()) } else { Err(Error::Mac) }
+    }
+
     /// The plaintext: with the original spellings if the layout entry is good, else in the plain way. Also tells
     /// the layout that was used.
     pub(super) fn restore(
@@ -186,7 +212,14 @@ impl View<'_> {
                     span.start.saturating_sub(*before)..end.saturating_add(*after).min(self.text.len());
                 (piece(last, span), text.clone(), taken)
             }
-            None => (piece(first, span), self.spell_open(first), 1),
+            None => {
+                let content = (self.contents)(first).expect("only sealed leaves are opened");
+                let (span, text) = self
+                    .store
+                    .reframe(self.text, &self.document.leaves[first], &content)
+                    .unwrap_or_else(|| (span, self.spell_open(first)));
+                (piece(first, span), text, 1)
+            }
         }
     }
 

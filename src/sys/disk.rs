@@ -16,7 +16,7 @@ const BENEATH: ResolveFlags =
     ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
 
 /// A name under which a file is written before it takes its place; no other file has it.
-fn fresh_name() -> io::Result<PathBuf> {
+pub(super) fn fresh_name() -> io::Result<PathBuf> {
     let random = getrandom::u64().map_err(|error| io::Error::other(error.to_string()))?;
     Ok(format!(".hlx-{random:016x}~").into())
 }
@@ -180,6 +180,12 @@ fn take_place(dir: impl AsFd, fresh: &Path, name: &Path) -> io::Result<()> {
     }
 }
 
+/// A new file that only its owner reads; fails if there is one.
+pub(super) fn create_private(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    File::options().write(true).create_new(true).mode(0o600).open(path)
+}
+
 /// Makes a directory (and those above it) that only its owner enters.
 pub fn private_dir(path: &Path) -> io::Result<()> {
     std::fs::create_dir_all(path)?;
@@ -188,10 +194,9 @@ pub fn private_dir(path: &Path) -> io::Result<()> {
 
 /// Writes a new file that only its owner reads, whole or not at all; fails if there is one.
 pub fn private_file(path: &Path, content: &[u8]) -> io::Result<()> {
-    use std::os::unix::fs::OpenOptionsExt;
     let mut fresh = path.as_os_str().to_owned();
     fresh.push(format!(".{}~", std::process::id()));
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
+    let mut file = create_private(Path::new(&fresh))?;
     let written =
         file.write_all(content).and_then(|()| if content.is_empty() { Ok(()) } else { file.sync_all() });
     // A link is made only where nothing is, unlike a rename.

@@ -5,4 +5,6 @@ pub mod eager;
 pub mod namespace;
 pub mod process;
 pub mod ram;
+pub mod random;
+pub mod replace;
 pub mod wiped;

@@ -81,6 +81,18 @@ pub struct Finished {
     pub err: SecretBytes,
 }
 
+impl Finished {
+    /// Keeps all that a program says while `run` passes it on.
+    pub fn collect(run: impl FnOnce(&mut dyn FnMut(Stream, &[u8])) -> io::Result<End>) -> io::Result<Self> {
+        let (mut out, mut err) = (SecretBytes::new(Vec::new()), SecretBytes::new(Vec::new()));
+        let end = run(&mut |stream, bytes| match stream {
+            Stream::Out => out.expose_mut().extend_from_slice(bytes),
+            Stream::Err => err.expose_mut().extend_from_slice(bytes),
+        })?;
+        Ok(Self { end, out, err })
+    }
+}
+
 impl Call {
     /// A call of `program` in `cwd`.
     pub fn new(program: &str, cwd: &Path, env: &Env, limit: Duration) -> Self {
@@ -110,12 +122,7 @@ impl Call {
 
     /// Runs it to its end, and keeps what it says.
     pub fn output(&self, input: &[u8]) -> io::Result<Finished> {
-        let (mut out, mut err) = (SecretBytes::new(Vec::new()), SecretBytes::new(Vec::new()));
-        let end = self.stream(input, &mut |stream, bytes| match stream {
-            Stream::Out => out.expose_mut().extend_from_slice(bytes),
-            Stream::Err => err.expose_mut().extend_from_slice(bytes),
-        })?;
-        Ok(Finished { end, out, err })
+        Finished::collect(|sink| self.stream(input, sink))
     }
 
     /// Runs it to its end, and passes on what it says as it says it.

@@ -3,8 +3,8 @@
 use std::ffi::CString;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
 
 use rustix::mount::{MountFlags, UnmountFlags};
 
@@ -39,6 +39,19 @@ pub fn is_mounted(path: &Path) -> io::Result<bool> {
     let (Some(above), Ok(here)) = (path.parent(), path.symlink_metadata()) else { return Ok(false) };
     let root = here.is_dir() && here.dev() != above.metadata()?.dev();
     Ok(root && MAGIC.contains(&(rustix::fs::statfs(path)?.f_type as u64)))
+}
+
+/// True if a directory lies in a RAM file system, mounted anywhere above it.
+pub fn holds(path: &Path) -> bool {
+    path.is_dir() && rustix::fs::statfs(path).is_ok_and(|found| MAGIC.contains(&(found.f_type as u64)))
+}
+
+/// Makes a directory below `place` that only its owner enters.
+pub fn private_directory(place: &Path) -> io::Result<PathBuf> {
+    let random = getrandom::u64().map_err(|error| io::Error::other(error.to_string()))?;
+    let path = place.join(format!("hlx-{random:016x}"));
+    std::fs::DirBuilder::new().mode(0o700).create(&path)?;
+    Ok(path)
 }
 
 /// True if what is mounted at `path` may be swapped out to a device that is on.

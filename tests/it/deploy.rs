@@ -2,246 +2,13 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use hlx::crypto::DataKey;
-use hlx::crypto::envelope::Recipient;
-use hlx::crypto::mac::Coverage;
 use hlx::format::Format;
-use hlx::keys::Plugins;
-use hlx::policy::Rule;
-use hlx::sops::{Basis, KeyGroups, Stamp, seal};
 
-const TOKEN: &str = "tok-5f1d-hunter2-please-hide";
-const PASSWORD: &str = "pa$$w0rd \"quoted\" value";
-
-/// True if Docker is here; a build server must have it.
-fn docker_is_here() -> bool {
-    let here = Command::new("docker").arg("info").output().is_ok_and(|output| output.status.success());
-    let root = rustix::process::geteuid().is_root();
-    if here && root {
-        return true;
-    }
-    assert!(std::env::var_os("CI").is_none(), "Docker and root are needed to test deploys");
-    eprintln!("\n*** SKIPPED: deploys are not tested, as Docker or root is missing ***\n");
-    false
-}
-
-/// A repository, a host and an image, taken away at the end.
-struct Lab {
-    dir: PathBuf,
-    service: String,
-    reader: Recipient,
-}
-
-impl Lab {
-    fn new(name: &str) -> Option<Self> {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        if !docker_is_here() {
-            return None;
-        }
-        let service =
-            format!("Hlxit-{name}-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let dir = std::env::temp_dir().join(&service);
-        fs::create_dir_all(dir.join("repo")).unwrap();
-        let reader = hlx::keys::generate::to_file(&dir.join("identity"), "2026-01-01T00:00:00Z").unwrap();
-        let lab = Self { dir, service, reader };
-        lab.git(&["init", "--quiet", "--initial-branch", &lab.service]);
-        lab.build_image();
-        Some(lab)
-    }
-
-    fn build_image(&self) {
-        let context = self.dir.join("image");
-        fs::create_dir_all(&context).unwrap();
-        fs::copy("/bin/busybox", context.join("busybox")).expect("busybox-static is installed");
-        fs::write(
-            context.join("Dockerfile"),
-            "FROM scratch\nCOPY busybox /bin/busybox\nCOPY busybox /bin/sh\n",
-        )
-        .unwrap();
-        run(Command::new("docker").args(["build", "-q", "-t", &self.image()]).arg(&context));
-    }
-
-    fn image(&self) -> String {
-        self.project()
-    }
-
-    fn project(&self) -> String {
-        self.service.to_lowercase()
-    }
-
-    fn path(&self, path: &str) -> PathBuf {
-        self.dir.join(path)
-    }
-
-    fn project_dir(&self) -> PathBuf {
-        self.dir.join("srv").join(&self.service)
-    }
-
-    fn git(&self, args: &[&str]) -> String {
-        let mut git = Command::new("git");
-        git.current_dir(self.path("repo")).args(args).env("GIT_CONFIG_GLOBAL", "/dev/null");
-        for who in ["AUTHOR", "COMMITTER"] {
-            git.env(format!("GIT_{who}_NAME"), "t").env(format!("GIT_{who}_EMAIL"), "t@example.org");
-        }
-        text(&run(&mut git).stdout)
-    }
-
-    fn write(&self, path: &str, content: impl AsRef<[u8]>) -> &Self {
-        let path = self.path("repo").join(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, content).unwrap();
-        self
-    }
-
-    fn seal(&self, path: &str, content: &str) -> &Self {
-        let mut random = |buffer: &mut [u8]| getrandom::fill(buffer).unwrap();
-        let key = DataKey::random(&mut random);
-        let envelope = Plugins::default().wrap_part(&self.reader, key.expose()).unwrap();
-        let rule = Rule::from_fields(|_| None).unwrap();
-        let basis = Basis::New { key, groups: KeyGroups::one(vec![envelope]), rule, coverage: Coverage::All };
-        let stamp = Stamp { now: "2026-01-01T00:00:00Z".into(), entropy: &mut random };
-        self.write(path, seal(content.as_bytes(), Format::of_path(path), &basis, stamp).unwrap())
-    }
-
-    /// A compose file whose one service `web` runs a shell script.
-    fn compose(&self, script: &str, rest: &str) -> &Self {
-        let (image, script) = (self.image(), script.replace('$', "$$"));
-        let text = format!(
-            "x-hlx: {{stable: 1s, timeout: 20s}}\nservices:\n  web:\n    image: {image}\n    pull_policy: never\n    \
-             init: true\n    command: [/bin/busybox, sh, -c, {script:?}]\n{rest}"
-        );
-        self.write("compose.yml", text)
-    }
-
-    fn commit(&self) -> &Self {
-        self.git(&["add", "-A"]);
-        self.git(&["commit", "--quiet", "--allow-empty", "-m", "x"]);
-        self
-    }
-
-    fn hlx(&self, args: &[&str]) -> Command {
-        let mut hlx = Command::new(env!("CARGO_BIN_EXE_hlx"));
-        hlx.args(args).current_dir(self.path("repo")).env_clear().stdin(Stdio::null());
-        hlx.env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", &self.dir);
-        hlx.env("HLX_IDENTITY", self.path("identity")).env("TOKEN", "from the shell");
-        let places = [("HLX_STATE_DIR", "state"), ("HLX_PROJECTS", "srv"), ("HLX_RUN_DIR", "run")];
-        hlx.envs(places.map(|(name, dir)| (name, self.path(dir))));
-        hlx
-    }
-
-    fn deploy(&self, more: &[&str]) -> Output {
-        self.hlx(&[&["decrypt-deploy", &self.service], more].concat()).output().unwrap()
-    }
-
-    #[track_caller]
-    fn deploys(&self, more: &[&str]) -> String {
-        let output = self.deploy(more);
-        let said = text(&output.stderr);
-        assert!(output.status.success(), "{said}");
-        hides_secrets(&output);
-        said
-    }
-
-    #[track_caller]
-    fn fails(&self, code: i32, more: &[&str], words: &[&str]) -> String {
-        let output = self.deploy(more);
-        let said = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(code), "{said}");
-        for word in words {
-            assert!(said.contains(word), "`{word}` is missing in:\n{said}");
-        }
-        hides_secrets(&output);
-        said
-    }
-
-    fn docker(&self, args: &[&str]) -> String {
-        text(&Command::new("docker").args(args).output().unwrap().stdout)
-    }
-
-    fn containers(&self) -> Vec<String> {
-        let filter = format!("label=com.docker.compose.project={}", self.project());
-        self.docker(&["ps", "-aq", "--no-trunc", "--filter", &filter]).lines().map(str::to_owned).collect()
-    }
-
-    fn logs(&self) -> String {
-        let ids = self.containers();
-        let output = Command::new("docker").arg("logs").arg(&ids[0]).output().unwrap();
-        text(&output.stdout) + &text(&output.stderr)
-    }
-
-    fn mounts(&self) -> Vec<String> {
-        let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
-        let here = self.dir.to_str().unwrap();
-        table.lines().filter(|line| line.contains(here)).map(str::to_owned).collect()
-    }
-
-    /// Files below a directory of the lab that hold one of the secrets.
-    fn leaks(&self, dir: &str) -> Vec<PathBuf> {
-        let mut found = Vec::new();
-        search(&self.path(dir), &mut found);
-        found
-    }
-}
-
-impl Drop for Lab {
-    fn drop(&mut self) {
-        let quiet = |args: &[&str]| drop(Command::new("docker").args(args).output());
-        for id in self.containers() {
-            quiet(&["rm", "-f", "-v", &id]);
-        }
-        let filter = format!("label=com.docker.compose.project={}", self.project());
-        for kind in ["network", "volume"] {
-            for id in self.docker(&[kind, "ls", "-q", "--filter", &filter]).lines() {
-                quiet(&[kind, "rm", id]);
-            }
-        }
-        quiet(&["rmi", "-f", &self.image(), &format!("{}-web", self.project())]);
-        for line in self.mounts() {
-            if let Some(at) = line.split(' ').nth(4) {
-                let _ = Command::new("umount").args(["-l", at]).output();
-            }
-        }
-        let _ = fs::remove_dir_all(&self.dir);
-    }
-}
-
-fn search(dir: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-        let path = entry.path();
-        if entry.file_type().unwrap().is_dir() {
-            search(&path, found);
-        } else if fs::read(&path).is_ok_and(|content| secret_in(&content)) {
-            found.push(path);
-        }
-    }
-}
-
-fn secret_in(content: &[u8]) -> bool {
-    [TOKEN, PASSWORD, "quoted"]
-        .iter()
-        .any(|secret| content.windows(secret.len()).any(|part| part == secret.as_bytes()))
-}
-
-#[track_caller]
-fn hides_secrets(output: &Output) {
-    assert!(!secret_in(&output.stdout) && !secret_in(&output.stderr), "{}", text(&output.stderr));
-}
-
-#[track_caller]
-fn run(command: &mut Command) -> Output {
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{command:?}: {}", text(&output.stderr));
-    output
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
+use crate::lab::{Lab, PASSWORD, SLEEP, TOKEN, run, text};
 
 #[track_caller]
 fn until(what: &str, condition: impl Fn() -> bool) {
@@ -251,8 +18,6 @@ fn until(what: &str, condition: impl Fn() -> bool) {
         std::thread::sleep(Duration::from_millis(5));
     }
 }
-
-const SLEEP: &str = "exec /bin/busybox sleep 1000";
 
 #[test]
 fn the_whole_story() {
@@ -302,6 +67,34 @@ fn the_whole_story() {
     assert_eq!(lab.containers().len() + lab.mounts().len(), 0);
     assert!(lab.project_dir().join("data/kept").exists());
     assert!(lab.path("run").exists() && !lab.path("run").join(&lab.service).exists());
+}
+
+#[test]
+fn a_branch_on_which_everything_is_sealed_deploys() {
+    let Some(lab) = Lab::new("sealed") else { return };
+    lab.compose(
+        &format!("/bin/busybox sha256sum /run/secrets/token; echo $TOKEN; {SLEEP}"),
+        "    env_file: [.env]\n    secrets: [token]\nsecrets:\n  token: {file: ./secrets/token}\n",
+    );
+    let compose = fs::read_to_string(lab.path("repo/compose.yml")).unwrap();
+    let setup = "#!/bin/sh -e\ngrep -q hunter2 .env\necho ran >> setup.log\n";
+    for (path, content) in [
+        ("compose.yml", compose.as_str()),
+        (".env", &format!("TOKEN={TOKEN}\n")),
+        ("secrets/token", TOKEN),
+        ("setup.sh", setup),
+        ("README.md", "secret too\n"),
+    ] {
+        lab.seal_as(Format::Binary, path, content);
+    }
+    lab.write(".gitattributes", hlx::repo::track::SEALED).commit();
+    lab.deploys(&[]);
+    assert!(lab.logs().contains(TOKEN), "{}", lab.logs());
+    assert_eq!(fs::read_to_string(lab.project_dir().join("setup.log")).unwrap(), "ran\n");
+    assert_eq!(lab.leaks("srv").len() + lab.leaks("state").len(), 0);
+    assert!(!fs::read_to_string(lab.project_dir().join("compose.yml")).unwrap().contains("services"));
+    run(&mut lab.hlx(&["down", &lab.service]));
+    assert!(lab.containers().is_empty());
 }
 
 #[test]
@@ -583,4 +376,55 @@ fn the_record_of_a_failure_repeats_no_log() {
         ["state.db", "state.db-wal"].map(|name| fs::read(lab.path("state").join(name)).unwrap_or_default());
     assert!(!state.concat().windows(10).any(|part| part == b"log-canary"));
     assert!(!lab.path("run/.vault").exists());
+}
+
+#[test]
+fn secrets_that_are_in_git_in_clear_are_named() {
+    let Some(lab) = Lab::new("clear") else { return };
+    lab.write(".env", "A=1\n").write("more.conf", "B=2\n").write("tls.key", "key");
+    lab.write("empty.conf", "").seal("sealed.key", TOKEN);
+    let rest = "    env_file: [more.conf, empty.conf]\n    secrets: [tls, good]\n\
+                secrets:\n  tls: {file: ./tls.key}\n  good: {file: ./sealed.key}\n";
+    lab.compose(SLEEP, rest).commit();
+    let said = lab.deploys(&[]);
+    for (path, usage) in [
+        (".env", "what variables are filled in from"),
+        ("more.conf", "an env_file"),
+        ("tls.key", "the secret `tls`"),
+    ] {
+        let warning = format!("hlx: warning: {path} is in git in clear, and is {usage}: `hlx track {path}`");
+        assert!(said.contains(&warning), "{path}: {said}");
+    }
+    assert_eq!(said.matches("in clear").count(), 3, "{said}");
+    lab.seal(".env", "A=1\n").seal("more.conf", "B=2\n").seal("tls.key", "a longer key").commit();
+    let said = lab.deploys(&[]);
+    assert!(!said.contains("in clear"), "{said}");
+}
+
+#[test]
+fn a_registry_that_does_not_answer_stops_only_what_is_not_here() {
+    let Some(lab) = Lab::new("pull") else { return };
+    let image = format!("127.0.0.1:9/{}", lab.image());
+    run(Command::new("docker").args(["tag", &lab.image(), &image]));
+    let with = |policy: &str, image: &str| {
+        lab.compose(SLEEP, "");
+        let text = fs::read_to_string(lab.path("repo/compose.yml")).unwrap();
+        let text = text.replace("pull_policy: never", policy);
+        lab.write(
+            "compose.yml",
+            text.replace(&format!("image: {}", lab.image()), &format!("image: {image}")),
+        );
+        lab.commit();
+    };
+    for policy in ["pull_policy: missing", "pull_policy: always", "stdin_open: false"] {
+        with(policy, &image);
+        let said = lab.deploys(&[]);
+        let warned = said.contains("warning: not every image could be pulled");
+        assert!(warned || policy == "pull_policy: missing", "{policy}: {said}");
+    }
+    let before = lab.containers();
+    with("stdin_open: false", "127.0.0.1:9/hlxit-nowhere");
+    lab.fails(1, &[], &["pulling images failed", "127.0.0.1:9", "no container was touched"]);
+    assert_eq!(lab.containers(), before);
+    lab.docker(&["rmi", "-f", &image]);
 }

@@ -10,6 +10,8 @@ fn ciphertext_is_stable_and_no_object_holds_plaintext() {
     sandbox.sh("lab", "git add .env; git commit -qm one; git ls-files -s >../one");
     sandbox.sh("lab", "sleep 1; touch .env; git status --porcelain >../status; git add .env; git ls-files -s | cmp - ../one");
     assert_eq!(sandbox.read("status"), "");
+    sandbox.sh("lab", "git gc -q; touch .env; git add .env; git ls-files -s | cmp - ../one");
+    sandbox.sh("lab", "git rm -q --cached .env; git add .env; git ls-files -s | cmp - ../one");
     sandbox.sh("lab", "git switch -q main; git switch -q app");
     assert_eq!(sandbox.ok("lab", &["git", "status", "--porcelain"]), "");
     assert!(sandbox.read("lab/.env").contains(CANARY));
@@ -49,6 +51,8 @@ fn without_a_key_clones_work_and_new_secrets_are_sealed() {
     let refused = sandbox.run("guest", &["git", "add", ".env"]);
     assert_eq!(refused.code, Some(128));
     assert!(refused.err.contains("no key of yours opens the version that git has"), "{}", refused.err);
+    assert!(refused.err.contains("cannot tell whether it changed"), "{}", refused.err);
+    assert!(refused.err.contains("hint: copy it away first"), "{}", refused.err);
     // With the key again, the owner reads the new secret.
     sandbox.sh(".", "mv home/away home/.config");
     sandbox.sh("guest", "git checkout -q -f -- .env; hlx unlock; rm new.env; git checkout -- new.env");
@@ -96,6 +100,13 @@ fn broken_configs() -> Vec<Case> {
             "git rm -q --cached .sops.yaml; rm .sops.yaml; git commit -qm gone",
             "there is no `.sops.yaml`",
         ),
+        (
+            Box::new(|sandbox| {
+                drop(sandbox.sh("lab", "echo '*.yaml filter=hlx -text' >>.gitattributes; touch .sops.yaml"))
+            }),
+            ".sops.yaml",
+            "must be able to read it without a key",
+        ),
         shell(
             "echo 'new.env filter=hlx text' >>.gitattributes",
             "the attribute `text` would change the file",
@@ -112,7 +123,7 @@ fn broken_yaml() -> Vec<Case> {
             "x: &x {k: canary-swordfish-7f3a9c}\ny_unencrypted: *x\n",
             "line 2: the alias would show `y_unencrypted.k` in clear",
         ),
-        yaml("{a: canary-swordfish-7f3a9c}\n", "must be written as lines"),
+        yaml("{a: canary-swordfish-7f3a9c, b: }\n", "write the top level as lines"),
     ]
 }
 
@@ -129,7 +140,11 @@ fn git_add_never_lets_plaintext_through() {
         assert!(refused.err.contains("hlx: hint: "), "{message}: {}", refused.err);
         assert!(!refused.err.contains("canary"), "a value in the message: {}", refused.err);
         sandbox.no_canary_in_objects("lab");
-        assert_eq!(sandbox.ok("lab", &["git", "ls-files", "--", file]), "", "{message}");
+        assert_eq!(
+            sandbox.ok("lab", &["git", "diff", "--cached", "--name-only", "--", file]),
+            "",
+            "{message}"
+        );
     }
 }
 
@@ -258,4 +273,54 @@ fn odd_names_are_files_like_any_other() {
     assert_eq!(sandbox.read("again/notes.txt"), "mine\n");
     assert_eq!(sandbox.read("again/:!x.env"), format!("A={CANARY}\n"));
     assert_eq!(sandbox.ok("again", &["git", "status", "--porcelain"]), " M notes.txt\n");
+}
+
+/// A git command that meets a conflict in `.env`, and how it goes on when that is resolved.
+const CONFLICTS: [(&str, &str); 5] = [
+    ("git merge -q side", "git commit -qm merged"),
+    ("git cherry-pick side~2..side", "git -c core.editor=true cherry-pick --continue"),
+    ("git switch -q side; git rebase -q app", "git -c core.editor=true rebase --continue"),
+    ("git switch -q side; git rebase -q --apply app", "git -c core.editor=true rebase --continue"),
+    (
+        "git read-tree -u --reset side; git reset -q --soft app; git stash -q; git switch -qC app app~1; sed -i s/A=.*/A=now/ .env; git commit -qam now; git stash pop -q",
+        "git commit -qm popped; git stash drop -q",
+    ),
+];
+
+#[test]
+fn every_command_that_merges_shows_conflicts_in_plaintext_and_goes_on() {
+    for (command, goes_on) in CONFLICTS {
+        let sandbox = Sandbox::new();
+        sandbox.lab();
+        let edit = |letter: &str, value: &str, branch: &str| {
+            let line = format!(
+                "git switch -q {branch}; sed -i 's/^{letter}=.*/{letter}={value}/' .env; git commit -qam {letter}"
+            );
+            sandbox.sh("lab", &line);
+        };
+        sandbox.write("lab/.env", "A=1\n#\n#\n#\nB=2\n#\n#\n#\nC=3\n");
+        sandbox.sh("lab", "git add .env; git commit -qm base; git branch side");
+        edit("C", "app", "app");
+        edit("A", "app", "app");
+        // Picks without a conflict come first: the filter meets an index that has moved.
+        edit("B", "side", "side");
+        edit("A", CANARY, "side");
+        let stopped = sandbox.run("lab", &["sh", "-euc", &format!("git switch -q app; {command}")]);
+        assert_eq!(stopped.code, Some(1), "{command}: {}", stopped.err);
+        let conflict = sandbox.read("lab/.env");
+        assert!(
+            conflict.contains("<<<<<<<") && conflict.contains(CANARY),
+            "{command}: {conflict}{stopped:?}"
+        );
+        assert!(sandbox.ok("lab", &["git", "status", "--porcelain"]).contains("UU .env"), "{command}");
+        sandbox.no_canary_in_objects("lab");
+        sandbox.write("lab/.env", format!("A={CANARY}-resolved\n#\n#\n#\nB=side\n#\n#\n#\nC=app\n"));
+        sandbox.sh("lab", &format!("git add .env; {goes_on}"));
+        assert_eq!(sandbox.ok("lab", &["git", "status", "--porcelain"]), "", "{command}");
+        assert!(!sandbox.path("lab/.git/rebase-merge").exists(), "{command}");
+        assert!(sandbox.ok("lab", &["git", "show", "--no-textconv", "HEAD:.env"]).contains("\nsops_mac="));
+        sandbox.sh("lab", "rm .env; git checkout -q -- .env");
+        assert!(sandbox.read("lab/.env").starts_with(&format!("A={CANARY}-resolved\n")), "{command}");
+        sandbox.no_canary_in_objects("lab");
+    }
 }

@@ -16,10 +16,14 @@ const MAY: &[(&str, &[&str])] = &[
     ("keys", &["secret", "crypto", "policy", "sops", "sys"]),
     ("filter", &["secret", "crypto", "format", "policy", "sops", "sys", "git", "keys"]),
     ("repo", &["secret", "crypto", "format", "policy", "sops", "sys", "git", "keys"]),
+    ("values", &["secret", "crypto", "format", "policy", "sops", "sys", "git", "keys"]),
     ("deploy", &["secret", "crypto", "format", "policy", "sops", "sys", "git", "keys"]),
     (
         "cli",
-        &["secret", "crypto", "format", "policy", "sops", "sys", "git", "keys", "filter", "repo", "deploy"],
+        &[
+            "secret", "crypto", "format", "policy", "sops", "sys", "git", "keys", "filter", "repo", "values",
+            "deploy",
+        ],
     ),
 ];
 

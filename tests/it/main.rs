@@ -6,12 +6,17 @@ mod floors;
 mod fuzz;
 #[path = "../../fuzz/heap.rs"]
 mod heap;
+mod https;
+mod ini;
 mod interop;
 mod keys;
+mod lab;
+mod lock;
 mod memory;
 mod repository;
 mod sandbox;
 mod soak;
+mod values;
 mod vectors;
 
 /// Counts, so that laws about memory can be checked.

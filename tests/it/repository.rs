@@ -166,3 +166,179 @@ fn adding_a_recipient_keeps_what_hlx_does_not_know() {
             .contains("sops_pgp__list_0__map_fp=ABC")
     );
 }
+
+#[test]
+fn a_name_that_git_or_a_remote_has_is_no_new_service() {
+    let sandbox = Sandbox::new();
+    sandbox.lab();
+    sandbox.sh(".", "git clone -q -b app lab clone; cd clone; hlx init; git tag v1");
+    for name in ["HEAD", "FETCH_HEAD", "stash", "origin", "v1", "0123456789abcdef0123456789abcdef01234567"] {
+        let refused = sandbox.run("clone", &["hlx", "new", name]);
+        assert!(
+            refused.code == Some(2) && refused.err.contains("for something else than a branch"),
+            "{name}: {refused:?}"
+        );
+    }
+    assert_eq!(sandbox.run("clone", &["hlx", "new", "-x"]).code, Some(2));
+    assert_eq!(sandbox.run("clone", &["hlx", "new", "--", "-x"]).code, Some(2));
+    sandbox.ok("lab", &["hlx", "new", "web"]);
+    sandbox.ok("clone", &["git", "fetch", "-q"]);
+    let refused = sandbox.run("clone", &["hlx", "new", "web"]);
+    assert!(
+        refused.code == Some(1) && refused.err.contains("`web` exists already, at origin"),
+        "{refused:?}"
+    );
+    assert!(refused.err.contains("hint: `git switch web`"), "{refused:?}");
+    sandbox.ok("clone", &["git", "switch", "-q", "web"]);
+    // A landing page that only the remote has is not begun anew.
+    let made = sandbox.run("clone", &["hlx", "new", "other"]);
+    assert!(made.code == Some(0) && made.err.contains("was left as it is: the branch `main`"), "{made:?}");
+    assert_eq!(sandbox.ok("clone", &["git", "branch", "--format=%(refname:short)"]), "app\nother\nweb\n");
+}
+
+#[test]
+fn a_file_that_is_not_there_yet_is_tracked_with_a_warning() {
+    let sandbox = Sandbox::new();
+    sandbox.lab();
+    let tracked = sandbox.run("lab", &["hlx", "track", "later.key"]);
+    assert!(tracked.code == Some(0) && tracked.err.contains("there is no later.key yet"), "{tracked:?}");
+    assert!(tracked.err.contains("`git add .gitattributes .sops.yaml` and"), "{tracked:?}");
+    sandbox.sh("lab", "echo canary-swordfish >later.key; git add -A; git commit -qm later");
+    sandbox.no_canary_in_objects("lab");
+}
+
+#[test]
+fn a_broken_sops_yaml_is_noticed_before_a_new_file_needs_it() {
+    let sandbox = Sandbox::new();
+    sandbox.lab();
+    let good = sandbox.read("lab/.sops.yaml");
+    for (broken, reason) in [
+        ("creation_rules: [\n".to_owned(), ".sops.yaml: line 2: not valid"),
+        (good.replace("age1", "agx1"), "is no recipient"),
+        (format!("{good}    encrypted_regex: (\n"), "no valid regular expression"),
+    ] {
+        sandbox.write("lab/.sops.yaml", &broken);
+        for command in ["status", "init"] {
+            let done = sandbox.run("lab", &["hlx", command]);
+            assert!(
+                done.code == Some(0) && done.err.contains("warning: .sops.yaml: "),
+                "{command}: {done:?}"
+            );
+            assert!(done.err.contains(reason) && done.err.contains("hint: correct"), "{command}: {done:?}");
+        }
+        sandbox.ok("lab", &["git", "add", ".sops.yaml"]);
+        let refused = sandbox.run("lab", &["git", "commit", "-qm", "broken"]);
+        assert!(refused.code == Some(1) && refused.err.contains("nothing was committed: "), "{refused:?}");
+        assert!(refused.err.contains(reason) && refused.err.contains("hint: correct"), "{refused:?}");
+    }
+    // What is in HEAD already stops no other commit.
+    sandbox.sh("lab", "git commit -qnm broken; echo >>README.md; git commit -qam other");
+    sandbox.write("lab/.sops.yaml", &good);
+    sandbox.sh("lab", "git commit -qam mended");
+    assert!(!sandbox.run("lab", &["hlx", "status"]).err.contains("warning"));
+}
+
+#[test]
+fn track_chooses_what_is_encrypted() {
+    let sandbox = Sandbox::new();
+    sandbox.lab();
+    let compose = format!(
+        "services:\n  web:\n    image: nginx:1\n    environment:\n      A: clear\n      # Secret: the token\n      TOKEN: {CANARY}\n    labels:\n      # secret\n      - auth={CANARY}\n      - x=clear\n"
+    );
+    sandbox.write("lab/compose.yml", &compose);
+    sandbox.write("lab/values.yaml", format!("db:\n  password: {CANARY}\n  host: clear\n"));
+    sandbox.write("lab/whole.yml", format!("a: {CANARY}\n"));
+    sandbox.ok("lab", &["hlx", "track", "--marked", "compose.yml"]);
+    sandbox.ok("lab", &["hlx", "track", "--keys", "^password$", "values.yaml"]);
+    sandbox.ok("lab", &["hlx", "track", "--whole", "whole.yml"]);
+    sandbox.sh("lab", "git add -A; git commit -qm all; for f in compose.yml values.yaml whole.yml; do git show --no-textconv HEAD:$f >../$f; done");
+    sandbox.no_canary_in_objects("lab");
+    let sealed = sandbox.read("compose.yml");
+    for clear in ["image: nginx:1", "A: clear", "x=clear", "# Secret: the token", "mac_only_encrypted: true"]
+    {
+        assert!(sealed.contains(clear), "{clear}: {sealed}");
+    }
+    assert!(
+        sandbox.read("values.yaml").contains("host: clear")
+            && sandbox.read("whole.yml").contains("\"data\": \"ENC[")
+    );
+    assert_eq!(parsed(&sandbox.sops(".", &["-d", "compose.yml"]).out), parsed(&compose));
+    assert!(sandbox.sops(".", &["-d", "values.yaml"]).out.contains(CANARY));
+    // A bot that bumps a tag breaks nothing.
+    sandbox.sh("lab", "sed -i s/nginx:1/nginx:2/ compose.yml; git add compose.yml; git show --no-textconv :compose.yml >../compose.yml");
+    assert!(sandbox.sops(".", &["-d", "compose.yml"]).out.contains("nginx:2"));
+    // Another choice for the same file is not taken for the old one, and no choice is made where there is none.
+    for (words, message) in [
+        (&["--keys", "x", "compose.yml"][..], "has another rule for it"),
+        (&["--marked", "tls.pem"], "it has no keys"),
+        (&["--marked", "x.json"], "JSON has no comments"),
+        (&["--keys", "(", "values.yaml"], "no valid regular expression"),
+        (&["--marked", "--whole", "values.yaml"], "cannot be used with"),
+    ] {
+        let refused = sandbox.run("lab", &[&["hlx", "track"], words].concat());
+        assert!(refused.code != Some(0) && refused.err.contains(message), "{words:?}: {refused:?}");
+    }
+}
+
+fn parsed(text: &str) -> serde_json::Value {
+    serde_yaml::from_str(text).unwrap()
+}
+
+#[test]
+fn a_sealed_branch_shows_nothing_but_names() {
+    let sandbox = Sandbox::new();
+    sandbox.lab();
+    // A new one, and one that is made so.
+    sandbox.ok("lab", &["hlx", "new", "vault", "--sealed", "--setup"]);
+    sandbox.sh("lab", "git switch -q vault");
+    assert_eq!(sandbox.ok("lab", &["git", "status", "--porcelain"]), "");
+    assert!(
+        sandbox.read("lab/compose.yml").starts_with("services:")
+            && sandbox.read("lab/setup.sh").starts_with("#!")
+    );
+    sandbox.write("lab/canary-sub/deep.txt", CANARY);
+    sandbox.write("lab/canary-sub/.gitattributes", "*.bin -diff\n");
+    sandbox.sh("lab", "echo 'x: canary-swordfish' >>compose.yml; git add -A; git commit -qm more");
+    sandbox.ok("lab", &["git", "switch", "-q", "app"]);
+    sandbox.write("lab/notes.md", CANARY);
+    sandbox.write("lab/.env", format!("VISIBLE_NAME={CANARY}\n"));
+    let done = sandbox.run("lab", &["hlx", "track", ".", "--whole"]);
+    assert!(
+        done.code == Some(0) && done.err.contains("files of this branch are in git in clear"),
+        "{done:?}"
+    );
+    sandbox.sh("lab", "git add --renormalize .; git add .; git commit -qm sealed");
+    assert!(!sandbox.run("lab", &["hlx", "track", ".", "--whole"]).err.contains("in clear"));
+    for branch in ["app", "vault"] {
+        let files = sandbox.ok("lab", &["git", "ls-tree", "-r", "--name-only", branch]);
+        for file in files.lines() {
+            let blob = sandbox.ok("lab", &["git", "cat-file", "blob", &format!("{branch}:{file}")]);
+            let clear = file.ends_with(".gitattributes") || file == ".sops.yaml";
+            assert_eq!(!blob.contains("\"data\": \"ENC["), clear, "{branch}:{file}: {blob}");
+        }
+    }
+    sandbox.no_canary_in_objects("lab");
+    // Status is right, in a tree and beside it, and so are diff, merge and a fresh clone.
+    let status = sandbox.ok("lab", &["hlx", "status"]);
+    for words in [
+        "notes.md",
+        "compose.yml",
+        "setup.sh",
+        "canary-sub/deep.txt",
+        "encrypted, open here",
+        "1 reader, yours",
+    ] {
+        assert!(status.contains(words), "{words}: {status}");
+    }
+    assert!(!status.contains("PLAINTEXT") && !status.contains(".gitattributes"), "{status}");
+    assert_eq!(sandbox.ok("lab", &["git", "status", "--porcelain"]), "");
+    sandbox.sh("lab", "git switch -qc one; echo one >>.env; sed -i 's/^services/# top\\n&/' compose.yml; git commit -qam one; git switch -q app; echo x: 1 >>compose.yml; git commit -qam two; git merge -q -m both one");
+    let compose = sandbox.read("lab/compose.yml");
+    assert!(compose.starts_with("# top\n") && compose.ends_with("x: 1\n"), "{compose}");
+    let blob = sandbox.ok("lab", &["git", "cat-file", "blob", "app:compose.yml"]);
+    assert!(blob.contains("\"data\": \"ENC[") && !blob.contains("services"), "{blob}");
+    assert!(sandbox.ok("lab", &["git", "log", "-p", "-1", "one"]).contains("+# top"));
+    sandbox.sh(".", "git clone -q -b vault lab guest; cd guest; hlx init");
+    assert_eq!(sandbox.read("guest/canary-sub/deep.txt"), CANARY);
+    assert_eq!(sandbox.ok("guest", &["git", "status", "--porcelain"]), "");
+}

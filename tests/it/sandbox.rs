@@ -1,6 +1,7 @@
 //! A place of its own for each test: home, environment, repositories, and the programs run there.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -58,6 +59,16 @@ impl Sandbox {
         Done::of(self.command(directory, words).output().unwrap_or_else(|error| panic!("{words:?}: {error}")))
     }
 
+    /// Runs a program with this on its stdin.
+    pub(crate) fn feed(&self, directory: &str, words: &[&str], input: impl AsRef<[u8]>) -> Done {
+        let mut command = self.command(directory, words);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        // A program that refuses before it reads closes the pipe.
+        let _ = child.stdin.take().unwrap().write_all(input.as_ref());
+        Done::of(child.wait_with_output().unwrap())
+    }
+
     /// The same with more variables in its environment.
     pub(crate) fn run_in(&self, directory: &str, words: &[&str], variables: &[(&str, &str)]) -> Done {
         let mut command = self.command(directory, words);
@@ -109,6 +120,15 @@ impl Sandbox {
         assert_eq!(all.trim(), "0", "plaintext in the objects of {repository}");
     }
 
+    /// Asserts that no file below a directory holds the canary, except these.
+    #[track_caller]
+    pub(crate) fn no_canary_in_files(&self, directory: &str, except: &[&str]) {
+        let found = self.run(directory, &["grep", "-rlaF", "canary-swordfish", "."]).out;
+        let found: Vec<_> =
+            found.lines().filter(|line| !except.contains(&line.trim_start_matches("./"))).collect();
+        assert!(found.is_empty(), "plaintext in {found:?}");
+    }
+
     /// Stock sops, wherever the test script put it.
     pub(crate) fn sops(&self, directory: &str, words: &[&str]) -> Done {
         let keys = self.path("home/.config/sops/age/keys.txt");
@@ -127,7 +147,7 @@ impl Sandbox {
 }
 
 impl Done {
-    fn of(output: Output) -> Self {
+    pub(crate) fn of(output: Output) -> Self {
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         Self { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
     }

@@ -54,15 +54,16 @@ impl<'t> Comments<'t> {
     /// A comment was read. One that stands behind an item belongs to that item.
     pub(super) fn seen(&mut self, text: &str, placement: Placement, start: usize) {
         let comment = Comment { span: start..start + 1 + text.len(), column: span::column(self.text, start) };
-        let before = &self.text[span::line_start(self.text, start)..start];
+        let start_of_line = span::line_start(self.text, start);
+        let before = &self.text[start_of_line..start];
         if placement != Placement::Right && !span::is_behind_content(self.text, start) {
             self.pending.push(comment);
             return;
         }
-        // Behind `key:` or `-` it belongs to what is to come.
-        let next = before.trim_end().ends_with([':', '-']);
+        // Behind the dash of a list it belongs to the item to come.
+        let dash = before.trim_end().strip_suffix('-').map(|before| start_of_line + before.len());
         let innermost = self.open.last();
-        let item = innermost.and_then(|container| container.item).filter(|_| !next).unwrap_or(start);
+        let item = dash.or(innermost.and_then(|container| container.item)).unwrap_or(start);
         let (number, path) = innermost.map_or((self.last_root, Paths::ROOT), |c| (c.number, c.path));
         self.settle(&comment, number, path, item);
     }

@@ -6,9 +6,11 @@
 
 mod comments;
 pub mod expand;
+pub mod outline;
 pub mod resolve;
 mod span;
 pub mod spell;
+mod strict;
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -17,20 +19,19 @@ use std::ops::Range;
 use granit_parser::{Event, Parser, ScalarStyle, Span, StrInput, StructureStyle, Tag, options};
 use zeroize::Zeroizing;
 
+use super::member::Members;
 use super::room::Room;
 use super::{
-    Block, Collection, Content, Context, Document, Error, Field, Item, Leaf, PathId, Paths, Scalar, Step,
-    Style, Tail,
+    Block, Collection, Content, Context, Document, Error, Field, Item, Leaf, MAX_DEPTH, PathId, Paths,
+    Scalar, Step, Style, Tail,
 };
 use comments::Comments;
-
-/// How deep collections may nest; deeper input is refused, so that it cannot exhaust the stack.
-const MAX_DEPTH: usize = 200;
 
 /// Reads a YAML text: one or more documents, each a mapping with string keys.
 ///
 /// Fails at whatever sops would refuse, and at aliases that multiply without bound.
 pub fn parse(text: &str) -> Result<Document<'_>, Error> {
+    strict::characters(text)?;
     let options = options! {
         emit_anchor_events: true,
         block_scalar_eof_without_line_feed: true,
@@ -43,10 +44,14 @@ pub fn parse(text: &str) -> Result<Document<'_>, Error> {
         document: Document { tail: Tail::Lines(text.len()), ..Document::default() },
         starts: Vec::new(),
         collections: 0,
+        flows: Vec::new(),
+        end: 0,
         comments: Comments::new(text),
         anchors: HashMap::new(),
         room: Room::of(text),
         ordinal: 0,
+        node_end: 0,
+        members: None,
     };
     // About one leaf a line; but blank lines must not cost memory.
     let lines = text.bytes().filter(|byte| *byte == b'\n').count();
@@ -54,6 +59,9 @@ pub fn parse(text: &str) -> Result<Document<'_>, Error> {
     walk.stream()?;
     let mut document = walk.document;
     walk.comments.join(&mut document, &walk.starts);
+    if text.contains('\t') {
+        strict::tabs(text, &document, &walk.flows)?;
+    }
     Ok(document)
 }
 
@@ -64,6 +72,10 @@ struct Walk<'a> {
     document: Document<'a>,
     /// Where each collection and alias of the document begins.
     starts: Vec<usize>,
+    /// Where the outermost collections in brackets stand.
+    flows: Vec<Range<usize>>,
+    /// Where the last event ended.
+    end: usize,
     /// How many collections have begun.
     collections: usize,
     comments: Comments<'a>,
@@ -72,6 +84,10 @@ struct Walk<'a> {
     room: Room,
     /// The number of the document in the stream.
     ordinal: usize,
+    /// Where the last value ended.
+    node_end: usize,
+    /// The members of the document, if it is one flow mapping.
+    members: Option<Members>,
 }
 
 /// What an anchor names: the items of a node at a path.
@@ -111,7 +127,10 @@ impl<'a> Walk<'a> {
             };
             match event {
                 Event::Comment(text, placement) => self.comments.seen(&text, placement, start(&span)),
-                event => return Ok((event, span)),
+                event => {
+                    self.end = span.byte_range().map_or(self.end, |range| range.end);
+                    return Ok((event, span));
+                }
             }
         }
     }
@@ -119,7 +138,11 @@ impl<'a> Walk<'a> {
     /// The anchor event that follows an anchored node directly.
     fn skip_anchor(&mut self) -> Result<Option<Range<usize>>, Error> {
         match self.next()? {
-            (Event::Anchor(..), span) => Ok(span.byte_range()),
+            (Event::Anchor(..), span) => {
+                let range = span.byte_range();
+                range.iter().try_for_each(|range| strict::name(self.text, range))?;
+                Ok(range)
+            }
             other => {
                 self.peeked = Some(other);
                 Ok(None)
@@ -138,15 +161,21 @@ impl<'a> Walk<'a> {
     }
 
     fn stream(&mut self) -> Result<(), Error> {
+        let mut last = 0;
         loop {
             let (event, span) = self.next()?;
             match event {
                 Event::StreamStart => {}
-                Event::DocumentStart(_, version) => {
+                Event::DocumentStart(explicit, version) => {
+                    let between = self.text.get(last..start(&span)).unwrap_or_default();
+                    if !explicit && between.lines().any(|line| line.starts_with("...")) {
+                        return self.refuse(start(&span), "behind `...` a document must begin with `---`");
+                    }
                     if version.is_some_and(|version| (version.major, version.minor) != (1, 1)) {
                         return self.refuse(start(&span), "sops reads only `%YAML 1.1`");
                     }
                     self.root()?;
+                    last = self.leaves_end();
                     self.ordinal += 1;
                 }
                 Event::StreamEnd if self.ordinal == 0 => {
@@ -164,13 +193,20 @@ impl<'a> Walk<'a> {
         match event {
             Event::MappingStart(StructureStyle::Block, anchor, _) => self.mapping(&span, anchor, place)?,
             Event::MappingStart(StructureStyle::Flow, anchor, _) => {
+                self.members = Some(Members::new(start(&span) + 1));
                 self.mapping(&span, anchor, Place { context: Context::Flow, ..place })?;
+                self.end_flow(&span, Context::Flow, place);
             }
             _ => return self.refuse(start(&span), "the top level of the file must be a mapping"),
         }
+        let members = self.members.take();
+        if let (Some(members), Some(block)) = (&members, &mut self.document.metadata) {
+            block.cut.extend(members.cut(self.text));
+        }
         let (event, span) = self.next()?;
         if self.ordinal == 0 {
-            self.document.tail = Tail::Lines(span::document_end(self.text, start(&span)));
+            let lines = Tail::Lines(span::document_end(self.text, start(&span)));
+            self.document.tail = members.map_or(lines, |members| members.tail());
         }
         match event {
             Event::DocumentEnd => {
@@ -197,13 +233,24 @@ impl<'a> Walk<'a> {
                 self.scalar(ScalarNode { value, style, tag, range, tag_range }, anchor, place)
             }
             Event::MappingStart(style, anchor, _) => {
-                self.mapping(span, anchor, Place { context: context(style), ..place })
+                self.mapping(span, anchor, Place { context: context(style), ..place })?;
+                self.end_flow(span, context(style), place);
+                Ok(())
             }
             Event::SequenceStart(style, anchor, _) => {
-                self.sequence(span, anchor, Place { context: context(style), ..place })
+                self.sequence(span, anchor, Place { context: context(style), ..place })?;
+                self.end_flow(span, context(style), place);
+                Ok(())
             }
             Event::Alias(anchor) => self.alias(anchor, span, place.path),
             _ => self.refuse(start(span), "expected a value"),
+        }
+    }
+
+    /// Notes the span of an outermost collection in brackets.
+    fn end_flow(&mut self, begin: &Span, context: Context, place: Place) {
+        if (context, place.context) == (Context::Flow, Context::Block) {
+            self.flows.push(start(begin)..self.end);
         }
     }
 
@@ -217,27 +264,47 @@ impl<'a> Walk<'a> {
         loop {
             let (event, span) = self.next()?;
             if matches!(event, Event::MappingEnd) {
+                self.node_end = self.end;
                 break;
             }
+            let merge = matches!(&event, Event::Scalar(key, ScalarStyle::Plain, _, None) if key == "<<");
             let key = self.key(event, &span)?;
+            if let (Context::Flow, Some(range)) = (place.context, span.byte_range()) {
+                strict::colon(self.text, &range)?;
+            }
             self.comments.item(start(&span));
             if !keys.insert(key.clone()) && self.ordinal == 0 {
                 return self.refuse(start(&span), format!("the key `{key}` stands here twice"));
             }
             if key == "sops" && place.depth == 0 {
-                if place.context == Context::Flow {
-                    return self.refuse(start(&span), "the `sops` block must stand on lines of its own");
-                }
                 self.metadata(&span)?;
             } else {
                 let path = self.document.paths.child(place.path, &key);
-                let (event, span) = self.next()?;
-                self.node(event, &span, Place { path, depth: place.depth + 1, ..place })?;
+                let (event, value) = self.next()?;
+                let items = self.document.items.len();
+                self.node(event, &value, Place { path, depth: place.depth + 1, ..place })?;
+                if merge && !is_mergeable(&self.document.items[items..]) {
+                    return self.refuse(start(&span), "`<<` needs a mapping, or a list of mappings");
+                }
+                self.end_member(start(&span), place);
             }
         }
         self.close();
         self.remember(anchor, place.path, first);
         Ok(())
+    }
+
+    /// Where the last leaf ends.
+    fn leaves_end(&self) -> usize {
+        let own = self.document.leaves.iter().rev().find(|leaf| leaf.alias.is_none());
+        own.map_or(0, |leaf| leaf.span.end)
+    }
+
+    /// A member of a mapping ends; those of a flow mapping at the top are noted.
+    fn end_member(&mut self, start: usize, place: Place) {
+        if let (0, Some(members)) = (place.depth, &mut self.members) {
+            members.add(start..self.node_end);
+        }
     }
 
     /// A collection begins.
@@ -277,6 +344,7 @@ impl<'a> Walk<'a> {
         loop {
             let (event, span) = self.next()?;
             if matches!(event, Event::SequenceEnd) {
+                self.node_end = self.end;
                 break;
             }
             self.comments.item(start(&span));
@@ -296,6 +364,9 @@ impl<'a> Walk<'a> {
             self.skip_anchor()?;
         }
         let empty = span.byte_range().is_none_or(|range| range.is_empty());
+        if span.byte_range().is_some_and(|range| self.text[range].trim_end().contains('\n')) {
+            return self.refuse(at, "a key must stand on one line for sops");
+        }
         match resolve::scalar(Cow::Borrowed(&*value), style, tag.as_deref(), empty) {
             Ok(Scalar::Str(_)) => Ok(value.into_owned()),
             // go-yaml reads `<<` as a merge, which sops keeps as an ordinary key.
@@ -312,6 +383,7 @@ impl<'a> Walk<'a> {
             .map_err(|reason| Error::at(self.text, node.range.start, reason))?;
         let (content, span, style) = self.list_comment(scalar, span, style);
         let first = self.document.items.len();
+        self.node_end = span.end;
         self.leaf(Leaf { path: place.path, content, span, style, alias: None });
         self.remember(anchor, place.path, first);
         Ok(())
@@ -349,6 +421,8 @@ impl<'a> Walk<'a> {
         };
         let (base, items) = (*base, items.clone());
         let at = span.byte_range().unwrap_or(0..0);
+        strict::name(self.text, &at)?;
+        self.node_end = at.end;
         let mut moved = HashMap::from([(base, path)]);
         let alias = self.document.add_alias(at.clone());
         self.begin(Item::Alias, at.start);
@@ -409,7 +483,10 @@ impl<'a> Walk<'a> {
         self.comments.drop_within(start(key)..end);
         let block =
             self.document.metadata.get_or_insert_with(|| Block { cut: Vec::new(), fields: Vec::new() });
-        block.cut.push(span::whole_lines(self.text, start(key), end));
+        match &mut self.members {
+            Some(members) => members.add_block(start(key)..end),
+            None => block.cut.push(span::whole_lines(self.text, start(key), end)),
+        }
         if self.ordinal == 0 {
             block.fields = fields;
         }
@@ -452,11 +529,20 @@ impl<'a> Walk<'a> {
         fields: &mut Vec<Field>,
         at: usize,
     ) -> Result<usize, Error> {
+        let mut keys = HashSet::new();
         let mut end = at;
         loop {
             match self.next()? {
+                (Event::MappingEnd, span) if keys.is_empty() => {
+                    return self.refuse(start(&span), "an empty mapping is no metadata field");
+                }
                 (Event::MappingEnd, span) => return Ok(flow_end(&span, end)),
-                (Event::Scalar(key, ..), _) => path.push(Step::Key(key.into_owned())),
+                (Event::Scalar(key, ..), span) => {
+                    if !keys.insert(key.to_string()) {
+                        return self.refuse(start(&span), format!("the field `{key}` stands here twice"));
+                    }
+                    path.push(Step::Key(key.into_owned()));
+                }
                 (_, span) => return self.refuse(start(&span), "expected the name of a metadata field"),
             }
             end = self.field(path, fields)?;
@@ -493,6 +579,22 @@ fn flow_end(span: &Span, last: usize) -> usize {
     match span.byte_range() {
         Some(range) if !range.is_empty() => range.end,
         _ => last,
+    }
+}
+
+/// Whether a node is a mapping, or a list of mappings: what go-yaml merges.
+fn is_mergeable(node: &[Item]) -> bool {
+    let mut depth = 0;
+    let mut nodes = node.iter().filter(|item| **item != Item::Alias);
+    match nodes.next() {
+        Some(Item::Open(Collection::Map, _)) => true,
+        Some(Item::Open(Collection::List, _)) => nodes.all(|item| {
+            let mapping = matches!(item, Item::Open(Collection::Map, _));
+            let fits = depth > 0 || mapping || *item == Item::Close;
+            depth += i32::from(matches!(item, Item::Open(..))) - i32::from(*item == Item::Close);
+            fits
+        }),
+        Some(Item::Leaf(_) | Item::Close | Item::Alias) | None => false,
     }
 }
 

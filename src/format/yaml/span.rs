@@ -102,6 +102,15 @@ fn of_block(text: &str, node: &ScalarNode<'_>) -> (Range<usize>, Style) {
     (start..end, Style::Block(style))
 }
 
+/// The header of the block scalar whose content begins at an offset, unless a comment stands behind it.
+pub(super) fn block_header(text: &str, content: usize) -> Option<Range<usize>> {
+    let line = line_start(text, content.checked_sub(1)?);
+    let written = text[line..content].trim_end();
+    let start = written.rfind(['|', '>'])?;
+    let is_indicator = |mark: char| mark.is_ascii_digit() || mark == '-' || mark == '+';
+    written[start + 1..].chars().all(is_indicator).then_some(line + start..line + written.len())
+}
+
 /// Goes up over blank lines to the end of the header's line.
 fn after_header(text: &str, content_line: usize) -> usize {
     let mut start = content_line;

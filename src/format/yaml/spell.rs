@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::ops::Range;
 
 use zeroize::Zeroizing;
 
@@ -18,7 +19,13 @@ pub fn sealed(leaf: &Leaf<'_>, sealed: &str) -> String {
         Style::Plain(Context::Flow) => format!("'{sealed}'"),
         Style::Single(Context::Block) => format!("'{sealed}'"),
         Style::Single(Context::Flow) | Style::Double(_) => format!("\"{sealed}\""),
-        Style::Plain(Context::Block) | Style::Line | Style::BlankBlock => sealed.to_owned(),
+        Style::Plain(Context::Block)
+        | Style::Line
+        | Style::Quoted
+        | Style::Marked
+        | Style::Inline
+        | Style::BlankBlock
+        | Style::Json => sealed.to_owned(),
         Style::Hash | Style::ListComment | Style::Odd => format!("#{sealed}"),
         Style::Block(style) => {
             let end = if style.crlf { "\r\n" } else { "\n" };
@@ -40,6 +47,54 @@ pub fn open(text: &str, leaf: &Leaf<'_>, content: &Content<'_>) -> Zeroizing<Str
             (other, _) => typed(other),
         },
     })
+}
+
+/// Ways to write another value in the place of a leaf of a plaintext: in its style, else in any.
+pub fn again(text: &str, leaf: &Leaf<'_>, content: &Content<'_>) -> Vec<(Range<usize>, Zeroizing<String>)> {
+    let mut ways = vec![(leaf.span.clone(), open(text, leaf, content))];
+    if leaf.span.is_empty() {
+        // A value that is left out has its place before the colon, or behind a dash.
+        let at = leaf.span.start + usize::from(text[leaf.span.start..].starts_with(':'));
+        ways.push((at..at, Zeroizing::new(format!(" {}", *ways[0].1))));
+    }
+    if matches!(leaf.style, Style::Block(_) | Style::BlankBlock) {
+        ways.extend(instead_of_block(text, leaf, content));
+    }
+    ways
+}
+
+/// A value in the place of a whole block scalar, its header included.
+fn instead_of_block(
+    text: &str,
+    leaf: &Leaf<'_>,
+    content: &Content<'_>,
+) -> Option<(Range<usize>, Zeroizing<String>)> {
+    let header = span::block_header(text, leaf.span.start)?;
+    let style = Style::Plain(Context::Block);
+    let as_plain = Leaf { span: header.start..leaf.span.end, style, ..leaf.clone() };
+    let spelled = open(text, &as_plain, content);
+    let rest = &text[header.end..leaf.span.start];
+    Some((as_plain.span, Zeroizing::new(format!("{}{rest}", *spelled))))
+}
+
+/// A value in quotes in place of a whole block scalar, if the block's header asks for another ending.
+pub fn reframe(
+    text: &str,
+    leaf: &Leaf<'_>,
+    content: &Content<'_>,
+) -> Option<(Range<usize>, Zeroizing<String>)> {
+    let (Style::Block(style), Some(string)) = (leaf.style, content.text()) else { return None };
+    let header = span::block_header(text, leaf.span.start)?;
+    let stripped = text[header.clone()].contains('-');
+    if stripped != string.ends_with('\n') {
+        return None;
+    }
+    let end = match (style.unterminated, style.crlf) {
+        (true, _) => "",
+        (false, true) => "\r\n",
+        (false, false) => "\n",
+    };
+    Some((header.start..leaf.span.end, Zeroizing::new(double(string) + end)))
 }
 
 fn base64(bytes: &[u8]) -> String {
@@ -205,8 +260,11 @@ struct Node<'a> {
 fn write_node(out: &mut String, step: &Step, node: &Node<'_>, indent: usize) {
     let pad = " ".repeat(indent);
     match step {
-        Step::Key(key) => {
+        Step::Key(key) if plain_fits(key, Context::Block) => {
             let _ = write!(out, "{pad}{key}:");
+        }
+        Step::Key(key) => {
+            let _ = write!(out, "{pad}{}:", double(key));
         }
         Step::Index(_) => {
             let _ = write!(out, "{pad}-");

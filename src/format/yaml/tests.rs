@@ -75,9 +75,26 @@ fn what_sops_would_refuse_is_refused_with_its_place() {
         ("a: 1\n2: x\n", "line 2, column 1: this key is no string for sops: put it in quotes"),
         ("a: 1\na: 2\n", "line 2, column 1: the key `a` stands here twice"),
         ("%YAML 1.2\n---\na: 1\n", "line 2, column 1: sops reads only `%YAML 1.1`"),
+        ("...\na: 1\n", "line 2, column 1: behind `...` a document must begin with `---`"),
+        ("a: x\u{2028}y\n", "line 1, column 5: U+2028 must be escaped: write \"\\u2028\" in double quotes"),
+        (
+            "a: &\"b\" 1\n",
+            "line 1, column 4: the name of an anchor has only letters, digits, `-` and `_` for SOPS",
+        ),
+        ("a: 1\n<<: x\n", "line 2, column 1: `<<` needs a mapping, or a list of mappings"),
+        ("a: 1\n<<: [{b: 1}, 2]\n", "line 2, column 1: `<<` needs a mapping, or a list of mappings"),
+        ("{\"a\"\n : 1}\n", "line 1, column 2: SOPS reads a key only with its `:` on the same line"),
+        ("a: 1\n\t\nb: 2\n", "line 2, column 1: a tab before the first word of a line: use spaces"),
         ("a: &x [*x]\n", "line 1, column 8: this alias stands inside what it names"),
     ] {
         assert_eq!(parse(text).unwrap_err().to_string(), reason);
+    }
+}
+
+#[test]
+fn a_long_key_may_be_parted_from_its_colon() {
+    for text in ["{? \"a\"\n : 1}\n", "{\"a\":\n 1, b\n}\n"] {
+        assert!(parse(text).is_ok(), "{text}");
     }
 }
 
