@@ -26,24 +26,22 @@ fn large(store: Store) -> String {
             |n: usize| format!("  key_{group}_{n:02}: {:036x}\n", (group * 100 + n) * 7919 + (1 << 60));
         format!("group_{group}:\n{}", (0..100).map(value).collect::<String>())
     };
+    let object = |number: usize| {
+        let member = |n: usize| {
+            format!("    \"key_{number}_{n:02}\": \"{:033x}\"", (number * 100 + n) * 7919 + (1 << 60))
+        };
+        let members: Vec<String> = (0..100).map(member).collect();
+        format!("  \"group_{number}\": {{\n{}\n  }}", members.join(",\n"))
+    };
     match store {
+        Store::Ini => {
+            String::from("[a]\n")
+                + &(0..20).map(|n| format!("key_{n} = {:040x}\n", n * 7919)).collect::<String>()
+        }
+        Store::Json => format!("{{\n{}\n}}\n", (0..1000).map(object).collect::<Vec<_>>().join(",\n")),
         Store::Dotenv => (0..20).map(|n| format!("KEY_{n}={:040x}\n", n * 7919)).collect(),
         Store::Yaml => (0..1000).map(group).collect(),
-        Store::Ini => (0..1000)
-            .map(|number| group(number).replace(&format!("group_{number}:"), &format!("[group_{number}]")))
-            .collect(),
-        Store::Json => {
-            let groups: Vec<String> = (0..1000).map(|number| json_group(number, &group(number))).collect();
-            format!("{{\n{}\n}}\n", groups.join(",\n"))
-        }
     }
-}
-
-/// A group of YAML lines as JSON.
-fn json_group(number: usize, yaml: &str) -> String {
-    let pairs = yaml.lines().skip(1).filter_map(|line| line.trim().split_once(": "));
-    let members: Vec<String> = pairs.map(|(key, value)| format!("    \"{key}\": \"{value}\"")).collect();
-    format!("  \"group_{number}\": {{\n{}\n  }}", members.join(",\n"))
 }
 
 fn random(buffer: &mut [u8]) {

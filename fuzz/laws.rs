@@ -31,12 +31,12 @@ pub type Law = fn(&[u8]);
 pub const LAWS: &[(&str, Law)] = &[
     ("dotenv", |data| store(Store::Dotenv, data)),
     ("yaml", |data| store(Store::Yaml, data)),
-    ("json", |data| store(Store::Json, data)),
     ("ini", |data| store(Store::Ini, data)),
+    ("json", |data| store(Store::Json, data)),
     ("seal_dotenv", |data| seal(Format::Dotenv, data)),
     ("seal_yaml", |data| seal(Format::Yaml, data)),
-    ("seal_json", |data| seal(Format::Json, data)),
     ("seal_ini", |data| seal(Format::Ini, data)),
+    ("seal_json", |data| seal(Format::Json, data)),
     ("seal_binary", |data| seal(Format::Binary, data)),
     ("open", open),
     ("layout", layout),
@@ -50,8 +50,14 @@ pub const LAWS: &[(&str, Law)] = &[
     ("pktline", pktline),
 ];
 
-/// The stores whose values are sealed one by one.
-const STORES: &[Store] = &[Store::Dotenv, Store::Yaml, Store::Json, Store::Ini];
+/// The stores whose values are sealed one by one, and a text for a `sops` block to be put in.
+const STORES: &[(Store, &str)] = &[
+    (Store::Dotenv, "a=1\n"),
+    (Store::Ini, "[a]\nb = 1\n"),
+    (Store::Yaml, "a: 1\n"),
+    (Store::Yaml, "{a: 1}\n"),
+    (Store::Json, "{\"a\": 1}\n"),
+];
 
 /// The most heap that a law may take: so many bytes for each of the input, and so many besides.
 const PER_BYTE: usize = 512;
@@ -247,15 +253,9 @@ fn metadata(data: &[u8]) {
     let Ok(document) = Store::Dotenv.parse(&lines) else { return };
     let fields: &[Field] = document.metadata.as_ref().map_or(&[], |block| &block.fields);
     let Ok(read) = Metadata::read(fields) else { return };
-    for store in STORES {
-        let plain = match store {
-            Store::Dotenv => "A=1\n",
-            Store::Yaml => "a: 1\n",
-            Store::Json => "{\"a\": 1}\n",
-            Store::Ini => "a = 1\n",
-        };
-        let tail = store.parse(plain).expect("it is readable").tail;
-        let (before, behind) = plain.split_at(tail.offset());
+    for (store, around) in STORES {
+        let tail = store.parse(around).expect("it is readable").tail;
+        let (before, behind) = around.split_at(tail.offset());
         let written = format!("{before}{}{behind}", store.spell_metadata(&read.fields(false), tail));
         let document = store.parse(&written).expect("what is written is readable");
         let fields = document.metadata.expect("the block is there").fields;
@@ -388,11 +388,6 @@ fn files(fits: impl Fn(&str) -> bool) -> Vec<Vec<u8>> {
     found.iter().map(|path| fs::read(path).expect("a vector is readable")).collect()
 }
 
-fn format_named(name: &str) -> Option<Format> {
-    let all = [Format::Dotenv, Format::Yaml, Format::Json, Format::Ini, Format::Binary];
-    all.into_iter().find(|format| format.name() == name)
-}
-
 /// What a law is tried with first, and what a fuzzer begins with.
 pub fn seeds(name: &str) -> Vec<Vec<u8>> {
     let plain = |format| {
@@ -403,14 +398,17 @@ pub fn seeds(name: &str) -> Vec<Vec<u8>> {
     let resealed = |format: Format| {
         plain(format).filter_map(move |text| sealed(&text, format, &new(Rule::default(), Coverage::All)).ok())
     };
-    if let Some(format) = format_named(name) {
-        return plain(format).chain(resealed(format)).collect();
-    }
-    if let Some(format) = name.strip_prefix("seal_").and_then(format_named) {
-        return with_choice(format);
-    }
     match name {
-        "open" => [Format::Dotenv, Format::Yaml, Format::Binary]
+        "dotenv" => plain(Format::Dotenv).chain(resealed(Format::Dotenv)).collect(),
+        "yaml" => plain(Format::Yaml).chain(resealed(Format::Yaml)).collect(),
+        "ini" => plain(Format::Ini).chain(resealed(Format::Ini)).collect(),
+        "json" => plain(Format::Json).chain(resealed(Format::Json)).collect(),
+        "seal_dotenv" => with_choice(Format::Dotenv),
+        "seal_yaml" => with_choice(Format::Yaml),
+        "seal_ini" => with_choice(Format::Ini),
+        "seal_json" => with_choice(Format::Json),
+        "seal_binary" => with_choice(Format::Binary),
+        "open" => [Format::Dotenv, Format::Ini, Format::Yaml, Format::Json, Format::Binary]
             .into_iter()
             .flat_map(resealed)
             .chain(files(|path| !path.contains("/plain/") && !path.contains("/keys/")))
@@ -443,14 +441,17 @@ pub fn seeds(name: &str) -> Vec<Vec<u8>> {
             keys
         }
         "identities" => files(|path| path.contains("/keys/")),
-        "pktline" => {
-            let mut session = Vec::new();
-            pktline::line(&mut session, "command=clean");
-            pktline::flush(&mut session);
-            pktline::content(&mut session, b"A=1\n");
-            pktline::flush(&mut session);
-            vec![session]
-        }
+        "pktline" => vec![session()],
         _ => Vec::new(),
     }
+}
+
+/// A file that git sends.
+fn session() -> Vec<u8> {
+    let mut session = Vec::new();
+    pktline::line(&mut session, "command=clean");
+    pktline::flush(&mut session);
+    pktline::content(&mut session, b"A=1\n");
+    pktline::flush(&mut session);
+    session
 }

@@ -11,7 +11,7 @@ use std::str::Chars;
 use regex::{Regex, RegexBuilder};
 
 /// What a compiled expression may take in memory: some expressions of a few bytes would take much.
-const MOST: usize = 2 << 20;
+const MOST: usize = 1 << 20;
 
 /// Compiles a Go expression; the error says what is wrong with it.
 pub fn compile(pattern: &str) -> Result<Regex, String> {

@@ -23,13 +23,17 @@ const COMPOSE: &str = include_str!("soak/compose.yml");
 const STACK: &str = include_str!("soak/stack.yml");
 const ENV: &str = include_str!("soak/app.env");
 const WINDOWS: &str = include_str!("soak/windows.env");
+const INI: &str = include_str!("soak/app.ini");
+const JSON: &str = include_str!("soak/app.json");
 
-/// What is edited: a store is one more line here.
+/// What is edited.
 const BASES: &[(Format, Store, &str)] = &[
     (Format::Yaml, Store::Yaml, COMPOSE),
     (Format::Dotenv, Store::Dotenv, ENV),
     (Format::Yaml, Store::Yaml, STACK),
     (Format::Dotenv, Store::Dotenv, WINDOWS),
+    (Format::Ini, Store::Ini, INI),
+    (Format::Json, Store::Json, JSON),
 ];
 
 /// A small generator of numbers (splitmix64), so that a seed tells the whole run.
@@ -78,9 +82,16 @@ impl Text {
 
     /// The lines that hold one value or one comment and nothing else.
     fn single(&self) -> Vec<usize> {
+        let holds = |line: &usize| match self.store {
+            Store::Yaml => false,
+            Store::Dotenv => self.is_single_of_dotenv(*line),
+            Store::Ini => !self.lines[*line].trim().is_empty() && !self.lines[*line].starts_with('['),
+            // The last member of an object has no comma, and so stays the last.
+            Store::Json => self.lines[*line].contains("\": ") && self.lines[*line].ends_with(",\n"),
+        };
         match self.store {
             Store::Yaml => self.single_of_yaml(),
-            _ => (0..self.lines.len()).filter(|line| self.is_single_of_dotenv(*line)).collect(),
+            Store::Dotenv | Store::Ini | Store::Json => (0..self.lines.len()).filter(holds).collect(),
         }
     }
 
@@ -123,13 +134,15 @@ impl Text {
         let old = &self.lines[like];
         let indent = &old[..old.len() - old.trim_start().len()];
         let end = if old.ends_with("\r\n") { "\r\n" } else { "\n" };
-        if dice.roll(5) == 0 {
+        if dice.roll(5) == 0 && self.store != Store::Json {
             return format!("{indent}# {}{end}", dice.word());
         }
         let line = match self.store {
             Store::Yaml if self.is_in_list(like) => format!("- NEW_{fresh}={}", dice.word()),
             Store::Yaml => format!("NEW_{fresh}: {}", yaml_value(dice)),
-            _ => format!("NEW_{fresh}={}", env_value(dice)),
+            Store::Dotenv => format!("NEW_{fresh}={}", env_value(dice)),
+            Store::Ini => format!("NEW_{fresh} = {}", ini_value(dice)),
+            Store::Json => format!("\"NEW_{fresh}\": {},", json_value(dice)),
         };
         format!("{indent}{line}{end}")
     }
@@ -179,7 +192,7 @@ impl Text {
 
     /// Not the last value of its mapping.
     fn may_go(&self, line: usize, single: &[usize]) -> bool {
-        let is_value = |other: &usize| !self.lines[*other].trim_start().starts_with('#');
+        let is_value = |other: &usize| !self.lines[*other].trim_start().starts_with(['#', ';']);
         [line.wrapping_sub(1), line + 1].iter().any(|other| single.contains(other) && is_value(other))
     }
 
@@ -189,7 +202,7 @@ impl Text {
         let end = if old.ends_with("\r\n") { "\r\n" } else { "\n" };
         let indent = &old[..self.depth(line)];
         match (self.store, old.trim()) {
-            (_, text) if text.starts_with('#') => format!("{indent}# {}{end}", dice.word()),
+            (_, text) if text.starts_with(['#', ';']) => format!("{indent}# {}{end}", dice.word()),
             (Store::Yaml, text) if text.starts_with('-') => {
                 let key =
                     text.trim_start_matches(['-', ' ', '\'', '"']).split('=').next().unwrap_or_default();
@@ -199,9 +212,17 @@ impl Text {
                 let key = text.split(": ").next().unwrap_or_default().trim_end_matches(':');
                 format!("{indent}{key}: {}{end}", yaml_value(dice))
             }
-            (_, text) => {
+            (Store::Dotenv, text) => {
                 let key = text.split('=').next().unwrap_or_default();
                 format!("{indent}{key}={}{end}", env_value(dice))
+            }
+            (Store::Ini, text) => {
+                let key = text.split('=').next().unwrap_or_default();
+                format!("{indent}{key}= {}{end}", ini_value(dice))
+            }
+            (Store::Json, text) => {
+                let key = text.split("\": ").next().unwrap_or_default();
+                format!("{indent}{key}\": {},{end}", json_value(dice))
             }
         }
     }
@@ -246,12 +267,39 @@ fn env_value(dice: &mut Dice) -> String {
     }
 }
 
+fn ini_value(dice: &mut Dice) -> String {
+    let word = dice.word();
+    match dice.roll(6) {
+        0 => format!("{word} {}", dice.word()),
+        1 => format!("https://{word}.example.org/?a=b"),
+        2 => format!("ünï→{word}"),
+        3 => word.repeat(1 + dice.roll(30)),
+        4 => dice.roll(100_000).to_string(),
+        _ => word,
+    }
+}
+
+fn json_value(dice: &mut Dice) -> String {
+    let word = dice.word();
+    match dice.roll(10) {
+        0 => dice.pick(&["1.50", "1e3", "-5", "12345678901", "0.1", "1E-2"]).to_owned(),
+        1 => dice.pick(&["true", "false", "null", "\"\"", "[]", "{}"]).to_owned(),
+        2 => format!("\"{word} \\u00e9\\/\\t{word}\""),
+        3 => format!("\"ünï→{word}\""),
+        4 => dice.roll(100_000).to_string(),
+        5 => format!("\"{}\"", word.repeat(1 + dice.roll(30))),
+        _ => format!("\"{word}\""),
+    }
+}
+
 /// The lines of a sealed text, without those of the metadata that every sealing writes anew.
 fn steady(sealed: &str) -> Vec<&str> {
     let names = ["lastmodified", "mac", "hlx"];
     let renewed = |line: &str| {
-        let line = line.trim_start().trim_start_matches("sops_");
-        names.iter().any(|name| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([':', '='])))
+        let line = line.trim_start().trim_start_matches("sops_").replace('"', "");
+        names
+            .iter()
+            .any(|name| line.strip_prefix(name).is_some_and(|rest| rest.trim_start().starts_with([':', '='])))
     };
     sealed.split_inclusive('\n').filter(|line| !renewed(line)).collect()
 }
@@ -290,7 +338,7 @@ impl Chain {
         let rules = rules();
         let (rule, coverage) = match format {
             Format::Yaml => &rules[number / BASES.len() % rules.len()],
-            _ => &rules[1],
+            Format::Dotenv | Format::Ini | Format::Json | Format::Binary => &rules[1],
         };
         let rule =
             Rule::from_fields(|name| rule.filter(|(field, _)| *field == name).map(|(_, text)| text)).unwrap();
@@ -316,8 +364,11 @@ impl Chain {
         let new = seal(&text, old.sealed().format(), &Basis::Again(&old), fresh);
         let (mut was, mut is) = differing(&self.sealed, &new);
         let told = || format!("edit {fresh}, {edit:?}:\n{before}---\n{text}---\n{}---\n{new}", self.sealed);
-        assert!(was.len() <= gone && is.len() <= come, "{was:?} became {is:?} in {}", told());
-        if let Edit::Swap = edit {
+        // SOPS takes comment lines of INI that stand together for one, sealed as one line; a value parts it in two.
+        let joined = if self.text.store == Store::Ini { 2 } else { 0 };
+        let own = was.len() <= gone + joined && is.len() <= come + joined;
+        assert!(own, "{was:?} became {is:?} in {}", told());
+        if let (Edit::Swap, 0) = (edit, joined) {
             was.sort_unstable();
             is.sort_unstable();
             assert!(was == is, "what moved was sealed anew: {}", told());
@@ -364,9 +415,9 @@ fn ask_sops(sandbox: &Sandbox, proofs: &[Proof]) {
 fn agree(sandbox: &Sandbox, worker: &str, number: usize, proof: &Proof) {
     let kind = match proof.store {
         Store::Dotenv => "env",
+        Store::Ini => "ini",
         Store::Yaml => "yaml",
         Store::Json => "json",
-        Store::Ini => "ini",
     };
     let name = format!("{worker}.{kind}");
     fs::write(sandbox.path(&name), &proof.sealed).unwrap();

@@ -3,6 +3,7 @@
 use serde::Serialize as _;
 use serde_json::{Map, Value};
 
+use super::super::room::Room;
 use super::super::{Collection, Error, Field, Neighbour, Step};
 use super::scan::{Scanner, Token, unquote};
 
@@ -14,6 +15,7 @@ pub(super) fn read(text: &str, scanner: &mut Scanner<'_>) -> Result<(Vec<Field>,
     let around = scanner.depth();
     let mut fields = Vec::new();
     let mut path: Vec<Step> = Vec::new();
+    let mut room = Room::of(text);
     while let Some((token, span)) = scanner.next()? {
         let written = &text[span.clone()];
         match token {
@@ -38,6 +40,9 @@ pub(super) fn read(text: &str, scanner: &mut Scanner<'_>) -> Result<(Vec<Field>,
                 return scanner.refuse("this field of the `sops` block must be a string");
             }
             Token::Str | Token::Number | Token::Bool(_) => {
+                if room.take_path(&path).is_none() {
+                    return scanner.refuse("the names in the `sops` block are too long");
+                }
                 let value = if token == Token::Str { unquote(written) } else { written.into() };
                 fields.push(Field { path: path.clone(), value: value.into_owned(), span: span.clone() });
             }

@@ -260,8 +260,11 @@ struct Node<'a> {
 fn write_node(out: &mut String, step: &Step, node: &Node<'_>, indent: usize) {
     let pad = " ".repeat(indent);
     match step {
-        Step::Key(key) => {
+        Step::Key(key) if plain_fits(key, Context::Block) => {
             let _ = write!(out, "{pad}{key}:");
+        }
+        Step::Key(key) => {
+            let _ = write!(out, "{pad}{}:", double(key));
         }
         Step::Index(_) => {
             let _ = write!(out, "{pad}-");
