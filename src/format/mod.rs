@@ -241,8 +241,11 @@ pub struct Document<'t> {
 }
 
 impl Document<'_> {
-    /// Makes room for so many leaves, each with a name of its own.
-    pub fn reserve(&mut self, leaves: usize) {
+    /// Makes room for the leaves of a text: about one a line, each with a name of its own.
+    pub fn reserve(&mut self, text: &str) {
+        let lines = text.bytes().filter(|byte| *byte == b'\n').count();
+        // Blank lines must not cost memory.
+        let leaves = lines.min(text.len() / 32);
         self.leaves.reserve_exact(leaves);
         self.paths.reserve(leaves);
     }

@@ -39,6 +39,7 @@ pub fn parse(text: &str) -> Result<Document<'_>, Error> {
         member: 0,
         members: Members::default(),
     };
+    walk.document.reserve(text);
     while let Some((token, span)) = walk.scanner.next()? {
         walk.step(token, span)?;
     }

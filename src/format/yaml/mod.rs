@@ -54,9 +54,7 @@ pub fn parse(text: &str) -> Result<Document<'_>, Error> {
         leaves_end: 0,
         members: None,
     };
-    // About one leaf a line; but blank lines must not cost memory.
-    let lines = text.bytes().filter(|byte| *byte == b'\n').count();
-    walk.document.reserve(lines.min(text.len() / 32));
+    walk.document.reserve(text);
     walk.stream()?;
     let mut document = walk.document;
     walk.comments.join(&mut document, &walk.starts);
