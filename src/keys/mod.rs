@@ -105,6 +105,8 @@ pub struct Keyring {
     plugins: Plugins,
     /// Data keys and shares, by the envelopes that they came from.
     unwrapped: RefCell<HashMap<[u8; 32], SecretBytes>>,
+    /// The key that was asked for last.
+    last: RefCell<Option<(KeyGroups, DataKey)>>,
     /// Data keys that this process made, by all their envelopes.
     made: RefCell<HashMap<[u8; 32], DataKey>>,
 }
@@ -131,6 +133,7 @@ impl Keyring {
             tried: Vec::new(),
             plugins: plugins.clone(),
             unwrapped: RefCell::default(),
+            last: RefCell::default(),
             made: RefCell::default(),
         };
         for path in &places.named {
@@ -205,6 +208,18 @@ impl Keyring {
 
     /// Unwraps the data key with whichever identities fit.
     pub fn data_key(&self, groups: &KeyGroups) -> Result<DataKey, Error> {
+        // The files of a branch share their envelopes, and comparing them is cheaper than hashing them.
+        if let Some((known, key)) = &*self.last.borrow()
+            && known == groups
+        {
+            return Ok(key.duplicate());
+        }
+        let key = self.find_data_key(groups)?;
+        self.last.replace(Some((groups.clone(), key.duplicate())));
+        Ok(key)
+    }
+
+    fn find_data_key(&self, groups: &KeyGroups) -> Result<DataKey, Error> {
         if let Some(key) = self.made.borrow().get(&of_all(groups)) {
             return Ok(key.duplicate());
         }
