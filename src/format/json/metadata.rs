@@ -124,7 +124,21 @@ pub fn compact(fields: &[Field], neighbour: Neighbour) -> String {
         Neighbour::None => "",
         Neighbour::Before => " ",
     };
-    join(&format!("{space}sops: {}", tree(fields)), neighbour)
+    join(&format!("{space}sops: {}", for_yaml(&tree(fields).to_string())), neighbour)
+}
+
+/// A JSON text with the characters escaped that YAML cannot hold, or takes for line breaks. They stand in strings only.
+fn for_yaml(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for character in json.chars() {
+        match character {
+            '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' | '\u{feff}' => {
+                out.push_str(&format!("\\u{:04x}", u32::from(character)));
+            }
+            other => out.push(other),
+        }
+    }
+    out
 }
 
 /// A member that stands alone ends its line, so that the closing bracket comes on the next.
