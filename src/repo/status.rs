@@ -63,35 +63,40 @@ pub struct Branch {
 }
 
 /// The paths of the index with `filter=hlx`, and their blobs.
-pub fn protected(repository: &Repository) -> Result<Vec<(Vec<u8>, String)>, Error> {
+pub fn protected(repository: &Repository) -> Result<Vec<Indexed>, Error> {
+    Ok(by_protection(repository)?.0)
+}
+
+/// A file of the index: its path, and the name of its blob.
+type Indexed = (Vec<u8>, String);
+
+/// The files of the index with `filter=hlx`, and all others.
+fn by_protection(repository: &Repository) -> Result<(Vec<Indexed>, Vec<Indexed>), Error> {
     let entries = repository.index_entries()?;
     let paths: Vec<&[u8]> = entries.iter().map(|(path, _)| path.as_slice()).collect();
-    let attributes = repository.all_attributes(&paths)?;
-    let both = entries.into_iter().zip(attributes);
-    Ok(both.filter(|(_, attributes)| attributes.filtered).map(|(entry, _)| entry).collect())
+    let mut filtered = repository.all_attributes(&paths)?.into_iter().map(|attributes| attributes.filtered);
+    Ok(entries.into_iter().partition(|_| filtered.next() == Some(true)))
 }
 
 /// The protected files of the index that hold plaintext, or are broken.
 pub fn exposed(repository: &Repository) -> Result<Vec<(String, InGit)>, Error> {
+    let (protected, others) = by_protection(repository)?;
     let mut exposed = Vec::new();
-    for (path, blob) in protected(repository)? {
+    for (path, blob) in protected {
         let (state, _) = judge(&repository.blob_named(&blob)?);
         if matches!(state, InGit::Plaintext | InGit::Broken) {
             exposed.push((String::from_utf8_lossy(&path).into_owned(), state));
         }
     }
-    exposed.extend(unprotected(repository)?.into_iter().map(|path| (path, InGit::Unprotected)));
+    exposed.extend(unprotected(repository, &others)?.into_iter().map(|path| (path, InGit::Unprotected)));
     Ok(exposed)
 }
 
 /// The files that HEAD has encrypted and the index in clear, though nothing protects them: whoever can push can take
 /// the attributes away.
-fn unprotected(repository: &Repository) -> Result<Vec<String>, Error> {
-    let entries = repository.index_entries()?;
-    let paths: Vec<&[u8]> = entries.iter().map(|(path, _)| path.as_slice()).collect();
-    let attributes = repository.all_attributes(&paths)?;
+fn unprotected(repository: &Repository, others: &[Indexed]) -> Result<Vec<String>, Error> {
     let mut found = Vec::new();
-    for ((path, name), _) in entries.iter().zip(attributes).filter(|(_, attributes)| !attributes.filtered) {
+    for (path, name) in others {
         let Some(before) = repository.head_blob(path)?.filter(|before| before != name) else { continue };
         let now = repository.blob_named(name)?;
         if is_sealed(&repository.blob_named(&before)?) && !is_sealed(&now) && !now.is_empty() {
@@ -103,13 +108,10 @@ fn unprotected(repository: &Repository) -> Result<Vec<String>, Error> {
 
 /// The encrypted files of the index that nothing protects: what is added to them next stays in clear.
 pub fn abandoned(repository: &Repository) -> Result<Vec<String>, Error> {
-    let entries = repository.index_entries()?;
-    let paths: Vec<&[u8]> = entries.iter().map(|(path, _)| path.as_slice()).collect();
-    let attributes = repository.all_attributes(&paths)?;
     let mut found = Vec::new();
-    for ((path, name), _) in entries.iter().zip(attributes).filter(|(_, attributes)| !attributes.filtered) {
-        if is_sealed(&repository.blob_named(name)?) {
-            found.push(String::from_utf8_lossy(path).into_owned());
+    for (path, name) in by_protection(repository)?.1 {
+        if is_sealed(&repository.blob_named(&name)?) {
+            found.push(String::from_utf8_lossy(&path).into_owned());
         }
     }
     Ok(found)
