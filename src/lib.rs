@@ -17,4 +17,5 @@ pub mod repo;
 pub mod secret;
 pub mod sops;
 pub mod sys;
+pub mod trust;
 pub mod values;

@@ -154,7 +154,7 @@ fn cleaning_in_general(error: filter::Error) -> Failure {
         E::Conversion(_) => Failure::new(Exit::Policy, &fact)
             .hint("add `-text -ident -working-tree-encoding` to its line in `.gitattributes`"),
         E::Crypto(error) => crypto(Exit::Failed, &error),
-        E::Record { .. } => Failure::new(Exit::Failed, &fact),
+        E::Record(_) => Failure::new(Exit::Failed, &fact),
         E::Git(error) => git(error),
     }
 }

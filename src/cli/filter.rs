@@ -62,7 +62,11 @@ impl Handler for Filter<'_> {
             cleaner.note_checkout(path, name, blob);
             if self.locked { Smudged::Locked } else { smudging::smudge(keyring, blob) }
         };
-        panic::catch_unwind(AssertUnwindSafe(smudge)).unwrap_or(Smudged::Clear)
+        let smudged = panic::catch_unwind(AssertUnwindSafe(smudge)).unwrap_or(Smudged::Clear);
+        if let Smudged::Open(plaintext) = &smudged {
+            cleaner.note_opened(blob, plaintext.expose());
+        }
+        smudged
     }
 
     fn refused(&mut self, path: &[u8], error: Error) {

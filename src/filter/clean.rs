@@ -13,7 +13,7 @@ use crate::sops::{self, Basis, ClearAnchor, KeyGroups, Opened, Sealed, Stamp, is
 use crate::sys::random::Random;
 
 use super::memory::Memory;
-use super::{Clock, Error, keyless};
+use super::{Clock, Error};
 
 /// The file with the creation rules.
 const CONFIG: &str = ".sops.yaml";
@@ -35,7 +35,7 @@ pub struct Cleaner<'a> {
     /// The names of the blobs that this process checked out, by their paths. In the middle of a
     /// merge git compares a file with what it has just written there, before its index says so.
     checked_out: RefCell<HashMap<Vec<u8>, String>>,
-    /// Read when the first known file is cleaned: a checkout needs none.
+    /// Read at first need.
     memory: OnceCell<Memory>,
     anchors: RefCell<Vec<ClearAnchor>>,
 }
@@ -100,7 +100,7 @@ impl<'a> Cleaner<'a> {
         }
         let known = known.filter(|known| is_sealed(&known.blob));
         let old = match &known {
-            Some(known) => match self.reopen(path, content, known)? {
+            Some(known) => match self.reopen(content, known)? {
                 Old::Same => return Ok(known.blob.clone()),
                 Old::Opened(old) => Some(old),
             },
@@ -139,32 +139,35 @@ impl<'a> Cleaner<'a> {
             return (blob == content).then_some(blob);
         }
         let written = Known { name, blob };
-        let same = matches!(self.reopen(path, content, &written), Ok(Old::Same));
+        let same = matches!(self.reopen(content, &written), Ok(Old::Same));
         same.then_some(written.blob)
     }
 
     /// Opens the version that git has.
-    fn reopen<'k>(&self, path: &[u8], content: &[u8], known: &'k Known) -> Result<Old<'k>, Error> {
-        let memory = self.memory.get_or_init(|| Memory::of(self.repository));
-        if memory.knows(&known.name, content) {
+    fn reopen<'k>(&self, content: &[u8], known: &'k Known) -> Result<Old<'k>, Error> {
+        if self.memory().knows(&known.blob, content) {
             return Ok(Old::Same);
         }
         let sealed = Sealed::parse(&known.blob)?;
         let key = match self.keyring.data_key(sealed.groups()) {
             Ok(key) => key,
-            Err(keys::Error::NoIdentity { .. } | keys::Error::Plugin(_))
-                if keyless::recall(self.repository, path, content)? =>
-            {
-                return Ok(Old::Same);
-            }
             Err(keys::Error::NoIdentity { .. }) => return Err(Error::LockedEdit),
             Err(error) => return Err(error.into()),
         };
         if sealed.opens_to(&key, content)? {
-            memory.learn(known.name.clone(), content);
+            self.memory().learn(&known.blob, content);
             return Ok(Old::Same);
         }
         Ok(Old::Opened(Box::new(sealed.open(&key)?)))
+    }
+
+    fn memory(&self) -> &Memory {
+        self.memory.get_or_init(|| Memory::of(self.repository))
+    }
+
+    /// Notes that this process opened a blob to this plaintext.
+    pub fn note_opened(&self, blob: &[u8], plaintext: &[u8]) {
+        self.memory().learn(blob, plaintext);
     }
 
     /// The version of a path that git has: the index's, else HEAD's.
@@ -217,7 +220,8 @@ impl<'a> Cleaner<'a> {
         let basis = Basis::New { key, groups, rule: terms.rule, coverage: terms.coverage };
         let sealed = self.seal(content, format, &basis)?;
         if !terms.audience.includes(&self.keyring.recipients()) {
-            keyless::record(self.repository, path, content, &sealed)?;
+            // Nothing else will tell whether it changed.
+            self.memory().keep().map_err(Error::Record)?;
         }
         Ok(sealed)
     }
@@ -270,6 +274,7 @@ impl<'a> Cleaner<'a> {
     fn seal(&self, content: &[u8], format: Format, basis: &Basis<'_>) -> Result<Vec<u8>, Error> {
         let entropy = &mut |buffer: &mut [u8]| self.random.borrow_mut().fill(buffer);
         let sealed = sops::seal(content, format, basis, Stamp { now: (self.clock)(), entropy })?;
+        self.memory().learn(&sealed, content);
         self.anchors.borrow_mut().extend(sops::clear_anchors(content, format, basis.rule().0));
         Ok(sealed)
     }

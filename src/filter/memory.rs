@@ -1,85 +1,93 @@
-//! What clean found unchanged before: which plaintext a blob opens to, as a keyed hash.
+//! What was sealed or opened here before: which plaintext a blob stands for, as keyed hashes.
 //!
-//! `git status` asks for every touched file anew. A record of HMAC(clone key, plaintext) by the
-//! name of the blob, made only after the blob was opened and found authentic, answers without
-//! opening it again. It is a cache: without it, or with a damaged one, all is opened.
+//! `git status` asks for every touched file anew. HMAC(clone key, blob and plaintext), recorded
+//! only where this clone sealed the one to the other or found it authentic, answers without
+//! opening it again. Whoever has only public recipients can seal a new file and not open it
+//! again: the record is all that tells whether it changed since.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::fs::{self, OpenOptions};
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::PathBuf;
-
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use hmac::{Hmac, KeyInit as _, Mac as _};
-use sha2::Sha256;
-use zeroize::Zeroizing;
+use std::path::{Path, PathBuf};
 
 use crate::git::Repository;
+use crate::sys::replace;
+use crate::trust::CloneKey;
 
-use super::keyless;
+/// Half of a hash: nobody chooses what goes in, so that only chance could make two alike.
+type Mark = [u8; 16];
 
-/// A record larger than this begins anew.
-const MOST: usize = 8 << 20;
+/// Of a longer record, the older half is dropped.
+const MOST: usize = 1 << 20;
 
 /// The record of a clone.
 pub(super) struct Memory {
     path: PathBuf,
-    key: Option<Zeroizing<Vec<u8>>>,
-    known: RefCell<HashMap<String, String>>,
-    fresh: RefCell<String>,
+    key: io::Result<CloneKey>,
+    known: RefCell<HashSet<Mark>>,
+    fresh: RefCell<Vec<u8>>,
 }
 
 impl Memory {
-    /// Reads the record; an empty one if there is none.
+    /// Reads the record; an empty one if there is none, or it is damaged.
     pub(super) fn of(repository: &Repository) -> Self {
-        let path = repository.common_dir().join("hlx").join("unchanged");
-        let text = fs::read_to_string(&path).ok().filter(|text| text.len() < MOST).unwrap_or_default();
-        let known = text.lines().filter_map(|line| line.split_once(' '));
-        let known = known.map(|(blob, mark)| (blob.to_owned(), mark.to_owned())).collect();
-        let key = keyless::key_of(repository).ok();
+        let path = repository.common_dir().join("hlx").join("known");
+        let record = read(&path);
+        let known = record.as_chunks().0.iter().copied().collect();
+        let key = CloneKey::of(repository);
         Self { path, key, known: RefCell::new(known), fresh: RefCell::default() }
     }
 
-    /// True if the blob was found to open to this plaintext before.
-    pub(super) fn knows(&self, blob: &str, plaintext: &[u8]) -> bool {
-        let known = self.known.borrow();
-        let Some(mark) = known.get(blob) else { return false };
-        self.mark(plaintext).as_ref() == Some(mark)
+    /// True if the blob is known to stand for this plaintext.
+    pub(super) fn knows(&self, blob: &[u8], plaintext: &[u8]) -> bool {
+        let mark = self.key.as_ref().ok().map(|key| mark(key, blob, plaintext));
+        mark.is_some_and(|mark| self.known.borrow().contains(&mark))
     }
 
-    /// Notes that the blob opens to this plaintext.
-    pub(super) fn learn(&self, blob: String, plaintext: &[u8]) {
-        let Some(mark) = self.mark(plaintext) else { return };
-        self.fresh.borrow_mut().push_str(&format!("{blob} {mark}\n"));
-        self.known.borrow_mut().insert(blob, mark);
+    /// Notes that the blob stands for this plaintext. Without a key of the clone, nothing is noted.
+    pub(super) fn learn(&self, blob: &[u8], plaintext: &[u8]) {
+        let Ok(key) = &self.key else { return };
+        let mark = mark(key, blob, plaintext);
+        if self.known.borrow_mut().insert(mark) {
+            self.fresh.borrow_mut().extend(mark);
+        }
     }
 
-    fn mark(&self, plaintext: &[u8]) -> Option<String> {
-        let mut mac = Hmac::<Sha256>::new_from_slice(self.key.as_ref()?).ok()?;
-        mac.update(b"unchanged");
-        mac.update(plaintext);
-        Some(STANDARD.encode(mac.finalize().into_bytes()))
+    /// Writes down what is new.
+    pub(super) fn keep(&self) -> io::Result<()> {
+        if let Err(error) = &self.key {
+            return Err(io::Error::new(error.kind(), error.to_string()));
+        }
+        let fresh = self.fresh.take();
+        let old = self.path.metadata().map_or(0, |metadata| metadata.len() as usize);
+        if old % size_of::<Mark>() == 0 && old + fresh.len() <= MOST {
+            let mut options = OpenOptions::new();
+            return options.create(true).append(true).mode(0o600).open(&self.path)?.write_all(&fresh);
+        }
+        let all = [read(&self.path), fresh].concat();
+        let older = all.len() / 2 / size_of::<Mark>() * size_of::<Mark>();
+        replace::content(&self.path, &all[older..])
     }
 }
 
+/// The marks of a record; none if it is damaged.
+fn read(path: &Path) -> Vec<u8> {
+    let sound = |record: &Vec<u8>| record.len() % size_of::<Mark>() == 0;
+    fs::read(path).ok().filter(sound).unwrap_or_default()
+}
+
+fn mark(key: &CloneKey, blob: &[u8], plaintext: &[u8]) -> Mark {
+    let whole = key.mark("stands for", &[blob, plaintext]);
+    *whole.first_chunk().expect("a mark is half of a hash")
+}
+
 impl Drop for Memory {
-    /// Adds what is new to the record. A record that cannot be written is only slower.
+    /// A record that cannot be written makes only the next comparison slower.
     fn drop(&mut self) {
-        let fresh = self.fresh.borrow();
-        if fresh.is_empty() {
-            return;
+        if !self.fresh.borrow().is_empty() {
+            let _ = self.keep();
         }
-        let full = self.path.metadata().is_ok_and(|metadata| metadata.len() as usize >= MOST);
-        let file = OpenOptions::new()
-            .create(true)
-            .append(!full)
-            .write(full)
-            .truncate(full)
-            .mode(0o600)
-            .open(&self.path);
-        let _ = file.and_then(|mut file| file.write_all(fresh.as_bytes()));
     }
 }

@@ -4,7 +4,6 @@
 //! clean never lets plaintext through; smudge never fails, and leaves sealed what it cannot open.
 
 pub mod clean;
-pub mod keyless;
 mod memory;
 pub mod merge;
 pub mod process;
@@ -54,14 +53,9 @@ pub enum Error {
     /// git could not be read.
     #[error(transparent)]
     Git(#[from] git::Error),
-    /// A file of the clone's own could not be read or written.
-    #[error("cannot keep a record in {path}: {source}")]
-    Record {
-        /// The file or directory.
-        path: std::path::PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
+    /// The record of what was sealed here could not be kept.
+    #[error("cannot keep a record of it in the git directory: {0}")]
+    Record(std::io::Error),
 }
 
 /// Where the time of a change comes from: `YYYY-MM-DDThh:mm:ssZ`.
