@@ -9,7 +9,7 @@ use clap::Args;
 
 use crate::filter::clean::Cleaner;
 use crate::filter::merge::{Markers, Merged, Sides};
-use crate::filter::process::Handler;
+use crate::filter::process::{Answer, Handler};
 use crate::filter::smudge::Smudged;
 use crate::filter::{
     Error, merge as merging, process as protocol, smudge as smudging, textconv as converting,
@@ -50,7 +50,7 @@ struct Filter<'a> {
 
 impl Handler for Filter<'_> {
     fn clean(&mut self, path: &[u8], content: &[u8]) -> Result<Vec<u8>, Error> {
-        let sealed = self.cleaner.clean(path, content);
+        let sealed = self.cleaner.answer(path, content);
         warn_of_anchors(&self.cleaner, &String::from_utf8_lossy(path), self.ui);
         sealed
     }
@@ -62,16 +62,20 @@ impl Handler for Filter<'_> {
             cleaner.note_checkout(path, name, blob);
             if self.locked { Smudged::Locked } else { smudging::smudge(keyring, blob) }
         };
-        let smudged = panic::catch_unwind(AssertUnwindSafe(smudge)).unwrap_or(Smudged::Clear);
-        if let Smudged::Open(plaintext) = &smudged {
-            cleaner.note_opened(blob, plaintext.expose());
-        }
-        smudged
+        panic::catch_unwind(AssertUnwindSafe(smudge)).unwrap_or(Smudged::Clear)
     }
 
     fn refused(&mut self, path: &[u8], error: Error) {
         let failure = errors::clean(&String::from_utf8_lossy(path), error);
         self.ui.failure(&failure);
+    }
+
+    fn answered(&mut self, name: &[u8], content: &[u8], answer: &Answer) {
+        match answer {
+            Answer::Cleaned(sealed) => self.cleaner.learn_answer(sealed, content),
+            Answer::Opened(plaintext) => self.cleaner.learn(name, content, plaintext.expose()),
+            Answer::Unchanged | Answer::Refused => {}
+        }
     }
 
     fn stays_sealed(&mut self, path: &[u8], error: &keys::Error) {

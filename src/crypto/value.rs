@@ -158,9 +158,9 @@ impl Sealed {
         let body = text.strip_prefix(PREFIX).ok_or(Error::Malformed)?;
         let line = body.split('\n').next().unwrap_or(body);
         let end = line.rfind(']').ok_or(Error::Malformed)?;
-        let (rest, kind) = line[..end].rsplit_once(",type:").ok_or(Error::Malformed)?;
-        let (rest, tag) = rest.rsplit_once(",tag:").ok_or(Error::Malformed)?;
-        let (data, iv) = rest.rsplit_once(",iv:").ok_or(Error::Malformed)?;
+        let (rest, kind) = last_part(&line[..end], "type:")?;
+        let (rest, tag) = last_part(rest, "tag:")?;
+        let (data, iv) = last_part(rest, "iv:")?;
         let data = decode(data)?;
         Ok(Self {
             data,
@@ -169,6 +169,12 @@ impl Sealed {
             kind: Kind::from_tag(kind).ok_or(Error::Malformed)?,
         })
     }
+}
+
+/// What stands before the last comma, and behind it and a name. No part holds a comma.
+fn last_part<'t>(text: &'t str, name: &str) -> Result<(&'t str, &'t str), Error> {
+    let (rest, last) = text.rsplit_once(',').ok_or(Error::Malformed)?;
+    Ok((rest, last.strip_prefix(name).ok_or(Error::Malformed)?))
 }
 
 fn decode(text: &str) -> Result<Vec<u8>, Error> {

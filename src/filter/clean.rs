@@ -1,6 +1,6 @@
 //! Clean: from the work tree into git. Plaintext is sealed; sealed files pass if they are good.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 
 use crate::crypto::DataKey;
@@ -37,6 +37,8 @@ pub struct Cleaner<'a> {
     checked_out: RefCell<HashMap<Vec<u8>, String>>,
     /// Read at first need.
     memory: OnceCell<Memory>,
+    /// The last answer was sealed anew, and is not in the memory yet.
+    unlearned: Cell<bool>,
     anchors: RefCell<Vec<ClearAnchor>>,
 }
 
@@ -76,6 +78,7 @@ impl<'a> Cleaner<'a> {
             config: RefCell::default(),
             checked_out: RefCell::default(),
             memory: OnceCell::new(),
+            unlearned: Cell::default(),
             anchors: RefCell::default(),
         }
     }
@@ -84,6 +87,14 @@ impl<'a> Cleaner<'a> {
     ///
     /// `path` is relative to the top of the work tree. Fails rather than letting plaintext through.
     pub fn clean(&self, path: &[u8], content: &[u8]) -> Result<Vec<u8>, Error> {
+        let sealed = self.answer(path, content)?;
+        self.learn_answer(&sealed, content);
+        Ok(sealed)
+    }
+
+    /// Like [`Cleaner::clean`]; what git need not wait for is left to [`Cleaner::learn_answer`].
+    pub fn answer(&self, path: &[u8], content: &[u8]) -> Result<Vec<u8>, Error> {
+        self.unlearned.set(false);
         if content.is_empty() {
             return Ok(Vec::new());
         }
@@ -120,10 +131,7 @@ impl<'a> Cleaner<'a> {
 
     /// Notes that this process was given a blob to put into the work tree. An empty name is found out.
     pub fn note_checkout(&self, path: &[u8], name: &[u8], blob: &[u8]) {
-        let name = match name {
-            [] => self.repository.name_of(blob).unwrap_or_default(),
-            name => String::from_utf8_lossy(name).into_owned(),
-        };
+        let name = self.name_of(name, blob);
         self.checked_out.borrow_mut().insert(path.to_vec(), name);
     }
 
@@ -145,7 +153,7 @@ impl<'a> Cleaner<'a> {
 
     /// Opens the version that git has.
     fn reopen<'k>(&self, content: &[u8], known: &'k Known) -> Result<Old<'k>, Error> {
-        if self.memory().knows(&known.blob, content) {
+        if self.memory().knows(&known.name, content) {
             return Ok(Old::Same);
         }
         let sealed = Sealed::parse(&known.blob)?;
@@ -155,7 +163,7 @@ impl<'a> Cleaner<'a> {
             Err(error) => return Err(error.into()),
         };
         if sealed.opens_to(&key, content)? {
-            self.memory().learn(&known.blob, content);
+            self.memory().learn(&known.name, content);
             return Ok(Old::Same);
         }
         Ok(Old::Opened(Box::new(sealed.open(&key)?)))
@@ -165,9 +173,23 @@ impl<'a> Cleaner<'a> {
         self.memory.get_or_init(|| Memory::of(self.repository))
     }
 
-    /// Notes that this process opened a blob to this plaintext.
-    pub fn note_opened(&self, blob: &[u8], plaintext: &[u8]) {
-        self.memory().learn(blob, plaintext);
+    /// Remembers what the last answer was, if it was sealed anew.
+    pub fn learn_answer(&self, sealed: &[u8], plaintext: &[u8]) {
+        if self.unlearned.take() {
+            self.learn(b"", sealed, plaintext);
+        }
+    }
+
+    /// Remembers that a blob stands for this plaintext, as this process found out. An empty name is found out.
+    pub fn learn(&self, name: &[u8], blob: &[u8], plaintext: &[u8]) {
+        self.memory().learn(&self.name_of(name, blob), plaintext);
+    }
+
+    fn name_of(&self, name: &[u8], blob: &[u8]) -> String {
+        match name {
+            [] => self.repository.name_of(blob).unwrap_or_default(),
+            name => String::from_utf8_lossy(name).into_owned(),
+        }
     }
 
     /// The version of a path that git has: the index's, else HEAD's.
@@ -221,6 +243,7 @@ impl<'a> Cleaner<'a> {
         let sealed = self.seal(content, format, &basis)?;
         if !terms.audience.includes(&self.keyring.recipients()) {
             // Nothing else will tell whether it changed.
+            self.learn_answer(&sealed, content);
             self.memory().keep().map_err(Error::Record)?;
         }
         Ok(sealed)
@@ -274,7 +297,7 @@ impl<'a> Cleaner<'a> {
     fn seal(&self, content: &[u8], format: Format, basis: &Basis<'_>) -> Result<Vec<u8>, Error> {
         let entropy = &mut |buffer: &mut [u8]| self.random.borrow_mut().fill(buffer);
         let sealed = sops::seal(content, format, basis, Stamp { now: (self.clock)(), entropy })?;
-        self.memory().learn(&sealed, content);
+        self.unlearned.set(true);
         self.anchors.borrow_mut().extend(sops::clear_anchors(content, format, basis.rule().0));
         Ok(sealed)
     }

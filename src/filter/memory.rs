@@ -1,6 +1,6 @@
 //! What was sealed or opened here before: which plaintext a blob stands for, as keyed hashes.
 //!
-//! `git status` asks for every touched file anew. HMAC(clone key, blob and plaintext), recorded
+//! `git status` asks for every touched file anew. HMAC(clone key, the blob's name and the plaintext), recorded
 //! only where this clone sealed the one to the other or found it authentic, answers without
 //! opening it again. Whoever has only public recipients can seal a new file and not open it
 //! again: the record is all that tells whether it changed since.
@@ -40,14 +40,14 @@ impl Memory {
         Self { path, key, known: RefCell::new(known), fresh: RefCell::default() }
     }
 
-    /// True if the blob is known to stand for this plaintext.
-    pub(super) fn knows(&self, blob: &[u8], plaintext: &[u8]) -> bool {
+    /// True if the blob of this name is known to stand for this plaintext.
+    pub(super) fn knows(&self, blob: &str, plaintext: &[u8]) -> bool {
         let mark = self.key.as_ref().ok().map(|key| mark(key, blob, plaintext));
         mark.is_some_and(|mark| self.known.borrow().contains(&mark))
     }
 
-    /// Notes that the blob stands for this plaintext. Without a key of the clone, nothing is noted.
-    pub(super) fn learn(&self, blob: &[u8], plaintext: &[u8]) {
+    /// Notes that the blob of this name stands for this plaintext. Without a key of the clone, nothing is noted.
+    pub(super) fn learn(&self, blob: &str, plaintext: &[u8]) {
         let Ok(key) = &self.key else { return };
         let mark = mark(key, blob, plaintext);
         if self.known.borrow_mut().insert(mark) {
@@ -78,8 +78,8 @@ fn read(path: &Path) -> Vec<u8> {
     fs::read(path).ok().filter(sound).unwrap_or_default()
 }
 
-fn mark(key: &CloneKey, blob: &[u8], plaintext: &[u8]) -> Mark {
-    let whole = key.mark("stands for", &[blob, plaintext]);
+fn mark(key: &CloneKey, blob: &str, plaintext: &[u8]) -> Mark {
+    let whole = key.mark("stands for", &[blob.as_bytes(), plaintext]);
     *whole.first_chunk().expect("a mark is half of a hash")
 }
 

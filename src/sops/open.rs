@@ -1,5 +1,7 @@
 //! Reading and opening a sealed file.
 
+use memchr::memmem;
+
 use crate::crypto::DataKey;
 use crate::crypto::value::{Cipher, Sealed as SealedValue};
 use crate::format::{Content, Document, Format, Leaf, Paths, Scalar, Store, binary, json, yaml};
@@ -32,23 +34,25 @@ pub(super) fn store_of(text: &str) -> Option<Store> {
 
 /// The format of a sealed text; `None` for one that is not sealed.
 fn detect(text: &str) -> Option<Format> {
-    let has_line = |start: &str| text.starts_with(start) || text.contains(&format!("\n{start}"));
+    let has = |part: &str| memmem::find(text.as_bytes(), part.as_bytes()).is_some();
+    let has_line = |line: &str| text.starts_with(&line[1..]) || has(line);
     if let Some(format) = json::sealed(text) {
         return Some(format);
     }
-    if has_line("sops_mac=") || has_line("sops_version=") || has_line("sops_lastmodified=") {
+    if ["\nsops_mac=", "\nsops_version=", "\nsops_lastmodified="].into_iter().any(has_line) {
         return Some(Format::Dotenv);
     }
-    if has_line("[sops]") && text.contains("lastmodified") {
+    if has_line("\n[sops]") && has("lastmodified") {
         return Some(Format::Ini);
     }
-    let lines = has_line("sops:") && (text.contains("lastmodified:") || text.contains("mac: ENC["));
+    let lines = has_line("\nsops:") && (has("lastmodified:") || has("mac: ENC["));
     (lines || is_sealed_flow(text)).then_some(Format::Yaml)
 }
 
 /// A YAML flow mapping with the `sops` block as hlx puts it there.
 fn is_sealed_flow(text: &str) -> bool {
-    text.contains("sops: {\"") && yaml::parse(text).is_ok_and(|document| document.metadata.is_some())
+    memmem::find(text.as_bytes(), b"sops: {\"").is_some()
+        && yaml::parse(text).is_ok_and(|document| document.metadata.is_some())
 }
 
 /// A sealed file, read but not opened.
