@@ -30,11 +30,15 @@ pub(super) fn record(
     fs::write(&place, name).map_err(|source| failed(&place, source))
 }
 
-/// True if the version in the index is what this plaintext at this path was sealed to.
-pub(super) fn recall(repository: &Repository, path: &[u8], plaintext: &[u8]) -> Result<bool, Error> {
+/// True if this blob is what this plaintext at this path was sealed to.
+pub(super) fn recall(
+    repository: &Repository,
+    path: &[u8],
+    plaintext: &[u8],
+    blob: &str,
+) -> Result<bool, Error> {
     let place = entry(repository, path, plaintext)?;
-    let recorded = fs::read_to_string(place).ok();
-    Ok(recorded.is_some() && repository.index_blob(path)? == recorded)
+    Ok(fs::read_to_string(place).is_ok_and(|recorded| recorded == blob))
 }
 
 fn directory(repository: &Repository) -> PathBuf {

@@ -8,6 +8,7 @@ pub mod keyless;
 mod memory;
 pub mod merge;
 pub mod process;
+mod repeat;
 pub mod smudge;
 pub mod textconv;
 
@@ -64,5 +65,5 @@ pub enum Error {
     },
 }
 
-/// Where the time of a change comes from: `YYYY-MM-DDThh:mm:ssZ`.
-pub type Clock<'a> = &'a dyn Fn() -> String;
+/// How a time is written, that of a change or else now: `YYYY-MM-DDThh:mm:ssZ`.
+pub type Clock<'a> = &'a dyn Fn(Option<std::time::SystemTime>) -> String;
