@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use crate::git::config;
 use crate::git::{Git, Repository};
@@ -100,9 +101,15 @@ impl Context {
     }
 }
 
-/// The time in UTC, to the second, in RFC 3339.
+/// Now in UTC, to the second, in RFC 3339.
 pub(super) fn now() -> String {
-    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+    time(None)
+}
+
+/// The same of another time, if it is one of this calendar.
+pub(super) fn time(when: Option<SystemTime>) -> String {
+    let when = when.and_then(|when| jiff::Timestamp::try_from(when).ok());
+    when.unwrap_or_else(jiff::Timestamp::now).strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 /// Where sops keeps a user's keys, and `hlx keys generate` puts a new one.

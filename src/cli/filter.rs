@@ -21,7 +21,7 @@ use crate::sys::eager::Eager;
 use crate::sys::random;
 use crate::sys::wiped::Reader;
 
-use super::context::{Context, now};
+use super::context::{Context, time};
 use super::{Exit, Failure, Ui, errors, ui};
 
 /// One path.
@@ -102,7 +102,7 @@ impl Handler for Filter<'_> {
 pub(super) fn process(cx: &Context) -> Result<(), Failure> {
     let (repository, keyring) = (cx.repository()?, cx.keyring());
     let mut filter = Filter {
-        cleaner: Cleaner::new(&repository, &keyring, &now),
+        cleaner: Cleaner::new(&repository, &keyring, &time),
         keyring: &keyring,
         ui: cx.ui,
         locked: repository.is_locked(),
@@ -127,7 +127,7 @@ pub(super) fn clean(args: &PathArgs, cx: &Context) -> Result<(), Failure> {
     let (repository, keyring) = (cx.repository()?, cx.keyring());
     let plaintext = stdin()?;
     let path = args.path.to_string_lossy();
-    let cleaner = Cleaner::new(&repository, &keyring, &now);
+    let cleaner = Cleaner::new(&repository, &keyring, &time);
     let sealed =
         cleaner.clean(path.as_bytes(), plaintext.expose()).map_err(|error| errors::clean(&path, error))?;
     warn_of_anchors(&cleaner, &path, cx.ui);

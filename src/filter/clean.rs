@@ -13,6 +13,7 @@ use crate::sops::{self, Basis, ClearAnchor, KeyGroups, Opened, Sealed, Stamp, is
 use crate::sys::random::Random;
 
 use super::memory::Memory;
+use super::repeat::{self, Draws};
 use super::{Clock, Error};
 
 /// The file with the creation rules.
@@ -113,7 +114,10 @@ impl<'a> Cleaner<'a> {
         let old = match &known {
             Some(known) => match self.reopen(content, known)? {
                 Old::Same => return Ok(known.blob.clone()),
-                Old::Opened(old) => Some(old),
+                Old::Opened(old) => match self.as_committed(path, content, known)? {
+                    Some(blob) => return Ok(blob),
+                    None => Some(old),
+                },
             },
             None => None,
         };
@@ -149,6 +153,19 @@ impl<'a> Cleaner<'a> {
         let written = Known { name, blob };
         let same = matches!(self.reopen(content, &written), Ok(Old::Same));
         same.then_some(written.blob)
+    }
+
+    /// HEAD's version, if the index has another and the file was changed back. (`git stash apply
+    /// --index` too compares with HEAD while the index is another.)
+    fn as_committed(&self, path: &[u8], content: &[u8], indexed: &Known) -> Result<Option<Vec<u8>>, Error> {
+        let Some(name) = self.repository.head_blob(path)?.filter(|name| *name != indexed.name) else {
+            return Ok(None);
+        };
+        let blob = self.repository.blob_named(&name)?;
+        let committed = Known { name, blob };
+        let same =
+            is_sealed(&committed.blob) && matches!(self.reopen(content, &committed), Ok(Old::Same));
+        Ok(same.then_some(committed.blob))
     }
 
     /// Opens the version that git has.
@@ -208,7 +225,16 @@ impl<'a> Cleaner<'a> {
         if known == Some(content) {
             return Ok(content.to_vec());
         }
-        let opened = self.keyring.open(content)?;
+        let opened = match self.keyring.open(content) {
+            Ok(opened) => opened,
+            // It was moved or copied here.
+            Err(keys::Error::NoIdentity { .. } | keys::Error::Plugin(_))
+                if self.repository.has_somewhere(&self.repository.name_of(content)?)? =>
+            {
+                return Ok(content.to_vec());
+            }
+            Err(error) => return Err(error.into()),
+        };
         opened.sealed().check_structure()?;
         let known = known.map(String::from_utf8_lossy).unwrap_or_default();
         match opened.sealed().clear_comments().iter().find(|comment| !known.contains(**comment)) {
@@ -233,14 +259,14 @@ impl<'a> Cleaner<'a> {
         }
         // A file keeps its store, but the rule of a whole-file path is to have no inner structure.
         let format = if format == Format::Binary { format } else { keep_store(old, format) };
-        self.seal(content, format, &Basis::Again(old))
+        self.seal(path, content, format, &Basis::Again(old))
     }
 
     fn seal_new(&self, path: &[u8], content: &[u8], format: Format) -> Result<Vec<u8>, Error> {
         let terms = self.terms(path)?;
         let (key, groups) = self.fresh_key(&terms.audience)?;
         let basis = Basis::New { key, groups, rule: terms.rule, coverage: terms.coverage };
-        let sealed = self.seal(content, format, &basis)?;
+        let sealed = self.seal(path, content, format, &basis)?;
         if !terms.audience.includes(&self.keyring.recipients()) {
             // Nothing else will tell whether it changed.
             self.learn_answer(&sealed, content);
@@ -294,9 +320,15 @@ impl<'a> Cleaner<'a> {
         Ok((key, groups))
     }
 
-    fn seal(&self, content: &[u8], format: Format, basis: &Basis<'_>) -> Result<Vec<u8>, Error> {
-        let entropy = &mut |buffer: &mut [u8]| self.random.borrow_mut().fill(buffer);
-        let sealed = sops::seal(content, format, basis, Stamp { now: (self.clock)(), entropy })?;
+    fn seal(&self, path: &[u8], content: &[u8], format: Format, basis: &Basis<'_>) -> Result<Vec<u8>, Error> {
+        let tree = self.repository.work_tree().ok();
+        let written = tree.and_then(|tree| repeat::written(tree, path));
+        let mut draws = written.map(|written| Draws::of(basis.key(), path, written));
+        let entropy = &mut |buffer: &mut [u8]| match &mut draws {
+            Some(draws) => draws.fill(buffer),
+            None => self.random.borrow_mut().fill(buffer),
+        };
+        let sealed = sops::seal(content, format, basis, Stamp { now: (self.clock)(written), entropy })?;
         self.unlearned.set(true);
         self.anchors.borrow_mut().extend(sops::clear_anchors(content, format, basis.rule().0));
         Ok(sealed)

@@ -7,6 +7,7 @@ pub mod clean;
 mod memory;
 pub mod merge;
 pub mod process;
+mod repeat;
 pub mod smudge;
 pub mod textconv;
 
@@ -58,5 +59,5 @@ pub enum Error {
     Record(std::io::Error),
 }
 
-/// Where the time of a change comes from: `YYYY-MM-DDThh:mm:ssZ`.
-pub type Clock<'a> = &'a dyn Fn() -> String;
+/// How a time is written, that of a change or else now: `YYYY-MM-DDThh:mm:ssZ`.
+pub type Clock<'a> = &'a dyn Fn(Option<std::time::SystemTime>) -> String;

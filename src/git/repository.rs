@@ -109,12 +109,24 @@ impl Repository {
     /// The name of the blob of a path in HEAD's tree.
     pub fn head_blob(&self, path: &[u8]) -> Result<Option<String>, Error> {
         let snapshot = self.snapshot()?;
+        let entry =
+            self.head_of(&snapshot)?.entry_by_path(BStr::new(path)).filter(|entry| is_file(entry.mode));
+        Ok(entry.map(|entry| entry.id.to_string()))
+    }
+
+    /// Whether index or HEAD have a blob, at whatever path.
+    pub fn has_somewhere(&self, name: &str) -> Result<bool, Error> {
+        let snapshot = self.snapshot()?;
+        let id = gix::ObjectId::from_hex(name.as_bytes()).map_err(|_| Error::Unexpected("an object name"))?;
+        let mut all = snapshot.index.entries().iter().chain(self.head_of(&snapshot)?.entries());
+        Ok(all.any(|entry| entry.id == id))
+    }
+
+    fn head_of<'s>(&self, snapshot: &'s Snapshot) -> Result<&'s gix::index::State, Error> {
         if snapshot.head.get().is_none() {
             let _ = snapshot.head.set(self.head()?);
         }
-        let head = snapshot.head.get().expect("it was just set");
-        let entry = head.entry_by_path(BStr::new(path)).filter(|entry| is_file(entry.mode));
-        Ok(entry.map(|entry| entry.id.to_string()))
+        Ok(snapshot.head.get().expect("it was just set"))
     }
 
     /// All files of HEAD's tree: a thousand new files in a directory would read its tree a thousand times.

@@ -49,7 +49,8 @@ pub enum Basis<'a> {
 }
 
 impl Basis<'_> {
-    pub(super) fn key(&self) -> &DataKey {
+    /// The data key.
+    pub fn key(&self) -> &DataKey {
         match self {
             Self::New { key, .. } => key,
             Self::Again(old) => &old.key,

@@ -12,6 +12,7 @@ mod interop;
 mod keys;
 mod lab;
 mod lock;
+mod matrix;
 mod memory;
 mod repository;
 mod sandbox;
