@@ -13,7 +13,8 @@ use crate::sops::{self, Basis, ClearAnchor, KeyGroups, Opened, Sealed, Stamp, is
 use crate::sys::random::Random;
 
 use super::memory::Memory;
-use super::{Clock, Error, keyless};
+use super::resolved::Stages;
+use super::{Clock, Error, keyless, united};
 
 /// The file with the creation rules.
 const CONFIG: &str = ".sops.yaml";
@@ -98,6 +99,12 @@ impl<'a> Cleaner<'a> {
         if is_sealed(content) {
             return self.pass(content, known.as_ref().map(|known| known.blob.as_slice()));
         }
+        if let Some(stages) = self.stages(path)? {
+            let format = self.asked(path)?;
+            let entropy = &mut |buffer: &mut [u8]| self.random.borrow_mut().fill(buffer);
+            let stamp = Stamp { now: (self.clock)(), entropy };
+            return stages.seal(self.keyring, content, format, stamp).map_err(resolution);
+        }
         let known = known.filter(|known| is_sealed(&known.blob));
         let old = match &known {
             Some(known) => match self.reopen(path, content, known)? {
@@ -106,16 +113,30 @@ impl<'a> Cleaner<'a> {
             },
             None => None,
         };
-        let attributes = self.repository.attributes(path)?;
-        if let Some(conversion) = attributes.conversion {
-            return Err(Error::Conversion(conversion));
-        }
-        let format =
-            if attributes.whole { Format::Binary } else { Format::of_path(&String::from_utf8_lossy(path)) };
+        let format = self.asked(path)?;
         match old {
             Some(old) => self.seal_again(path, content, &old, format),
             None => self.seal_new(path, content, format),
         }
+    }
+
+    /// The format that name and attributes of a path ask for.
+    fn asked(&self, path: &[u8]) -> Result<Format, Error> {
+        let attributes = self.repository.attributes(path)?;
+        match attributes.conversion {
+            Some(conversion) => Err(Error::Conversion(conversion)),
+            None if attributes.whole => Ok(Format::Binary),
+            None => Ok(Format::of_path(&String::from_utf8_lossy(path))),
+        }
+    }
+
+    /// The sides of a path that is in conflict, if one of them is sealed.
+    fn stages(&self, path: &[u8]) -> Result<Option<Stages>, Error> {
+        let Some(names) = self.repository.index_stages(path)? else { return Ok(None) };
+        let read = |name: Option<String>| name.map(|name| self.repository.blob_named(&name)).transpose();
+        let [base, ours, theirs] = names.map(read);
+        let stages = Stages { base: base?, ours: ours?, theirs: theirs? };
+        Ok(Some(stages).filter(Stages::is_sealed))
     }
 
     /// Notes that this process was given a blob to put into the work tree. An empty name is found out.
@@ -277,6 +298,18 @@ impl<'a> Cleaner<'a> {
     /// What was sealed by an alias only, and stands in clear at its anchor, since this was asked last.
     pub fn take_clear_anchors(&self) -> Vec<ClearAnchor> {
         std::mem::take(&mut self.anchors.borrow_mut())
+    }
+}
+
+/// What stands in the way for any file is said as ever.
+fn resolution(error: united::Error) -> Error {
+    match error {
+        united::Error::Sops(error) => Error::Sops(error),
+        united::Error::Keys(keys::Error::NoIdentity { .. }) => Error::LockedEdit,
+        united::Error::Conflict(_)
+        | united::Error::Keys(_)
+        | united::Error::Crypto(_)
+        | united::Error::NotInGroup(_) => Error::Resolution(error),
     }
 }
 

@@ -13,6 +13,7 @@ mod keys;
 mod lab;
 mod lock;
 mod memory;
+mod merge;
 mod repository;
 mod sandbox;
 mod soak;
