@@ -153,10 +153,25 @@ fn cleaning_in_general(error: filter::Error) -> Failure {
             .hint("add a line `FILE -filter` at the end of `.gitattributes`"),
         E::Conversion(_) => Failure::new(Exit::Policy, &fact)
             .hint("add `-text -ident -working-tree-encoding` to its line in `.gitattributes`"),
+        E::Resolution(error) => united(error, &fact)
+            .hint("to go on with the key and readers of ours: `git rm --cached FILE`, then `git add FILE`")
+            .hint("with those of theirs: copy your version away, `git checkout MERGE_HEAD -- FILE` (or the commit that is picked), put it back, `git add FILE`"),
         E::Crypto(error) => crypto(Exit::Failed, &error),
         E::Record(_) => Failure::new(Exit::Failed, &fact),
         E::Git(error) => git(error),
     }
+}
+
+/// The sides of a merge cannot be sealed as one.
+pub(super) fn united(error: filter::united::Error, fact: &str) -> Failure {
+    use filter::united::Error as E;
+    let advised = match error {
+        E::Conflict(_) | E::NotInGroup(_) => Failure::new(Exit::Policy, ""),
+        E::Sops(error) => sops(error),
+        E::Keys(error) => keys(error),
+        E::Crypto(error) => crypto(Exit::Failed, &error),
+    };
+    advised.hints().iter().cloned().fold(Failure::new(advised.exit(), fact), Failure::hint)
 }
 
 /// A file's values cannot be shown or changed.

@@ -1,14 +1,16 @@
 //! The plumbing that git calls: filter, textconv, merge driver.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
 
 use clap::Args;
 
 use crate::filter::clean::Cleaner;
-use crate::filter::merge::{Markers, Merged, Sides};
+use crate::filter::merge::{Conflict, Markers, Sides};
 use crate::filter::process::{Answer, Handler};
 use crate::filter::smudge::Smudged;
 use crate::filter::{
@@ -30,14 +32,15 @@ pub(super) struct PathArgs {
     path: PathBuf,
 }
 
-/// What git passes to a merge driver: `%O %A %B %L %P`.
+/// What git passes to a merge driver: `%O %A %B %L %P`, and from 2.44 on the labels `%S %X %Y`.
 #[derive(Debug, Args)]
 pub(super) struct MergeArgs {
     base: PathBuf,
     ours: PathBuf,
     theirs: PathBuf,
     marker_size: usize,
-    path: String,
+    path: OsString,
+    labels: Vec<OsString>,
 }
 
 struct Filter<'a> {
@@ -174,27 +177,47 @@ pub(super) fn textconv(args: &PathArgs, cx: &Context) -> Result<(), Failure> {
     output(cx, converting::textconv(&cx.keyring(), content).expose())
 }
 
-/// `hlx merge BASE OURS THEIRS SIZE PATH`: the result takes the place of ours.
+/// `hlx merge BASE OURS THEIRS SIZE PATH [LABELS]`: the result takes the place of ours.
 pub(super) fn merge(args: &MergeArgs, cx: &Context) -> Result<(), Failure> {
     let sides =
         Sides { base: cx.read(&args.base)?, ours: cx.read(&args.ours)?, theirs: cx.read(&args.theirs)? };
-    let labels = ["base", "ours", "theirs"].map(str::to_owned);
-    let markers = Markers { size: args.marker_size, labels };
+    let markers = Markers { size: args.marker_size, labels: labels(&args.labels) };
+    let path = args.path.to_string_lossy();
     let whole = cx.repository()?.attributes(args.path.as_bytes()).map_err(errors::git)?.whole;
-    let format = if whole { Format::Binary } else { Format::of_path(&args.path) };
+    let format = if whole { Format::Binary } else { Format::of_path(&path) };
     let merged = merging::merge(&cx.keyring(), format, &sides, &markers, cx.stamp(&mut random::fill));
-    let merged = merged.map_err(|error| merge_failure(&args.path, error))?;
-    let (sealed, result) = match merged {
-        Merged::Clean(sealed) => (sealed, Ok(())),
-        Merged::Conflicts(sealed) => {
-            let conflict =
-                Failure::new(Exit::Failed, format!("{}: both sides changed the same lines", args.path))
-                    .hint(format!("edit {0} between the markers, then `git add {0}`", args.path));
-            (sealed, Err(conflict))
+    let merged = merged.map_err(|error| merge_failure(&path, error))?;
+    merged.changes.iter().for_each(|change| cx.ui.note(format!("{path}: the sides differed: {change}")));
+    std::fs::write(&args.ours, merged.sealed).map_err(|error| errors::io(&args.ours, &error))?;
+    match merged.conflict {
+        None => Ok(()),
+        Some(conflict) => Err(in_conflict(&path, conflict)),
+    }
+}
+
+/// The names of base, ours and theirs; an older git leaves the placeholders as they are.
+fn labels(given: &[OsString]) -> [String; 3] {
+    let given = |index: usize| given.get(index).map(|label| label.to_string_lossy().into_owned());
+    let named = |index: usize| given(index).filter(|label| !label.is_empty() && !label.starts_with('%'));
+    const OWN: [&str; 3] = ["base", "ours", "theirs"];
+    std::array::from_fn(|index| named(index).unwrap_or_else(|| OWN[index].to_owned()))
+}
+
+fn in_conflict(path: &str, conflict: Conflict) -> Failure {
+    let message = format!("{path}: {conflict}");
+    let failure = match conflict {
+        Conflict::Lines | Conflict::NoText => Failure::new(Exit::Failed, message),
+        Conflict::Sealing(error) => {
+            let advised = errors::united(error, &message);
+            // git takes the exit code for the number of conflicts.
+            advised
+                .hints()
+                .iter()
+                .map(|hint| hint.replace("FILE", path))
+                .fold(Failure::new(Exit::Failed, message), Failure::hint)
         }
     };
-    std::fs::write(&args.ours, sealed).map_err(|error| errors::io(&args.ours, &error))?;
-    result
+    failure.hint(format!("edit {path}, then `git add {path}`"))
 }
 
 fn merge_failure(path: &str, error: merging::Error) -> Failure {
@@ -203,7 +226,7 @@ fn merge_failure(path: &str, error: merging::Error) -> Failure {
         merging::Error::Side { source, .. } => errors::keys(source),
         merging::Error::Seal(error) => errors::sops(error),
         merging::Error::Io(_) => Failure::new(Exit::Failed, ""),
-        merging::Error::ClearSide => Failure::new(Exit::Policy, "")
+        merging::Error::ClearSides => Failure::new(Exit::Policy, "")
             .hint("commit the file encrypted first: `git add --renormalize FILE`"),
     };
     let hints = advised.hints().iter().map(|hint| hint.replace("FILE", path));

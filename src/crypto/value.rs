@@ -61,6 +61,7 @@ impl Kind {
 /// with it left on the stack.
 pub struct Cipher {
     wide: Box<AesGcm<Aes256, U32>>,
+    ivs: Hmac<Sha256>,
     key: DataKey,
 }
 
@@ -73,7 +74,9 @@ impl fmt::Debug for Cipher {
 impl Cipher {
     /// Expands the key.
     pub fn new(key: &DataKey) -> Self {
-        Self { wide: Box::new(AesGcm::new(key.expose().into())), key: key.duplicate() }
+        let mut ivs = Hmac::new_from_slice(key.expose()).expect("HMAC takes keys of any length");
+        ivs.update(b"hlx: iv\0");
+        Self { wide: Box::new(AesGcm::new(key.expose().into())), ivs, key: key.duplicate() }
     }
 
     /// Seals a plaintext for the place that `aad` names, under an IV of its own.
@@ -94,12 +97,10 @@ impl Cipher {
         String::from_utf8(text).expect("base64 is ASCII")
     }
 
-    /// HMAC-SHA-256(key, drawn ‖ length of aad ‖ aad ‖ plaintext): should what is drawn repeat, no
+    /// HMAC-SHA-256(key, a name ‖ drawn ‖ length of aad ‖ aad ‖ plaintext): should what is drawn repeat, no
     /// IV serves two plaintexts or two places all the same.
     fn iv(&self, drawn: &[u8; 32], aad: &[u8], plaintext: &[u8]) -> [u8; 32] {
-        let mut mac =
-            Hmac::<Sha256>::new_from_slice(self.key.expose()).expect("HMAC takes keys of any length");
-        mac.update(b"hlx: iv\0");
+        let mut mac = self.ivs.clone();
         mac.update(drawn);
         mac.update(&(aad.len() as u64).to_le_bytes());
         mac.update(aad);

@@ -14,7 +14,8 @@ use crate::sys::random::Random;
 
 use super::memory::Memory;
 use super::repeat::{self, Draws};
-use super::{Clock, Error};
+use super::resolved::Stages;
+use super::{Clock, Error, united};
 
 /// The file with the creation rules.
 const CONFIG: &str = ".sops.yaml";
@@ -110,6 +111,11 @@ impl<'a> Cleaner<'a> {
         if is_sealed(content) {
             return self.pass(content, known.as_ref().map(|known| known.blob.as_slice()));
         }
+        if let Some(stages) = self.stages(path)? {
+            let format = self.asked(path)?;
+            let sealed = self.stamped(path, |stamp| stages.seal(self.keyring, content, format, stamp));
+            return sealed.map_err(resolution);
+        }
         let known = known.filter(|known| is_sealed(&known.blob));
         let old = match &known {
             Some(known) => match self.reopen(content, known)? {
@@ -121,16 +127,30 @@ impl<'a> Cleaner<'a> {
             },
             None => None,
         };
-        let attributes = self.repository.attributes(path)?;
-        if let Some(conversion) = attributes.conversion {
-            return Err(Error::Conversion(conversion));
-        }
-        let format =
-            if attributes.whole { Format::Binary } else { Format::of_path(&String::from_utf8_lossy(path)) };
+        let format = self.asked(path)?;
         match old {
             Some(old) => self.seal_again(path, content, &old, format),
             None => self.seal_new(path, content, format),
         }
+    }
+
+    /// The format that name and attributes of a path ask for.
+    fn asked(&self, path: &[u8]) -> Result<Format, Error> {
+        let attributes = self.repository.attributes(path)?;
+        match attributes.conversion {
+            Some(conversion) => Err(Error::Conversion(conversion)),
+            None if attributes.whole => Ok(Format::Binary),
+            None => Ok(Format::of_path(&String::from_utf8_lossy(path))),
+        }
+    }
+
+    /// The sides of a path that is in conflict, if one of them is sealed.
+    fn stages(&self, path: &[u8]) -> Result<Option<Stages>, Error> {
+        let Some(names) = self.repository.index_stages(path)? else { return Ok(None) };
+        let read = |name: Option<String>| name.map(|name| self.repository.blob_named(&name)).transpose();
+        let [base, ours, theirs] = names.map(read);
+        let stages = Stages { base: base?, ours: ours?, theirs: theirs? };
+        Ok(Some(stages).filter(Stages::is_sealed))
     }
 
     /// Notes that this process was given a blob to put into the work tree. An empty name is found out.
@@ -163,8 +183,7 @@ impl<'a> Cleaner<'a> {
         };
         let blob = self.repository.blob_named(&name)?;
         let committed = Known { name, blob };
-        let same =
-            is_sealed(&committed.blob) && matches!(self.reopen(content, &committed), Ok(Old::Same));
+        let same = is_sealed(&committed.blob) && matches!(self.reopen(content, &committed), Ok(Old::Same));
         Ok(same.then_some(committed.blob))
     }
 
@@ -321,22 +340,39 @@ impl<'a> Cleaner<'a> {
     }
 
     fn seal(&self, path: &[u8], content: &[u8], format: Format, basis: &Basis<'_>) -> Result<Vec<u8>, Error> {
-        let tree = self.repository.work_tree().ok();
-        let written = tree.and_then(|tree| repeat::written(tree, path));
-        let mut draws = written.map(|written| Draws::of(basis.key(), path, written));
-        let entropy = &mut |buffer: &mut [u8]| match &mut draws {
-            Some(draws) => draws.fill(buffer),
-            None => self.random.borrow_mut().fill(buffer),
-        };
-        let sealed = sops::seal(content, format, basis, Stamp { now: (self.clock)(written), entropy })?;
+        let sealed = self.stamped(path, |stamp| sops::seal(content, format, basis, stamp))?;
         self.unlearned.set(true);
         self.anchors.borrow_mut().extend(sops::clear_anchors(content, format, basis.rule().0));
         Ok(sealed)
     }
 
+    /// Seals a file of the work tree, alike each time it is asked for.
+    fn stamped<T>(&self, path: &[u8], seal: impl FnOnce(Stamp<'_>) -> T) -> T {
+        let tree = self.repository.work_tree().ok();
+        let written = tree.and_then(|tree| repeat::written(tree, path));
+        let mut draws = written.map(|written| Draws::of(path, written));
+        let entropy = &mut |buffer: &mut [u8]| match &mut draws {
+            Some(draws) => draws.fill(buffer),
+            None => self.random.borrow_mut().fill(buffer),
+        };
+        seal(Stamp { now: (self.clock)(written), entropy })
+    }
+
     /// What was sealed by an alias only, and stands in clear at its anchor, since this was asked last.
     pub fn take_clear_anchors(&self) -> Vec<ClearAnchor> {
         std::mem::take(&mut self.anchors.borrow_mut())
+    }
+}
+
+/// What stands in the way for any file is said as ever.
+fn resolution(error: united::Error) -> Error {
+    match error {
+        united::Error::Sops(error) => Error::Sops(error),
+        united::Error::Keys(keys::Error::NoIdentity { .. }) => Error::LockedEdit,
+        united::Error::Conflict(_)
+        | united::Error::Keys(_)
+        | united::Error::Crypto(_)
+        | united::Error::NotInGroup(_) => Error::Resolution(error),
     }
 }
 

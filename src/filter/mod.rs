@@ -8,8 +8,11 @@ mod memory;
 pub mod merge;
 pub mod process;
 mod repeat;
+mod resolved;
 pub mod smudge;
 pub mod textconv;
+pub mod unite;
+pub mod united;
 
 use crate::{git, keys, policy, sops};
 
@@ -48,6 +51,9 @@ pub enum Error {
     /// An attribute would corrupt the ciphertext.
     #[error("the attribute `{0}` would change the file on its way: it must be off")]
     Conversion(&'static str),
+    /// It is in conflict, and what its sides say of how it is sealed cannot be united.
+    #[error("it is in conflict, and cannot be encrypted as both sides are: {0}")]
+    Resolution(#[source] united::Error),
     /// The data key could not be wrapped.
     #[error(transparent)]
     Crypto(#[from] crate::crypto::Error),

@@ -106,6 +106,16 @@ impl Repository {
         Ok(at(Stage::Unconflicted).or_else(|| at(Stage::Ours)).map(|entry| entry.id.to_string()))
     }
 
+    /// The names of the blobs of a path that is in conflict: of base, ours and theirs, as far as they have it.
+    pub fn index_stages(&self, path: &[u8]) -> Result<Option<[Option<String>; 3]>, Error> {
+        let snapshot = self.snapshot()?;
+        let at = |stage| snapshot.index.entry_by_path_and_stage(BStr::new(path), stage);
+        let names =
+            [Stage::Base, Stage::Ours, Stage::Theirs].map(|stage| at(stage).map(|it| it.id.to_string()));
+        let conflict = at(Stage::Unconflicted).is_none() && names.iter().any(Option::is_some);
+        Ok(conflict.then_some(names))
+    }
+
     /// The name of the blob of a path in HEAD's tree.
     pub fn head_blob(&self, path: &[u8]) -> Result<Option<String>, Error> {
         let snapshot = self.snapshot()?;

@@ -33,7 +33,7 @@ pub fn configure(git: &Git, program: &str) -> Result<(), Error> {
         // git would keep plaintext in a ref.
         ("diff.hlx.cachetextconv", "false".to_owned()),
         ("merge.hlx.name", "hlx: merge the plaintexts, encrypt the result".to_owned()),
-        ("merge.hlx.driver", format!("{program} merge -- %O %A %B %L %P")),
+        ("merge.hlx.driver", format!("{program} merge -- %O %A %B %L %P %S %X %Y")),
     ];
     for (name, value) in &entries {
         git.run(&["config", "--local", "--replace-all", name, value])?;
