@@ -16,14 +16,15 @@ const MAY: &[(&str, &[&str])] = &[
     ("keys", &["secret", "crypto", "policy", "sops", "sys"]),
     ("trust", &["secret", "crypto", "policy", "sops", "sys", "git", "keys"]),
     ("filter", &["secret", "crypto", "format", "policy", "sops", "sys", "git", "keys", "trust"]),
+    ("check", &["crypto", "format", "policy", "sops", "git", "keys"]),
     ("repo", &["secret", "crypto", "format", "policy", "sops", "sys", "git", "keys"]),
     ("values", &["secret", "crypto", "format", "policy", "sops", "sys", "git", "keys"]),
     ("deploy", &["secret", "crypto", "format", "policy", "sops", "sys", "git", "keys"]),
     (
         "cli",
         &[
-            "secret", "crypto", "format", "policy", "sops", "sys", "git", "keys", "trust", "filter", "repo",
-            "values", "deploy",
+            "secret", "crypto", "format", "policy", "sops", "sys", "git", "keys", "trust", "filter", "check",
+            "repo", "values", "deploy",
         ],
     ),
 ];
