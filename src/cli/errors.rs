@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::{crypto, filter, git, keys, policy, repo, sops, values};
+use crate::{crypto, filter, git, keys, policy, repo, sops, trust, values};
 
 use super::{Exit, Failure};
 
@@ -149,6 +149,7 @@ fn cleaning_in_general(error: filter::Error) -> Failure {
         E::WeakerRule { .. } => Failure::new(Exit::Policy, &fact)
             .hint("someone may have changed the rule: look at it with `git log -p --no-textconv -- FILE`")
             .hint("if it is right, give `.sops.yaml` the same rule for FILE"),
+        E::Trust(error) => trust(error),
         E::MustBeClear => Failure::new(Exit::Policy, &fact)
             .hint("add a line `FILE -filter` at the end of `.gitattributes`"),
         E::Conversion(_) => Failure::new(Exit::Policy, &fact)
@@ -162,6 +163,26 @@ fn cleaning_in_general(error: filter::Error) -> Failure {
     }
 }
 
+/// Somebody's change is not accepted here.
+pub(super) fn trust(error: trust::Error) -> Failure {
+    use trust::Error as E;
+    let fact = error.to_string();
+    let accept = |branch: &str| {
+        format!("see who brought that, and accept it: `hlx recipients accept --branch {branch}`")
+    };
+    match error {
+        E::Strangers { branch, .. } | E::WeakerRule { branch, .. } | E::Pending(branch) => {
+            Failure::new(Exit::Policy, fact).hint(accept(&branch))
+        }
+        E::OtherKinds => {
+            Failure::new(Exit::Policy, fact).hint("see who sealed it, and accept it: `hlx recipients accept`")
+        }
+        E::Record(_) => Failure::new(Exit::Failed, fact),
+        E::Crypto(error) => crypto(Exit::Failed, &error),
+        E::Git(error) => git(error),
+    }
+}
+
 /// The sides of a merge cannot be sealed as one.
 pub(super) fn united(error: filter::united::Error, fact: &str) -> Failure {
     use filter::united::Error as E;
@@ -169,6 +190,7 @@ pub(super) fn united(error: filter::united::Error, fact: &str) -> Failure {
         E::Conflict(_) | E::NotInGroup(_) => Failure::new(Exit::Policy, ""),
         E::Sops(error) => sops(error),
         E::Keys(error) => keys(error),
+        E::Trust(error) => trust(error),
         E::Crypto(error) => crypto(Exit::Failed, &error),
     };
     advised.hints().iter().cloned().fold(Failure::new(advised.exit(), fact), Failure::hint)
@@ -186,6 +208,7 @@ pub(super) fn values(file: &str, error: values::Error) -> Failure {
         E::Keys(error) => keys(error),
         E::Sops(error) => sops(error),
         E::Policy(error) => policy(&error),
+        E::Trust(error) => trust(error),
         E::Crypto(error) => crypto(Exit::Failed, &error),
         E::Io { .. } | E::Missing => failed(),
         E::NoFile(_) => usage().hint("name a file"),
@@ -220,6 +243,7 @@ pub(super) fn repo(error: repo::Error) -> Failure {
         E::Keys { source, .. } => with(keys(source)),
         E::Sops { source, .. } => with(sops(source)),
         E::Policy { source, .. } => with(policy(&source)),
+        E::Trust(error) => trust(error),
         E::Crypto(error) => crypto(Exit::Usage, &error),
         E::WhichGroup { groups } => {
             Failure::new(Exit::Usage, message).hint(format!("name it with `--group`, from 1 to {groups}"))

@@ -22,6 +22,7 @@ use crate::secret::SecretBytes;
 use crate::sys::eager::Eager;
 use crate::sys::random;
 use crate::sys::wiped::Reader;
+use crate::trust::{At, Guard};
 
 use super::context::{Context, time};
 use super::{Exit, Failure, Ui, errors, ui};
@@ -55,6 +56,7 @@ impl Handler for Filter<'_> {
     fn clean(&mut self, path: &[u8], content: &[u8]) -> Result<Vec<u8>, Error> {
         let sealed = self.cleaner.answer(path, content);
         warn_of_anchors(&self.cleaner, &String::from_utf8_lossy(path), self.ui);
+        note_rekeyed(self.cleaner.guard(), self.ui);
         sealed
     }
 
@@ -134,7 +136,18 @@ pub(super) fn clean(args: &PathArgs, cx: &Context) -> Result<(), Failure> {
     let sealed =
         cleaner.clean(path.as_bytes(), plaintext.expose()).map_err(|error| errors::clean(&path, error))?;
     warn_of_anchors(&cleaner, &path, cx.ui);
+    note_rekeyed(cleaner.guard(), cx.ui);
     output(cx, &sealed)
+}
+
+/// A file gets another data key where nobody here accepted the one that it had.
+pub(super) fn note_rekeyed(guard: &Guard<'_>, ui: Ui) {
+    for path in guard.take_rekeyed() {
+        ui.note(format!(
+            "{path}: its data key came from another clone, so that it was encrypted anew under one of yours"
+        ));
+        ui.hint("`hlx recipients accept` shows who brought it, and keeps such keys from then on");
+    }
 }
 
 /// A rule that seals a value by its alias may leave it clear at its anchor: that is said.
@@ -183,10 +196,13 @@ pub(super) fn merge(args: &MergeArgs, cx: &Context) -> Result<(), Failure> {
         Sides { base: cx.read(&args.base)?, ours: cx.read(&args.ours)?, theirs: cx.read(&args.theirs)? };
     let markers = Markers { size: args.marker_size, labels: labels(&args.labels) };
     let path = args.path.to_string_lossy();
-    let whole = cx.repository()?.attributes(args.path.as_bytes()).map_err(errors::git)?.whole;
+    let (repository, keyring) = (cx.repository()?, cx.keyring());
+    let whole = repository.attributes(args.path.as_bytes()).map_err(errors::git)?.whole;
     let format = if whole { Format::Binary } else { Format::of_path(&path) };
-    let merged = merging::merge(&cx.keyring(), format, &sides, &markers, cx.stamp(&mut random::fill));
+    let guard = Guard::new(&repository, &keyring, At::WorkTree);
+    let merged = merging::merge(&guard, (&path, format), &sides, &markers, cx.stamp(&mut random::fill));
     let merged = merged.map_err(|error| merge_failure(&path, error))?;
+    note_rekeyed(&guard, cx.ui);
     merged.changes.iter().for_each(|change| cx.ui.note(format!("{path}: the sides differed: {change}")));
     std::fs::write(&args.ours, merged.sealed).map_err(|error| errors::io(&args.ours, &error))?;
     match merged.conflict {

@@ -10,6 +10,7 @@ use crate::check::{Checker, Depth, Finding};
 use crate::git::{Git, Repository};
 use crate::keys::{Keyring, Places};
 use crate::sys::process::Call;
+use crate::trust;
 
 use super::context::Context;
 use super::{Exit, Failure, errors, findings};
@@ -57,7 +58,12 @@ pub(super) fn run(command: &HookCommand, cx: &Context) -> Result<(), Failure> {
 fn pre_commit(cx: &Context) -> Result<(), Failure> {
     let (repository, keyring) = (cx.repository()?, cx.keyring());
     let checker = Checker::new(&repository, &keyring, Depth::Guard);
-    refuse("nothing was committed", &guard::staged(&checker).map_err(findings::failure)?)
+    refuse("nothing was committed", &guard::staged(&checker).map_err(findings::failure)?)?;
+    match trust::adopt_staged(&repository, &keyring) {
+        // They came by somebody's commit, and still wait to be accepted.
+        Ok(()) | Err(trust::Error::Strangers { .. }) => Ok(()),
+        Err(error) => Err(errors::trust(error)),
+    }
 }
 
 fn pre_push(remote: &str, cx: &Context) -> Result<(), Failure> {

@@ -1,5 +1,6 @@
 //! The door: the only floor that knows flags, colours, prompts and exit codes.
 
+mod accept;
 mod check;
 mod context;
 pub mod deploy;

@@ -9,6 +9,7 @@ use crate::git::branch;
 use crate::keys::recipients::{self as files, Named};
 use crate::repo::recipients::{self, Addition, Place, Readers};
 
+use super::accept::{self, AcceptArgs};
 use super::context::Context;
 use super::{Exit, Failure, errors};
 
@@ -16,6 +17,8 @@ use super::{Exit, Failure, errors};
 pub(super) enum RecipientsCommand {
     /// Let keys read a branch: what is encrypted already, and what will be. One commit, nothing is checked out.
     Add(AddArgs),
+    /// Trust what others pushed: who reads a branch, by which rules, under which data keys.
+    Accept(AcceptArgs),
     /// List who can read which branch.
     List(ListArgs),
 }
@@ -81,6 +84,7 @@ pub(super) struct ListArgs {
 pub(super) fn run(command: &RecipientsCommand, cx: &Context) -> Result<(), Failure> {
     match command {
         RecipientsCommand::Add(args) => add(args, cx),
+        RecipientsCommand::Accept(args) => accept::run(args, cx),
         RecipientsCommand::List(args) => list(args, cx),
     }
 }

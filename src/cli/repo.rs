@@ -13,6 +13,7 @@ use crate::repo::status::{self, Branch, InGit, InTree};
 use crate::repo::track::{Mode, Tracked};
 use crate::repo::{config, index, init as setup, new as services, track as tracking};
 use crate::sys::random;
+use crate::trust::{self, Reach};
 
 use super::context::{Context, default_key_file};
 use super::recipients::KeyArgs;
@@ -52,6 +53,13 @@ pub(super) fn init(args: &InitArgs, cx: &Context) -> Result<(), Failure> {
             cx.ui.note(format!("your public key is {recipient}"));
             keyring = cx.keyring();
         }
+    }
+    if let Some(branches) = trust::begin(&repository, &keyring).map_err(errors::trust)?
+        && branches > 0
+    {
+        cx.ui.note(format!(
+            "the readers, rules and data keys of {branches} branches are trusted as they are now: `hlx recipients list` shows who reads them"
+        ));
     }
     if repository.is_locked() {
         cx.ui.note("this work tree is locked, and stays so: `hlx unlock` opens it");
@@ -122,6 +130,7 @@ pub(super) fn new(args: &NewArgs, cx: &Context) -> Result<(), Failure> {
     let commit =
         services::create(&repository, &git, &service, cx.stamp(&mut random::fill)).map_err(errors::repo)?;
     cx.ui.result(format!("{}: new branch at {commit:.10}", args.service));
+    trust::adopt(&repository, &keyring, &args.service, Reach::Tip).map_err(errors::trust)?;
     match index::update(&repository, &git) {
         Ok(Some(_)) => cx.ui.note("the list of services in the README of the landing page is up to date"),
         Ok(None) => {}

@@ -3,14 +3,14 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 
-use crate::crypto::DataKey;
 use crate::format::Format;
 use crate::git::Repository;
 use crate::keys::{self, Keyring};
 use crate::policy;
-use crate::policy::creation::{Audience, Config, Terms};
-use crate::sops::{self, Basis, ClearAnchor, KeyGroups, Opened, Sealed, Stamp, is_sealed};
+use crate::policy::creation::{Config, Terms};
+use crate::sops::{self, Basis, ClearAnchor, Opened, Sealed, Stamp, is_sealed};
 use crate::sys::random::Random;
+use crate::trust::{At, File, Guard};
 
 use super::memory::Memory;
 use super::repeat::{self, Draws};
@@ -29,10 +29,7 @@ pub struct Cleaner<'a> {
     keyring: &'a Keyring,
     clock: Clock<'a>,
     random: RefCell<Random>,
-    /// Data keys that this process made, by those they are wrapped for: the files of
-    /// one `git add` share a key. (A key that is found in the repository is not taken for a new
-    /// file: someone else may know it.)
-    fresh: RefCell<HashMap<Audience, Wrapped>>,
+    guard: Guard<'a>,
     config: RefCell<Option<Config>>,
     /// The names of the blobs that this process checked out, by their paths. In the middle of a
     /// merge git compares a file with what it has just written there, before its index says so.
@@ -43,9 +40,6 @@ pub struct Cleaner<'a> {
     unlearned: Cell<bool>,
     anchors: RefCell<Vec<ClearAnchor>>,
 }
-
-/// A data key and what it is wrapped in.
-type Wrapped = (DataKey, KeyGroups);
 
 /// The version of a file that git has.
 struct Known {
@@ -76,7 +70,7 @@ impl<'a> Cleaner<'a> {
             keyring,
             clock,
             random: RefCell::default(),
-            fresh: RefCell::default(),
+            guard: Guard::new(repository, keyring, At::WorkTree),
             config: RefCell::default(),
             checked_out: RefCell::default(),
             memory: OnceCell::new(),
@@ -112,8 +106,8 @@ impl<'a> Cleaner<'a> {
             return self.pass(content, known.as_ref().map(|known| known.blob.as_slice()));
         }
         if let Some(stages) = self.stages(path)? {
-            let format = self.asked(path)?;
-            let sealed = self.stamped(path, |stamp| stages.seal(self.keyring, content, format, stamp));
+            let file = File { path: &String::from_utf8_lossy(path), content, format: self.asked(path)? };
+            let sealed = self.stamped(path, |stamp| stages.seal(&self.guard, file, stamp));
             return sealed.map_err(resolution);
         }
         let known = known.filter(|known| is_sealed(&known.blob));
@@ -271,22 +265,24 @@ impl<'a> Cleaner<'a> {
     ) -> Result<Vec<u8>, Error> {
         // Anyone who can push can write a rule into the file: it is outside of the MAC.
         if let Ok(terms) = self.terms(path)
-            && let Some(leaf) = sops::left_clear(content, format, old, &terms.rule)
+            && let own = &old.sealed().metadata.rule
+            && let Some(leaf) = sops::left_clear(content, format, [own, &terms.rule], Some(old))
         {
-            let (field, text) = old.sealed().metadata.rule.field();
+            let (field, text) = own.field();
             return Err(Error::WeakerRule { leaf, rule: format!("{field}: {text}") });
         }
         // A file keeps its store, but the rule of a whole-file path is to have no inner structure.
         let format = if format == Format::Binary { format } else { keep_store(old, format) };
-        self.seal(path, content, format, &Basis::Again(old))
+        let basis = self.guard.again(File { path: &String::from_utf8_lossy(path), content, format }, old)?;
+        self.seal(path, content, format, &basis)
     }
 
     fn seal_new(&self, path: &[u8], content: &[u8], format: Format) -> Result<Vec<u8>, Error> {
         let terms = self.terms(path)?;
-        let (key, groups) = self.fresh_key(&terms.audience)?;
-        let basis = Basis::New { key, groups, rule: terms.rule, coverage: terms.coverage };
+        let audience = terms.audience.clone();
+        let basis = self.guard.anew(File { path: &String::from_utf8_lossy(path), content, format }, terms)?;
         let sealed = self.seal(path, content, format, &basis)?;
-        if !terms.audience.includes(&self.keyring.recipients()) {
+        if !audience.includes(&self.keyring.recipients()) {
             // Nothing else will tell whether it changed.
             self.learn_answer(&sealed, content);
             self.memory().keep().map_err(Error::Record)?;
@@ -326,19 +322,6 @@ impl<'a> Cleaner<'a> {
         }
     }
 
-    fn fresh_key(&self, audience: &Audience) -> Result<Wrapped, Error> {
-        let mut fresh = self.fresh.borrow_mut();
-        if let Some((key, groups)) = fresh.get(audience) {
-            return Ok((key.duplicate(), groups.clone()));
-        }
-        let entropy = &mut |buffer: &mut [u8]| self.random.borrow_mut().fill(buffer);
-        let key = DataKey::random(entropy);
-        let groups = self.keyring.plugins().wrap(audience, &key, entropy)?;
-        self.keyring.remember(&groups, &key);
-        fresh.insert(audience.clone(), (key.duplicate(), groups.clone()));
-        Ok((key, groups))
-    }
-
     fn seal(&self, path: &[u8], content: &[u8], format: Format, basis: &Basis<'_>) -> Result<Vec<u8>, Error> {
         let sealed = self.stamped(path, |stamp| sops::seal(content, format, basis, stamp))?;
         self.unlearned.set(true);
@@ -358,6 +341,11 @@ impl<'a> Cleaner<'a> {
         seal(Stamp { now: (self.clock)(written), entropy })
     }
 
+    /// What is trusted of the branch in work.
+    pub fn guard(&self) -> &Guard<'a> {
+        &self.guard
+    }
+
     /// What was sealed by an alias only, and stands in clear at its anchor, since this was asked last.
     pub fn take_clear_anchors(&self) -> Vec<ClearAnchor> {
         std::mem::take(&mut self.anchors.borrow_mut())
@@ -368,6 +356,7 @@ impl<'a> Cleaner<'a> {
 fn resolution(error: united::Error) -> Error {
     match error {
         united::Error::Sops(error) => Error::Sops(error),
+        united::Error::Trust(error) => Error::Trust(error),
         united::Error::Keys(keys::Error::NoIdentity { .. }) => Error::LockedEdit,
         united::Error::Conflict(_)
         | united::Error::Keys(_)

@@ -17,6 +17,8 @@ use crate::keys::{self, Keyring};
 use crate::secret::SecretBytes;
 use crate::sops::{Basis, Opened, Stamp, is_sealed, seal};
 
+use crate::trust::{File as Merging, Guard};
+
 use super::unite::Change;
 use super::united::{self, United};
 
@@ -87,14 +89,18 @@ pub enum Conflict {
     Sealing(united::Error),
 }
 
-/// Merges three sides of a path, for which its name and attributes ask for a format.
+/// A path that is merged, and the format that its name and attributes ask for.
+pub type Asked<'p> = (&'p str, Format);
+
+/// Merges three sides of a path.
 pub fn merge(
-    keyring: &Keyring,
-    asked: Format,
+    guard: &Guard<'_>,
+    (path, asked): Asked<'_>,
     sides: &Sides,
     markers: &Markers,
     stamp: Stamp<'_>,
 ) -> Result<Merged, Error> {
+    let keyring = guard.keyring();
     let ours = open(keyring, "ours", &sides.ours)?;
     let theirs = open(keyring, "theirs", &sides.theirs)?;
     let base = open(keyring, "base", &sides.base)?;
@@ -116,7 +122,8 @@ pub fn merge(
         let united = united.expect("one side is sealed");
         let format = if lines.is_some() { Format::Binary } else { united.format(asked) };
         let stamp = Stamp { now: now.clone(), entropy: &mut *entropy };
-        Ok((united.seal(keyring, text.expose(), format, stamp)?, united.decision().changes.clone()))
+        let file = Merging { path, content: text.expose(), format };
+        Ok((united.seal(guard, file, stamp)?, united.decision().changes.clone()))
     });
     match united {
         Ok((sealed, changes)) => Ok(Merged { sealed, conflict: lines, changes }),

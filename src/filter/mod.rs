@@ -14,7 +14,7 @@ pub mod textconv;
 pub mod unite;
 pub mod united;
 
-use crate::{git, keys, policy, sops};
+use crate::{git, keys, policy, sops, trust};
 
 /// Why a file could not be cleaned.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +45,9 @@ pub enum Error {
         /// The rule in the file.
         rule: String,
     },
+    /// It would be sealed for somebody, or by a rule, that was not accepted here.
+    #[error(transparent)]
+    Trust(#[from] trust::Error),
     /// A file that must be readable without a key.
     #[error("git, sops and hlx must be able to read it without a key")]
     MustBeClear,

@@ -2,9 +2,9 @@
 //! data key is lost by it.
 
 use crate::crypto::DataKey;
-use crate::format::Format;
 use crate::keys::{self, Keyring};
 use crate::sops::{Opened, Sealed, Stamp, is_sealed};
+use crate::trust::{File, Guard};
 
 use super::united::{Error, United};
 
@@ -25,14 +25,9 @@ impl Stages {
         [&self.ours, &self.theirs].into_iter().flatten().any(|blob| is_sealed(blob))
     }
 
-    /// Seals the resolution.
-    pub(super) fn seal(
-        &self,
-        keyring: &Keyring,
-        content: &[u8],
-        asked: Format,
-        stamp: Stamp<'_>,
-    ) -> Result<Vec<u8>, Error> {
+    /// Seals the resolution, for which its name and attributes ask for a format.
+    pub(super) fn seal(&self, guard: &Guard<'_>, file: File<'_>, stamp: Stamp<'_>) -> Result<Vec<u8>, Error> {
+        let keyring = guard.keyring();
         let base = sealed(self.base.as_ref()).map(Sealed::parse).and_then(Result::ok);
         let base = base.and_then(|base| {
             let key = keyring.data_key(base.groups()).ok()?;
@@ -41,7 +36,7 @@ impl Stages {
         let base = base.as_ref().map(|(base, key): &(Sealed<'_>, DataKey)| (base, key));
         let (ours, theirs) = (open(keyring, self.ours.as_ref())?, open(keyring, self.theirs.as_ref())?);
         let united = United::of(base, ours.as_ref(), theirs.as_ref())?.expect("a side is sealed");
-        united.seal(keyring, content, united.format(asked), stamp)
+        united.seal(guard, File { format: united.format(file.format), ..file }, stamp)
     }
 }
 

@@ -8,6 +8,8 @@ use crate::keys::{self, Keyring};
 use crate::sops::groups::Group;
 use crate::sops::{self, Basis, KeyGroups, Opened, Sealed, Stamp};
 
+use crate::trust::{self, File, Guard};
+
 use super::unite::{self, Conflict, Decision, Members, Side, Terms};
 
 /// Why a merged file could not be sealed.
@@ -25,6 +27,9 @@ pub enum Error {
     /// The data key cannot be wrapped for a reader.
     #[error(transparent)]
     Crypto(#[from] crypto::Error),
+    /// What came of it was not accepted here.
+    #[error(transparent)]
+    Trust(#[from] trust::Error),
     /// The same, as the reader's key group is not ours to share.
     #[error("no key of yours is in the key group that {0} was added to")]
     NotInGroup(String),
@@ -86,28 +91,24 @@ impl<'a, 't> United<'a, 't> {
         }
     }
 
-    /// Seals a merged plaintext. What is as the side has it whose data key it is keeps its ciphertext.
-    pub fn seal(
-        &self,
-        keyring: &Keyring,
-        plaintext: &[u8],
-        format: Format,
-        stamp: Stamp<'_>,
-    ) -> Result<Vec<u8>, Error> {
+    /// Seals a merged plaintext. What is as the side has it whose data key it is keeps its ciphertext, unless that
+    /// key was not accepted here.
+    pub fn seal(&self, guard: &Guard<'_>, file: File<'_>, stamp: Stamp<'_>) -> Result<Vec<u8>, Error> {
         let (keyed, ruled) = (self.side(self.decision.key), self.side(self.decision.rule));
-        let groups = self.groups(keyring, keyed)?;
+        let groups = self.groups(guard.keyring(), keyed)?;
         let (rule, coverage) = (&ruled.sealed().metadata.rule, ruled.sealed().metadata.coverage);
+        guard.check(file, &groups, rule, keyed)?;
         let own = &keyed.sealed().metadata;
-        if (&own.rule, own.coverage) != (rule, coverage) {
-            let key = keyed.key().duplicate();
-            let basis = Basis::New { key, groups, rule: rule.clone(), coverage };
-            return Ok(sops::seal(plaintext, format, &basis, stamp)?);
+        if guard.accepts(&own.groups, keyed.key())? && (&own.rule, own.coverage) == (rule, coverage) {
+            let sealed = sops::seal(file.content, file.format, &Basis::Again(keyed), stamp)?;
+            return Ok(match groups == own.groups {
+                true => sealed,
+                false => Sealed::parse(&sealed)?.with_groups(groups).into_bytes(),
+            });
         }
-        let sealed = sops::seal(plaintext, format, &Basis::Again(keyed), stamp)?;
-        if groups == own.groups {
-            return Ok(sealed);
-        }
-        Ok(Sealed::parse(&sealed)?.with_groups(groups).into_bytes())
+        let (key, groups) = guard.keep_or_replace(file.path, keyed.key(), &own.groups, groups)?;
+        let basis = Basis::New { key, groups, rule: rule.clone(), coverage };
+        Ok(sops::seal(file.content, file.format, &basis, stamp)?)
     }
 
     /// The key groups: those of the side whose data key it is, with the members that were decided on.

@@ -103,6 +103,17 @@ impl Repository {
         Ok(())
     }
 
+    /// The content of a file in a commit, by whatever git takes for a commit's name; `None` if there is none.
+    pub fn file_at(&self, revision: &str, path: &str) -> Option<Vec<u8>> {
+        let id = self.repo.rev_parse_single(format!("{revision}:{path}").as_str()).ok()?;
+        self.object(&id.to_string()).ok().filter(|(kind, _)| *kind == Kind::Blob).map(|(_, content)| content)
+    }
+
+    /// The commit that git finds by a name such as `MERGE_HEAD`; `None` if there is none.
+    pub fn commit_named(&self, name: &str) -> Option<String> {
+        self.repo.rev_parse_single(name).ok().map(|id| id.to_string())
+    }
+
     /// The commit that HEAD names; `None` before the first.
     pub fn head_commit(&self) -> Option<String> {
         self.repo.head_id().ok().map(|id| id.to_string())

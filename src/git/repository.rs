@@ -102,6 +102,14 @@ impl Repository {
         Some(name.shorten().to_str_lossy().into_owned())
     }
 
+    /// The branch that is checked out, or being rebased; `None` when HEAD is detached otherwise.
+    pub fn branch_in_work(&self) -> Option<String> {
+        let rebased = |state| fs::read_to_string(self.repo.git_dir().join(state).join("head-name")).ok();
+        let short = |name: String| name.trim().strip_prefix("refs/heads/").map(str::to_owned);
+        self.branch()
+            .or_else(|| ["rebase-merge", "rebase-apply"].into_iter().find_map(rebased).and_then(short))
+    }
+
     /// The name, in hex, of the blob of a path in the index: stage 0, else "ours" of a conflict.
     pub fn index_blob(&self, path: &[u8]) -> Result<Option<String>, Error> {
         let snapshot = self.snapshot()?;

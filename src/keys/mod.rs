@@ -239,6 +239,13 @@ impl Keyring {
         Err(failed.unwrap_or_else(|| self.no_identity(groups, parts.len())))
     }
 
+    /// Unwraps the data key as far as that asks nobody: no plugin is started. `None` if that is not enough.
+    pub fn native_data_key(&self, groups: &KeyGroups) -> Option<DataKey> {
+        let part = |group: &Group| group.envelopes.iter().find_map(|envelope| self.unwrap(envelope).ok()?);
+        let parts: Vec<SecretBytes> = groups.groups().iter().filter_map(part).take(groups.needed()).collect();
+        if parts.len() == groups.needed() { groups.join(&parts).ok() } else { None }
+    }
+
     /// Unwraps the part of the data key that a group has. `Ok(None)`: no identity fits.
     pub fn part(&self, group: &Group) -> Result<Option<SecretBytes>, Error> {
         let known = |envelope: &Envelope| Some(self.unwrapped.borrow().get(&of_one(envelope))?.duplicate());

@@ -3,6 +3,8 @@
 //! The first creation rule whose `path_regex` matches the path counts; a rule without one
 //! matches every path. (getsops/sops v3.13.2, `config/config.go`.)
 
+use std::collections::BTreeSet;
+
 use serde::Deserialize;
 
 use super::{Error, Pattern, Rule};
@@ -40,8 +42,15 @@ impl Audience {
         mine.count() >= usize::from(self.threshold)
     }
 
+    /// True if the same keys stand in the same groups, in whatever order.
+    pub fn equals(&self, other: &Self) -> bool {
+        let sorted = |group: &Vec<Recipient>| group.iter().map(ToString::to_string).collect::<BTreeSet<_>>();
+        let groups = |audience: &Self| audience.groups.iter().map(sorted).collect::<Vec<_>>();
+        self.threshold == other.threshold && groups(self) == groups(other)
+    }
+
     /// A threshold of 0 asks for all groups, as with sops.
-    fn new(groups: Vec<Vec<Recipient>>, threshold: u64) -> Result<Self, String> {
+    pub fn new(groups: Vec<Vec<Recipient>>, threshold: u64) -> Result<Self, String> {
         let count = groups.len();
         if let Some(empty) = groups.iter().position(Vec::is_empty)
             && count > 1
@@ -168,6 +177,13 @@ impl Config {
             }
         }
         all
+    }
+
+    /// What each rule seals: the expression for its paths, and its field for values.
+    pub fn selections(&self) -> Vec<(String, String, Coverage)> {
+        let path = |rule: &CreationRule| rule.path.as_ref().map(|path| path.text.clone()).unwrap_or_default();
+        let field = |rule: &CreationRule| format!("{:?}", rule.terms.rule.field());
+        self.rules.iter().map(|rule| (path(rule), field(rule), rule.terms.coverage)).collect()
     }
 
     /// The place of each rule, for messages.

@@ -13,7 +13,7 @@ pub mod unlock;
 
 use std::path::PathBuf;
 
-use crate::{crypto, git, keys, policy, sops};
+use crate::{crypto, git, keys, policy, sops, trust};
 
 /// Why a repository command failed.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +45,9 @@ pub enum Error {
         /// What is wrong.
         source: policy::Error,
     },
+    /// Something of others' is not accepted here, or the record of it is out of reach.
+    #[error(transparent)]
+    Trust(#[from] trust::Error),
     /// A recipient is wrong.
     #[error(transparent)]
     Crypto(#[from] crypto::Error),

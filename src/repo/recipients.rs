@@ -8,6 +8,7 @@ use crate::git::{Git, Repository};
 use crate::keys::Keyring;
 use crate::keys::recipients::Named;
 use crate::sops::{KeyGroups, Sealed, is_sealed};
+use crate::trust::{self, Reach};
 
 use super::{Error, config};
 
@@ -130,6 +131,7 @@ pub fn add(
     branch: &str,
     added: Addition<'_>,
 ) -> Result<Added, Error> {
+    trust::require_settled(repository, git, keyring, branch)?;
     let mut files = Vec::new();
     let mut rewrapped = 0;
     for entry in branch::files(git, branch)?.iter().filter(|entry| entry.mode.starts_with("100")) {
@@ -158,6 +160,7 @@ pub fn add(
     let message = format!("{branch}: let {} read it", who.join(", "));
     let commit = Commit { branch, parent: Parent::Tip, files: &files, message: &message };
     let commit = branch::commit(git, &super::new::scratch(repository)?, &commit)?;
+    trust::adopt(repository, keyring, branch, Reach::Tip)?;
     Ok(Added { commit: Some(commit), files: rewrapped })
 }
 

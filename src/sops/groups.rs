@@ -91,6 +91,16 @@ impl KeyGroups {
         self.groups.iter().flat_map(|group| &group.envelopes).map(|envelope| envelope.recipient.as_str())
     }
 
+    /// For whom it is wrapped; `None` if there are keys of other kinds than age, or none that hlx knows.
+    pub fn audience(&self) -> Option<Audience> {
+        if self.groups.iter().any(|group| !group.foreign.is_empty() || group.envelopes.is_empty()) {
+            return None;
+        }
+        let reader = |envelope: &Envelope| envelope.recipient.parse().ok();
+        let groups = self.groups.iter().map(|group| group.envelopes.iter().map(reader).collect());
+        Audience::new(groups.collect::<Option<Vec<_>>>()?, u64::from(self.threshold)).ok()
+    }
+
     /// The data key, from the unwrapped parts of as many groups as are [`KeyGroups::needed`].
     pub fn join(&self, parts: &[SecretBytes]) -> Result<DataKey, crypto::Error> {
         if let ([_], [part]) = (&self.groups[..], parts) {

@@ -20,6 +20,7 @@ mod merge;
 mod repository;
 mod sandbox;
 mod soak;
+mod trust;
 mod values;
 mod vectors;
 
