@@ -1,5 +1,6 @@
 //! The door: the only floor that knows flags, colours, prompts and exit codes.
 
+mod check;
 mod context;
 pub mod deploy;
 pub mod down;
@@ -7,6 +8,9 @@ mod edit;
 mod errors;
 pub mod failure;
 mod filter;
+mod findings;
+mod formats;
+mod hook;
 mod keys;
 mod lock;
 mod manual;
@@ -54,6 +58,8 @@ enum Command {
     Track(repo::TrackArgs),
     /// Show which files are protected, in what state, and who can read them.
     Status(repo::StatusArgs),
+    /// Find plaintext, broken files, wrong readers and likely secrets, in every branch.
+    Check(check::CheckArgs),
     /// Encrypt the protected files of this work tree, until it is unlocked.
     Lock,
     /// Open files that stand encrypted in the work tree.
@@ -103,8 +109,8 @@ enum Command {
     #[command(hide = true)]
     Merge(filter::MergeArgs),
     /// What the git hooks call.
-    #[command(hide = true)]
-    Hook(repo::HookArgs),
+    #[command(hide = true, subcommand)]
+    Hook(hook::HookCommand),
     #[command(hide = true)]
     VaultInit(vault::VaultArgs),
     #[command(hide = true)]
@@ -142,6 +148,7 @@ fn run(command: &Command, cx: &Context) -> Result<(), Failure> {
         Command::New(args) => repo::new(args, cx),
         Command::Track(args) => repo::track(args, cx),
         Command::Status(args) => repo::status(args, cx),
+        Command::Check(args) => check::check(args, cx),
         Command::Lock => lock::lock(cx),
         Command::Unlock => lock::unlock(cx),
         Command::Keys(command) => keys::run(command, cx),
@@ -151,7 +158,7 @@ fn run(command: &Command, cx: &Context) -> Result<(), Failure> {
         Command::Smudge(args) => filter::smudge(args, cx),
         Command::Textconv(args) => filter::textconv(args, cx),
         Command::Merge(args) => filter::merge(args, cx),
-        Command::Hook(args) => repo::hook(args, cx),
+        Command::Hook(command) => hook::run(command, cx),
         Command::DecryptDeploy(args) => deploy::run(args, cx),
         Command::Down(args) => down::run(args, cx),
         Command::VaultInit(args) => vault::run(args),

@@ -1,4 +1,4 @@
-//! `hlx init`, `new`, `track`, `status` and the hooks.
+//! `hlx init`, `new`, `track` and `status`.
 
 use std::path::{Component, Path};
 
@@ -7,11 +7,11 @@ use clap::Args;
 use crate::git::{Git, Repository};
 use crate::keys::recipients::Named;
 use crate::keys::{Found, Keyring};
-use crate::repo::init::Hook;
+use crate::repo::hooks::{self, Hook, Outcome};
 use crate::repo::new::{Form, Service, Setup};
 use crate::repo::status::{self, Branch, InGit, InTree};
 use crate::repo::track::{Mode, Tracked};
-use crate::repo::{self, config, index, init as setup, new as services, track as tracking};
+use crate::repo::{config, index, init as setup, new as services, track as tracking};
 use crate::sys::random;
 
 use super::context::{Context, default_key_file};
@@ -28,15 +28,19 @@ pub(super) struct InitArgs {
 /// `hlx init`
 pub(super) fn init(args: &InitArgs, cx: &Context) -> Result<(), Failure> {
     let repository = cx.repository()?;
-    let git = cx.git(&repository)?;
     let program = std::env::current_exe()
         .map_err(|error| Failure::new(Exit::Failed, format!("cannot tell where hlx is: {error}")))?;
     let program = program.to_string_lossy();
+    if repository.work_tree().is_err() {
+        let git = Git::at(repository.common_dir());
+        install_hooks(&repository, &git, &program, &hooks::SERVER, cx)?;
+        cx.ui.note("pushes to this repository are checked now; it has no work tree, and needs no key");
+        return Ok(());
+    }
+    let git = cx.git(&repository)?;
     setup::configure(&git, &program).map_err(errors::repo)?;
     cx.ui.note("git now encrypts and decrypts protected files in this clone");
-    if setup::install_hook(&repository, &git, &program).map_err(errors::repo)? == Hook::Foreign {
-        cx.ui.warning("there is another pre-commit hook: add `hlx hook pre-commit` to it");
-    }
+    install_hooks(&repository, &git, &program, &hooks::CLONE, cx)?;
     warn_of_config(&repository, cx);
     let mut keyring = cx.keyring();
     match (&own(&keyring)[..], args.no_key) {
@@ -54,6 +58,27 @@ pub(super) fn init(args: &InitArgs, cx: &Context) -> Result<(), Failure> {
         return Ok(());
     }
     lock::open(&repository, &git, &keyring, cx)
+}
+
+/// Puts hooks in place, and says what to add to those of others.
+fn install_hooks(
+    repository: &Repository,
+    git: &Git,
+    program: &str,
+    wanted: &[Hook],
+    cx: &Context,
+) -> Result<(), Failure> {
+    let program = setup::shell_word(program);
+    for (hook, outcome) in hooks::install(repository, git, &program, wanted).map_err(errors::repo)? {
+        match outcome {
+            Outcome::Installed => {}
+            Outcome::Foreign => {
+                cx.ui.warning(format!("there is another {} hook, or another place for hooks", hook.name));
+                cx.ui.hint(format!("add this line to it: {program} hook {} \"$@\" || exit", hook.name));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Warns of a `.sops.yaml` that the next new file would fail over.
@@ -170,7 +195,7 @@ pub(super) fn track(args: &TrackArgs, cx: &Context) -> Result<(), Failure> {
 }
 
 /// A path as it was typed, from the top of the work tree.
-fn from_top(repository: &Repository, prefix: &str, typed: &str) -> Result<String, Failure> {
+pub(super) fn from_top(repository: &Repository, prefix: &str, typed: &str) -> Result<String, Failure> {
     let outside = || Failure::new(Exit::Usage, format!("`{typed}` is not below the work tree"));
     let tree = repository.work_tree().map_err(errors::git)?;
     let typed = match Path::new(typed).is_absolute() {
@@ -284,7 +309,6 @@ fn in_git(state: InGit) -> &'static str {
         InGit::Sealed => "encrypted",
         InGit::Empty => "empty",
         InGit::Plaintext => "PLAINTEXT IN GIT",
-        InGit::Unprotected => "NOT PROTECTED ANY MORE",
         InGit::Broken => "BROKEN",
     }
 }
@@ -313,48 +337,4 @@ fn branch_json(branch: &Branch) -> serde_json::Value {
         })
         .collect();
     serde_json::json!({ "branch": branch.name, "current": branch.current, "files": files })
-}
-
-#[derive(Debug, Args)]
-pub(super) struct HookArgs {
-    /// pre-commit
-    name: String,
-}
-
-/// `hlx hook NAME`
-pub(super) fn hook(args: &HookArgs, cx: &Context) -> Result<(), Failure> {
-    if args.name != "pre-commit" {
-        return Err(Failure::new(Exit::Usage, format!("there is no hook `{}`", args.name)).hint("pre-commit"));
-    }
-    let repository = cx.repository()?;
-    config::check_staged(&repository).map_err(not_committed)?;
-    let exposed = status::exposed(&repository).map_err(errors::repo)?;
-    if exposed.is_empty() {
-        return Ok(());
-    }
-    let list: Vec<_> =
-        exposed.iter().map(|(path, state)| format!("{path}: {}", in_git(*state).to_lowercase())).collect();
-    let mut failure = Failure::new(Exit::Policy, format!("nothing was committed:\n{}", list.join("\n")));
-    for (path, state) in &exposed {
-        match state {
-            InGit::Plaintext => {
-                failure =
-                    failure.hint(format!("encrypt it: `git add --renormalize {path}` (after `hlx init`)"));
-            }
-            InGit::Unprotected => {
-                failure = failure.hint(format!(
-                    "{path} was encrypted, and `.gitattributes` protects it no more: `hlx track {path}`, then add it again; \
-                     if that is meant, `git commit --no-verify`"
-                ));
-            }
-            InGit::Sealed | InGit::Empty | InGit::Broken => {}
-        }
-    }
-    Err(failure)
-}
-
-fn not_committed(error: repo::Error) -> Failure {
-    let failure = errors::repo(error);
-    let named = Failure::new(failure.exit(), format!("nothing was committed: {}", failure.message()));
-    failure.hints().iter().fold(named, Failure::hint)
 }

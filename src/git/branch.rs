@@ -72,8 +72,8 @@ pub fn is_ambiguous(git: &Git, name: &str) -> Result<bool, Error> {
     Ok(tag || git.text(&["remote"])?.lines().any(|remote| remote == name))
 }
 
-/// One file of a branch's last commit.
-#[derive(Debug)]
+/// One file of a tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// `100644`, `100755`, `120000` or `160000`.
     pub mode: String,
@@ -81,6 +81,13 @@ pub struct Entry {
     pub blob: String,
     /// Its path.
     pub path: Vec<u8>,
+}
+
+impl Entry {
+    /// True for files; false for links and submodules.
+    pub fn is_file(&self) -> bool {
+        self.mode.starts_with("100")
+    }
 }
 
 /// All files of a branch's last commit.

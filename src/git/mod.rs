@@ -1,13 +1,18 @@
 //! git: reading objects through gix, and everything else through the `git` program itself.
 
+pub mod attributes;
 pub mod branch;
 pub mod command;
 pub mod config;
+pub mod history;
 mod loose;
+mod objects;
 pub mod pktline;
 pub mod repository;
 
+pub use attributes::Protection;
 pub use command::Git;
+pub use objects::Tip;
 pub use repository::{Attributes, Repository};
 
 use std::path::PathBuf;

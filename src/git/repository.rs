@@ -15,7 +15,9 @@ use super::loose::Loose;
 
 /// A repository, opened for reading.
 pub struct Repository {
-    repo: gix::Repository,
+    pub(super) repo: gix::Repository,
+    /// What git has not taken in yet.
+    pub(super) waiting: Vec<gix::odb::Handle>,
     loose: RefCell<Loose>,
     read: RefCell<Option<Rc<Snapshot>>>,
 }
@@ -61,8 +63,9 @@ impl Repository {
         let repo = gix::ThreadSafeRepository::discover_with_environment_overrides(directory)
             .map_err(|_| Error::NoRepository(directory.to_owned()))?
             .to_thread_local();
-        let loose = RefCell::new(Loose::new(repo.objects.store_ref().path().to_owned()));
-        Ok(Self { repo, loose, read: RefCell::default() })
+        let objects = repo.objects.store_ref().path().to_owned();
+        let waiting = super::objects::waiting(&objects);
+        Ok(Self { repo, waiting, loose: RefCell::new(Loose::new(objects)), read: RefCell::default() })
     }
 
     /// The top of the work tree.
@@ -174,9 +177,7 @@ impl Repository {
         if let Some(content) = self.loose.borrow_mut().blob(name) {
             return Ok(content);
         }
-        let id = gix::ObjectId::from_hex(name.as_bytes()).map_err(|_| Error::Unexpected("an object name"))?;
-        let mut object = self.repo.find_object(id).map_err(unreadable("a blob"))?;
-        Ok(std::mem::take(&mut object.data))
+        Ok(self.object(name)?.1)
     }
 
     /// The name that git gives a blob with this content, in hex.
@@ -222,7 +223,7 @@ impl Attributes {
     /// The attributes that matter here.
     pub(super) const NAMES: [&'static str; 5] = ["filter", "hlx", "text", "ident", "working-tree-encoding"];
 
-    fn with(self, found: gix::attrs::search::Match<'_>) -> Self {
+    pub(super) fn with(self, found: gix::attrs::search::Match<'_>) -> Self {
         use gix::attrs::StateRef;
         let state = match found.assignment.state {
             StateRef::Value(value) => value.as_bstr().to_str_lossy().into_owned(),
@@ -255,6 +256,6 @@ fn is_file(mode: gix::index::entry::Mode) -> bool {
     mode == Mode::FILE || mode == Mode::FILE_EXECUTABLE
 }
 
-fn unreadable<E: std::fmt::Display>(what: &'static str) -> impl Fn(E) -> Error {
+pub(super) fn unreadable<E: std::fmt::Display>(what: &'static str) -> impl Fn(E) -> Error {
     move |error| Error::Unreadable { what, reason: error.to_string() }
 }

@@ -8,6 +8,7 @@ pub mod generate;
 mod identity;
 pub mod plugins;
 pub mod recipients;
+pub mod standing;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -23,6 +24,7 @@ use crate::sops::{self, KeyGroups, Opened, Sealed};
 
 pub use identity::{Found, Identity};
 pub use plugins::Plugins;
+pub use standing::{Judged, Standing};
 
 /// Why a sealed file could not be opened.
 #[derive(Debug, thiserror::Error)]

@@ -139,10 +139,15 @@ impl Config {
         Ok(Self { rules: rules.collect::<Result<_, _>>()? })
     }
 
+    /// The number of the rule that counts for a path, from 0.
+    pub fn rule_for(&self, path: &str) -> Option<usize> {
+        self.rules.iter().position(|rule| rule.path.as_ref().is_none_or(|regex| regex.is_match(path)))
+    }
+
     /// How a new file at this path (below the folder of `.sops.yaml`) is to be sealed.
     pub fn terms(&self, path: &str) -> Result<&Terms, Error> {
-        let rule = self.rules.iter().find(|rule| rule.path.as_ref().is_none_or(|regex| regex.is_match(path)));
-        let rule = rule.ok_or_else(|| Error::NoRule(path.to_owned()))?;
+        let rule = self.rule_for(path).ok_or_else(|| Error::NoRule(path.to_owned()))?;
+        let rule = &self.rules[rule];
         if rule.terms.audience.recipients().next().is_none() {
             return Err(Error::NoRecipients(path.to_owned()));
         }

@@ -25,18 +25,6 @@ pub fn check(repository: &Repository) -> Result<(), Error> {
     }
 }
 
-/// The same for the `.sops.yaml` that is staged, if it is another than HEAD's: what was committed
-/// before, or came from elsewhere, stops no commit.
-pub fn check_staged(repository: &Repository) -> Result<(), Error> {
-    let path = NAME.as_bytes();
-    match repository.index_blob(path)? {
-        Some(name) if repository.head_blob(path)?.as_ref() != Some(&name) => {
-            parse(&String::from_utf8_lossy(&repository.blob_named(&name)?)).map(drop)
-        }
-        Some(_) | None => Ok(()),
-    }
-}
-
 /// What a new rule selects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Selection {

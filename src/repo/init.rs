@@ -1,25 +1,8 @@
-//! Setting a clone up: git's configuration for the filter, diff and merge, and the pre-commit hook.
+//! Setting a clone up: git's configuration for the filter, diff and merge.
 
-use std::fs;
-use std::io;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
-
-use crate::git::{Git, Repository};
+use crate::git::Git;
 
 use super::Error;
-
-/// The hook as the project ships it; `init` puts the place of the program in.
-const PRE_COMMIT: &str = include_str!("../../hooks/pre-commit");
-
-/// What `init` did about the pre-commit hook.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Hook {
-    /// Installed, or there already.
-    Installed,
-    /// Another hook is there; it was left alone.
-    Foreign,
-}
 
 /// Writes the configuration that makes git call `program` for protected files.
 pub fn configure(git: &Git, program: &str) -> Result<(), Error> {
@@ -42,35 +25,9 @@ pub fn configure(git: &Git, program: &str) -> Result<(), Error> {
 }
 
 /// A word that the shell, through which git runs these commands, takes as it is.
-fn shell_word(word: &str) -> String {
+pub fn shell_word(word: &str) -> String {
     let safe = |character: char| character.is_ascii_alphanumeric() || "/._-+".contains(character);
     if word.chars().all(safe) { word.to_owned() } else { format!("'{}'", word.replace('\'', "'\\''")) }
-}
-
-/// Installs the pre-commit hook unless there is another.
-pub fn install_hook(repository: &Repository, git: &Git, program: &str) -> Result<Hook, Error> {
-    if git.test(&["config", "core.hooksPath"])? {
-        return Ok(Hook::Foreign);
-    }
-    let path = repository.common_dir().join("hooks").join("pre-commit");
-    let hook = PRE_COMMIT.replace("exec hlx", &format!("exec {}", shell_word(program)));
-    match fs::read_to_string(&path) {
-        Ok(text) if text != hook && !text.contains(OURS) => return Ok(Hook::Foreign),
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Error::io(&path)(error)),
-        Ok(_) | Err(_) => write_executable(&path, &hook).map_err(Error::io(&path))?,
-    }
-    Ok(Hook::Installed)
-}
-
-/// What marks a hook as made by `init`, and so to be renewed by it.
-const OURS: &str = "Installed by `hlx init`";
-
-fn write_executable(path: &Path, hook: &str) -> io::Result<()> {
-    if let Some(directory) = path.parent() {
-        fs::create_dir_all(directory)?;
-    }
-    fs::write(path, hook)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755))
 }
 
 #[cfg(test)]

@@ -17,8 +17,6 @@ pub enum InGit {
     Empty,
     /// In clear, on a path that is protected.
     Plaintext,
-    /// It was encrypted in the last commit, and no attribute protects it any more.
-    Unprotected,
     /// It looks encrypted, but is broken.
     Broken,
 }
@@ -76,34 +74,6 @@ fn by_protection(repository: &Repository) -> Result<(Vec<Indexed>, Vec<Indexed>)
     let paths: Vec<&[u8]> = entries.iter().map(|(path, _)| path.as_slice()).collect();
     let mut filtered = repository.all_attributes(&paths)?.into_iter().map(|attributes| attributes.filtered);
     Ok(entries.into_iter().partition(|_| filtered.next() == Some(true)))
-}
-
-/// The protected files of the index that hold plaintext, or are broken.
-pub fn exposed(repository: &Repository) -> Result<Vec<(String, InGit)>, Error> {
-    let (protected, others) = by_protection(repository)?;
-    let mut exposed = Vec::new();
-    for (path, blob) in protected {
-        let (state, _) = judge(&repository.blob_named(&blob)?);
-        if matches!(state, InGit::Plaintext | InGit::Broken) {
-            exposed.push((String::from_utf8_lossy(&path).into_owned(), state));
-        }
-    }
-    exposed.extend(unprotected(repository, &others)?.into_iter().map(|path| (path, InGit::Unprotected)));
-    Ok(exposed)
-}
-
-/// The files that HEAD has encrypted and the index in clear, though nothing protects them: whoever can push can take
-/// the attributes away.
-fn unprotected(repository: &Repository, others: &[Indexed]) -> Result<Vec<String>, Error> {
-    let mut found = Vec::new();
-    for (path, name) in others {
-        let Some(before) = repository.head_blob(path)?.filter(|before| before != name) else { continue };
-        let now = repository.blob_named(name)?;
-        if is_sealed(&repository.blob_named(&before)?) && !is_sealed(&now) && !now.is_empty() {
-            found.push(String::from_utf8_lossy(path).into_owned());
-        }
-    }
-    Ok(found)
 }
 
 /// The encrypted files of the index that nothing protects: what is added to them next stays in clear.

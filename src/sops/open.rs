@@ -120,7 +120,11 @@ impl<'t> Sealed<'t> {
     /// What can be seen without a key: every value that the rule covers must be sealed, and the rule
     /// must cover something.
     pub fn check_structure(&self) -> Result<(), Error> {
-        let Body::Leaves { document, covered, .. } = &self.body else { return Ok(()) };
+        let (document, covered) = match &self.body {
+            Body::Whole { data } if data.is_empty() || SealedValue::parse(data).is_ok() => return Ok(()),
+            Body::Whole { .. } => return Err(Error::Clear("data".to_owned())),
+            Body::Leaves { document, covered, .. } => (document, covered),
+        };
         select::check_selection(&self.metadata.rule, document, covered)?;
         for (leaf, covered) in document.leaves.iter().zip(covered) {
             let value = matches!(leaf.content, Content::Value(_)) && *covered && !leaf.content.is_empty();

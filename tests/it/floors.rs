@@ -15,14 +15,15 @@ const MAY: &[(&str, &[&str])] = &[
     ("git", &["secret", "sys"]),
     ("keys", &["secret", "crypto", "policy", "sops", "sys"]),
     ("filter", &["secret", "crypto", "format", "policy", "sops", "sys", "git", "keys"]),
+    ("check", &["crypto", "format", "policy", "sops", "git", "keys"]),
     ("repo", &["secret", "crypto", "format", "policy", "sops", "sys", "git", "keys"]),
     ("values", &["secret", "crypto", "format", "policy", "sops", "sys", "git", "keys"]),
     ("deploy", &["secret", "crypto", "format", "policy", "sops", "sys", "git", "keys"]),
     (
         "cli",
         &[
-            "secret", "crypto", "format", "policy", "sops", "sys", "git", "keys", "filter", "repo", "values",
-            "deploy",
+            "secret", "crypto", "format", "policy", "sops", "sys", "git", "keys", "filter", "check", "repo",
+            "values", "deploy",
         ],
     ),
 ];

@@ -1,11 +1,13 @@
 //! Everything that needs the outside: real git, sops, Docker; and the laws of the code's own shape.
 
+mod check;
 mod deploy;
 mod filter;
 mod floors;
 mod fuzz;
 #[path = "../../fuzz/heap.rs"]
 mod heap;
+mod hooks;
 mod https;
 mod ini;
 mod interop;

@@ -1,0 +1,138 @@
+//! Objects that a push brought along and git has not taken in yet, and trees with all their files.
+
+use std::path::{Path, PathBuf};
+
+use gix::bstr::ByteSlice as _;
+use gix::objs::{Find as _, Kind, TreeRefIter};
+
+use super::branch::Entry;
+use super::repository::unreadable;
+use super::{Error, Repository};
+
+/// How deep folders may nest; deeper ones are refused, so that a tree cannot exhaust the stack.
+const MOST_FOLDERS: usize = 200;
+
+/// The stores that git names to a hook while a push waits to be taken in. (gix reads neither variable.)
+pub(super) fn waiting(own: &Path) -> Vec<gix::odb::Handle> {
+    let main = std::env::var_os("GIT_OBJECT_DIRECTORY");
+    let others = std::env::var_os("GIT_ALTERNATE_OBJECT_DIRECTORIES").unwrap_or_default();
+    let named = main.into_iter().map(PathBuf::from).chain(std::env::split_paths(&others));
+    let named = named.filter(|path| !path.as_os_str().is_empty() && path != own);
+    named.filter_map(|path| gix::odb::at(path, gix::hash::Kind::Sha1).ok()).collect()
+}
+
+/// A branch as its last commit has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tip {
+    /// Its short name; for one of a remote with the remote's name before it.
+    pub name: String,
+    /// The name of its last commit.
+    pub commit: String,
+}
+
+impl Repository {
+    /// An object's kind and content, wherever it is.
+    pub(super) fn object(&self, name: &str) -> Result<(Kind, Vec<u8>), Error> {
+        let id = gix::ObjectId::from_hex(name.as_bytes()).map_err(|_| Error::Unexpected("an object name"))?;
+        let missing = match self.repo.find_object(id) {
+            Ok(mut object) => return Ok((object.kind, std::mem::take(&mut object.data))),
+            Err(error) => error,
+        };
+        for store in &self.waiting {
+            let mut content = Vec::new();
+            if let Ok(Some(found)) = store.try_find(&id, &mut content) {
+                let kind = found.kind;
+                return Ok((kind, content));
+            }
+        }
+        Err(unreadable("an object")(missing))
+    }
+
+    /// All files, links and submodules in the tree of a commit, folders in git's order.
+    pub fn files(&self, commit: &str) -> Result<Vec<Entry>, Error> {
+        let mut files = Vec::new();
+        self.walk(&self.tree_of(commit)?, &mut Vec::new(), &mut files, 0)?;
+        Ok(files)
+    }
+
+    /// The commits that a commit stands on.
+    pub fn parents(&self, commit: &str) -> Result<Vec<String>, Error> {
+        let (_, content) = self.object(commit)?;
+        let parsed = gix::objs::CommitRef::from_bytes(&content, self.repo.object_hash());
+        let parsed = parsed.map_err(unreadable("a commit"))?;
+        Ok(parsed.parents().map(|parent| parent.to_string()).collect())
+    }
+
+    fn tree_of(&self, commit: &str) -> Result<String, Error> {
+        match self.object(commit)? {
+            (Kind::Tree, _) => Ok(commit.to_owned()),
+            (Kind::Commit, content) => {
+                gix::objs::CommitRefIter::from_bytes(&content, self.repo.object_hash())
+                    .tree_id()
+                    .map(|tree| tree.to_string())
+                    .map_err(unreadable("a commit"))
+            }
+            (Kind::Blob | Kind::Tag, _) => Err(Error::Unexpected("a commit")),
+        }
+    }
+
+    fn walk(
+        &self,
+        tree: &str,
+        folder: &mut Vec<u8>,
+        files: &mut Vec<Entry>,
+        depth: usize,
+    ) -> Result<(), Error> {
+        if depth > MOST_FOLDERS {
+            return Err(Error::Unexpected("a tree"));
+        }
+        let (_, content) = self.object(tree)?;
+        for entry in TreeRefIter::from_bytes(&content, self.repo.object_hash()) {
+            let entry = entry.map_err(unreadable("a tree"))?;
+            let length = folder.len();
+            folder.extend_from_slice(entry.filename);
+            if entry.mode.is_tree() {
+                folder.push(b'/');
+                self.walk(&entry.oid.to_string(), folder, files, depth + 1)?;
+            } else {
+                let mode = format!("{:06o}", entry.mode.value());
+                files.push(Entry { mode, blob: entry.oid.to_string(), path: folder.clone() });
+            }
+            folder.truncate(length);
+        }
+        Ok(())
+    }
+
+    /// The commit that HEAD names; `None` before the first.
+    pub fn head_commit(&self) -> Option<String> {
+        self.repo.head_id().ok().map(|id| id.to_string())
+    }
+
+    /// All local branches.
+    pub fn local_branches(&self) -> Result<Vec<Tip>, Error> {
+        self.tips("refs/heads/")
+    }
+
+    /// The branches of all remotes, as far as they were fetched.
+    pub fn remote_branches(&self) -> Result<Vec<Tip>, Error> {
+        self.tips("refs/remotes/")
+    }
+
+    fn tips(&self, prefix: &str) -> Result<Vec<Tip>, Error> {
+        let failed = unreadable("the branches");
+        let references = self.repo.references().map_err(&failed)?;
+        let mut tips = Vec::new();
+        for reference in references.prefixed(prefix).map_err(&failed)? {
+            let mut reference = reference.map_err(&failed)?;
+            // A remote's HEAD names one of its branches.
+            if matches!(reference.target(), gix::refs::TargetRef::Symbolic(_)) && prefix == "refs/remotes/" {
+                continue;
+            }
+            let name = reference.name().as_bstr().to_str_lossy().into_owned();
+            let Some(name) = name.strip_prefix(prefix).map(str::to_owned) else { continue };
+            let commit = reference.peel_to_id().map_err(&failed)?.to_string();
+            tips.push(Tip { name, commit });
+        }
+        Ok(tips)
+    }
+}
