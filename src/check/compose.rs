@@ -288,7 +288,7 @@ mod tests {
             ("services:\n  a: x\n", &["compose-invalid 2"]),
             ("services: [a]\n", &["compose-invalid 1"]),
             ("a: [\n", &["compose-invalid 1"]),
-            ("- a\n", &["compose-invalid 0"]),
+            ("- a\n", &["compose-invalid 1"]),
             ("networks: {}\n", &["compose-invalid 0"]),
             ("include: [a.yml]\n", &[]),
             ("services: {a: {image: x}, a: {image: y}}\n", &["compose-invalid 1"]),

@@ -118,7 +118,11 @@ pub(super) fn policy(error: &policy::Error) -> Failure {
 /// A file cannot be cleaned. The message names the file.
 pub(super) fn clean(path: &str, error: filter::Error) -> Failure {
     let fact = error.to_string();
-    named(path, &format!("{path} is not encrypted and not added: {fact}"), cleaning_in_general(error))
+    named(
+        path,
+        &format!("{path} cannot be encrypted, so git does not take it: {fact}"),
+        cleaning_in_general(error),
+    )
 }
 
 /// A file cannot be encrypted as `git add` would do it.

@@ -270,8 +270,8 @@ pub(super) fn status(args: &StatusArgs, cx: &Context) -> Result<(), Failure> {
     let repository = cx.repository()?;
     let git = cx.git(&repository)?;
     let keyring = cx.keyring();
-    let mut branches = vec![status::current(&repository, &keyring).map_err(errors::repo)?];
-    branches.extend(status::others(&repository, &git, &keyring).map_err(errors::repo)?);
+    let mut branches = vec![status::current(&repository, &git, &keyring).map_err(errors::repo)?];
+    branches.extend(status::others(&repository, &keyring).map_err(errors::repo)?);
     if args.json {
         cx.ui.result(serde_json::Value::from(branches.iter().map(branch_json).collect::<Vec<_>>()));
     } else {
@@ -298,19 +298,25 @@ fn show_branch(branch: &Branch, cx: &Context) {
     let mark = if branch.current { "*" } else { " " };
     cx.ui.result(format!("{mark} {}", branch.name));
     for file in &branch.files {
-        let key = if file.readable { "yours" } else { "not yours" };
-        let readers = match (file.in_git, file.readers.len()) {
-            (InGit::Sealed, 1) => format!(", 1 reader, {key}"),
-            (InGit::Sealed, count) => format!(", {count} readers, {key}"),
-            _ => String::new(),
-        };
-        cx.ui.result(format!(
-            "    {:<28} {}{}{readers}",
-            file.path,
-            in_git(file.in_git),
-            in_tree(file.in_tree)
-        ));
+        let (git, tree) = (in_git(file.in_git), in_tree(file.in_tree));
+        cx.ui.result(format!("    {:<28} {git}{tree}{}", file.path, readers(file)));
     }
+}
+
+/// How many readers a file has, whether this machine is one, and the first of their names.
+fn readers(file: &status::File) -> String {
+    const SHOWN: usize = 4;
+    let key = match (file.in_git, file.readable) {
+        (InGit::Sealed, true) => "yours",
+        (InGit::Sealed, false) => "not yours",
+        (InGit::Altered | InGit::Stale, _) => "yours, but it does not open",
+        (InGit::Empty | InGit::Plaintext | InGit::Broken | InGit::Absent, _) => return String::new(),
+    };
+    let count = file.readers.len();
+    let plural = if count == 1 { "" } else { "s" };
+    let mut names: Vec<String> = file.readers.iter().take(SHOWN).map(status::Reader::shown).collect();
+    names.extend((count > SHOWN).then(|| "…".to_owned()));
+    format!(", {count} reader{plural}, {key} ({})", names.join(", "))
 }
 
 fn in_git(state: InGit) -> &'static str {
@@ -319,6 +325,9 @@ fn in_git(state: InGit) -> &'static str {
         InGit::Empty => "empty",
         InGit::Plaintext => "PLAINTEXT IN GIT",
         InGit::Broken => "BROKEN",
+        InGit::Altered => "NOT AUTHENTIC",
+        InGit::Stale => "MAC DOES NOT FIT",
+        InGit::Absent => "not in git yet",
     }
 }
 
@@ -340,7 +349,7 @@ fn branch_json(branch: &Branch) -> serde_json::Value {
                 "path": file.path,
                 "in_git": in_git(file.in_git).to_lowercase(),
                 "in_tree": in_tree(file.in_tree).trim_start_matches(", "),
-                "readers": file.readers,
+                "readers": file.readers.iter().map(|reader| reader.key.as_str()).collect::<Vec<_>>(),
                 "readable": file.readable,
             })
         })
