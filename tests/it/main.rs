@@ -16,6 +16,7 @@ mod matrix;
 mod memory;
 mod repository;
 mod sandbox;
+mod scenarios;
 mod soak;
 mod values;
 mod vectors;
