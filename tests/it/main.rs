@@ -14,6 +14,7 @@ mod lab;
 mod lock;
 mod matrix;
 mod memory;
+mod oneshot;
 mod repository;
 mod sandbox;
 mod scenarios;
