@@ -36,7 +36,8 @@ impl Context {
 
     /// `git`, run at the top of the work tree.
     pub(super) fn git(&self, repository: &Repository) -> Result<Git, Failure> {
-        Ok(Git::at(repository.work_tree().map_err(errors::git)?))
+        repository.work_tree().map_err(errors::git)?;
+        Ok(repository.git())
     }
 
     /// All identities that can be found.

@@ -17,7 +17,8 @@ pub(super) fn git(error: git::Error) -> Failure {
     let message = error.to_string();
     match error {
         E::NoRepository(_) => Failure::new(Exit::Failed, message).hint("run `git init` or `git clone` first"),
-        E::Bare => Failure::new(Exit::Failed, message),
+        E::Bare => Failure::new(Exit::Failed, message)
+            .hint("run it in a clone, or in a work tree of this one: `git worktree add DIRECTORY BRANCH`"),
         E::NoGit(_) => Failure::new(Exit::Missing, message).hint("install git 2.39 or newer"),
         E::Failed { .. } | E::Unexpected(_) | E::Unreadable { .. } => Failure::new(Exit::Failed, message),
         E::NoBranch(_) => Failure::new(Exit::Failed, message).hint("`git branch` lists the branches"),

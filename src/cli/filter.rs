@@ -61,13 +61,9 @@ impl Handler for Filter<'_> {
     }
 
     fn smudge(&mut self, path: &[u8], name: &[u8], blob: &[u8]) -> Smudged {
-        // A checkout that stops half-way leaves a mixed tree: even a defect must leave the file sealed.
-        let (cleaner, keyring) = (&self.cleaner, self.keyring);
-        let smudge = || {
-            cleaner.note_checkout(path, name, blob);
-            if self.locked { Smudged::Locked } else { smudging::smudge(keyring, blob) }
-        };
-        panic::catch_unwind(AssertUnwindSafe(smudge)).unwrap_or(Smudged::Clear)
+        let note = || self.cleaner.note_checkout(path, name, blob);
+        let _ = panic::catch_unwind(AssertUnwindSafe(note));
+        if self.locked { Smudged::Locked } else { smudge_at_all_events(self.keyring, blob) }
     }
 
     fn refused(&mut self, path: &[u8], error: Error) {
@@ -96,11 +92,17 @@ impl Handler for Filter<'_> {
             self.ui.warning(format!("{} files stay encrypted", self.left_sealed));
         }
         if self.left_sealed > 0 {
-            self.ui.hint(
-                "`hlx keys list` shows where keys were looked for; `hlx unlock` opens them once there is one",
-            );
+            self.ui.hint(ONCE_THERE_IS_A_KEY);
         }
     }
+}
+
+const ONCE_THERE_IS_A_KEY: &str =
+    "`hlx keys list` shows where keys were looked for; `hlx unlock` opens them once there is one";
+
+/// A checkout that stops half-way leaves a mixed tree: even a defect must leave the file sealed.
+fn smudge_at_all_events(keyring: &Keyring, blob: &[u8]) -> Smudged {
+    panic::catch_unwind(AssertUnwindSafe(|| smudging::smudge(keyring, blob))).unwrap_or(Smudged::Clear)
 }
 
 /// `hlx filter-process`
@@ -133,11 +135,10 @@ pub(super) fn clean(args: &PathArgs, cx: &Context) -> Result<(), Failure> {
     let plaintext = stdin()?;
     let path = args.path.to_string_lossy();
     let cleaner = Cleaner::new(&repository, &keyring, &time);
-    let sealed =
-        cleaner.clean(path.as_bytes(), plaintext.expose()).map_err(|error| errors::clean(&path, error))?;
+    let sealed = cleaner.clean(args.path.as_os_str().as_bytes(), plaintext.expose());
     warn_of_anchors(&cleaner, &path, cx.ui);
     note_rekeyed(cleaner.guard(), cx.ui);
-    output(cx, &sealed)
+    output(cx, &sealed.map_err(|error| errors::clean(&path, error))?)
 }
 
 /// A file gets another data key where nobody here accepted the one that it had.
@@ -172,13 +173,14 @@ pub(super) fn smudge(args: &PathArgs, cx: &Context) -> Result<(), Failure> {
     let blob = stdin()?;
     let smudged = match cx.repository()?.is_locked() {
         true => Smudged::Locked,
-        false => smudging::smudge(&cx.keyring(), blob.expose()),
+        false => smudge_at_all_events(&cx.keyring(), blob.expose()),
     };
     match smudged {
         Smudged::Open(plaintext) => output(cx, plaintext.expose()),
         Smudged::Clear | Smudged::Locked => output(cx, blob.expose()),
         Smudged::Sealed(error) => {
             cx.ui.warning(format!("{} stays encrypted: {error}", args.path.display()));
+            cx.ui.hint(ONCE_THERE_IS_A_KEY);
             output(cx, blob.expose())
         }
     }

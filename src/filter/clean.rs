@@ -114,7 +114,7 @@ impl<'a> Cleaner<'a> {
         let old = match &known {
             Some(known) => match self.reopen(content, known)? {
                 Old::Same => return Ok(known.blob.clone()),
-                Old::Opened(old) => match self.as_committed(path, content, known)? {
+                Old::Opened(old) => match self.as_committed(path, content, known) {
                     Some(blob) => return Ok(blob),
                     None => Some(old),
                 },
@@ -170,15 +170,13 @@ impl<'a> Cleaner<'a> {
     }
 
     /// HEAD's version, if the index has another and the file was changed back. (`git stash apply
-    /// --index` too compares with HEAD while the index is another.)
-    fn as_committed(&self, path: &[u8], content: &[u8], indexed: &Known) -> Result<Option<Vec<u8>>, Error> {
-        let Some(name) = self.repository.head_blob(path)?.filter(|name| *name != indexed.name) else {
-            return Ok(None);
-        };
-        let blob = self.repository.blob_named(&name)?;
+    /// --index` too compares with HEAD while the index is another.) What cannot be read is no match.
+    fn as_committed(&self, path: &[u8], content: &[u8], indexed: &Known) -> Option<Vec<u8>> {
+        let name = self.repository.head_blob(path).ok()?.filter(|name| *name != indexed.name)?;
+        let blob = self.repository.blob_named(&name).ok().filter(|blob| is_sealed(blob))?;
         let committed = Known { name, blob };
-        let same = is_sealed(&committed.blob) && matches!(self.reopen(content, &committed), Ok(Old::Same));
-        Ok(same.then_some(committed.blob))
+        let same = matches!(self.reopen(content, &committed), Ok(Old::Same));
+        same.then_some(committed.blob)
     }
 
     /// Opens the version that git has.

@@ -27,6 +27,12 @@ impl Git {
         git
     }
 
+    /// The same for a repository that is elsewhere.
+    pub fn with_repository(mut self, directory: PathBuf, tree: PathBuf) -> Self {
+        self.variables.extend([("GIT_DIR", directory), ("GIT_WORK_TREE", tree)]);
+        self
+    }
+
     /// Where it runs.
     pub fn directory(&self) -> &Path {
         &self.directory

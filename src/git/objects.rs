@@ -105,18 +105,30 @@ impl Repository {
 
     /// The content of a file in a commit, by whatever git takes for a commit's name; `None` if there is none.
     pub fn file_at(&self, revision: &str, path: &str) -> Option<Vec<u8>> {
-        let id = self.repo.rev_parse_single(format!("{revision}:{path}").as_str()).ok()?;
-        self.object(&id.to_string()).ok().filter(|(kind, _)| *kind == Kind::Blob).map(|(_, content)| content)
+        let name = self.resolve(&format!("{revision}:{path}"))?;
+        self.object(&name).ok().filter(|(kind, _)| *kind == Kind::Blob).map(|(_, content)| content)
+    }
+
+    /// A blob's content, if it is here: a partial clone may lack it.
+    pub fn blob_here(&self, name: &str) -> Option<Vec<u8>> {
+        self.object(name).ok().filter(|(kind, _)| *kind == Kind::Blob).map(|(_, content)| content)
     }
 
     /// The commit that git finds by a name such as `MERGE_HEAD`; `None` if there is none.
     pub fn commit_named(&self, name: &str) -> Option<String> {
+        self.resolve(&format!("{name}^{{commit}}"))
+    }
+
+    fn resolve(&self, name: &str) -> Option<String> {
+        if self.has_reftable() {
+            return self.git().text(&["rev-parse", "--verify", "--quiet", name]).ok();
+        }
         self.repo.rev_parse_single(name).ok().map(|id| id.to_string())
     }
 
     /// The commit that HEAD names; `None` before the first.
     pub fn head_commit(&self) -> Option<String> {
-        self.repo.head_id().ok().map(|id| id.to_string())
+        self.commit_named("HEAD")
     }
 
     /// All local branches.
@@ -130,6 +142,9 @@ impl Repository {
     }
 
     fn tips(&self, prefix: &str) -> Result<Vec<Tip>, Error> {
+        if self.has_reftable() {
+            return self.tips_by_git(prefix);
+        }
         let failed = unreadable("the branches");
         let references = self.repo.references().map_err(&failed)?;
         let mut tips = Vec::new();
@@ -145,5 +160,16 @@ impl Repository {
             tips.push(Tip { name, commit });
         }
         Ok(tips)
+    }
+
+    fn tips_by_git(&self, prefix: &str) -> Result<Vec<Tip>, Error> {
+        let format = "--format=%(refname) %(objectname) %(symref)";
+        let answer = self.git().text(&["for-each-ref", format, prefix])?;
+        let tip = |line: &str| {
+            let mut words = line.split(' ');
+            let (name, commit, link) = (words.next()?.strip_prefix(prefix)?, words.next()?, words.next());
+            link.is_none_or(str::is_empty).then(|| Tip { name: name.to_owned(), commit: commit.to_owned() })
+        };
+        Ok(answer.lines().filter_map(tip).collect())
     }
 }

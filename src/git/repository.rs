@@ -10,8 +10,8 @@ use std::rc::Rc;
 use gix::bstr::{BStr, ByteSlice as _};
 use gix::index::entry::Stage;
 
-use super::Error;
 use super::loose::Loose;
+use super::{Error, Git};
 
 /// A repository, opened for reading.
 pub struct Repository {
@@ -98,6 +98,9 @@ impl Repository {
 
     /// The branch that HEAD names, unborn or not; `None` when it is detached.
     pub fn branch(&self) -> Option<String> {
+        if self.has_reftable() {
+            return self.git().text(&["symbolic-ref", "--quiet", "--short", "HEAD"]).ok();
+        }
         let name = self.repo.head_name().ok()??;
         Some(name.shorten().to_str_lossy().into_owned())
     }
@@ -108,6 +111,32 @@ impl Repository {
         let short = |name: String| name.trim().strip_prefix("refs/heads/").map(str::to_owned);
         self.branch()
             .or_else(|| ["rebase-merge", "rebase-apply"].into_iter().find_map(rebased).and_then(short))
+    }
+
+    /// gix reads no reftable: there git says what HEAD is.
+    pub(super) fn has_reftable(&self) -> bool {
+        let kind = self.repo.config_snapshot().string("extensions.refStorage");
+        kind.is_some_and(|kind| *kind == *b"reftable")
+    }
+
+    /// The `git` program, run at the top of the work tree. It is told where the repository is, if it
+    /// could not find it from there (`core.worktree`).
+    pub fn git(&self) -> Git {
+        let whole = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let directory = whole(self.repo.git_dir());
+        match self.repo.workdir() {
+            Some(tree) if tree.join(".git").exists() => Git::at(tree),
+            Some(tree) => Git::at(tree).with_repository(directory, whole(tree)),
+            None => Git::at(directory),
+        }
+    }
+
+    fn head_tree(&self) -> Option<gix::ObjectId> {
+        if self.has_reftable() {
+            let name = self.git().text(&["rev-parse", "--verify", "--quiet", "HEAD^{tree}"]).ok()?;
+            return gix::ObjectId::from_hex(name.as_bytes()).ok();
+        }
+        self.repo.head_tree_id().ok().map(gix::Id::detach)
     }
 
     /// The name, in hex, of the blob of a path in the index: stage 0, else "ours" of a conflict.
@@ -152,12 +181,12 @@ impl Repository {
 
     /// All files of HEAD's tree: a thousand new files in a directory would read its tree a thousand times.
     fn head(&self) -> Result<gix::index::State, Error> {
-        match self.repo.head_tree_id() {
-            Ok(tree) => {
+        match self.head_tree() {
+            Some(tree) => {
                 let files = self.repo.index_from_tree(&tree).map_err(unreadable("the tree of HEAD"))?;
                 Ok(files.into_parts().0)
             }
-            Err(_) => Ok(gix::index::State::new(self.repo.object_hash())),
+            None => Ok(gix::index::State::new(self.repo.object_hash())),
         }
     }
 
@@ -207,7 +236,11 @@ impl Repository {
         if let Some(content) = self.loose.borrow_mut().blob(name) {
             return Ok(content);
         }
-        Ok(self.object(name)?.1)
+        match self.object(name) {
+            Ok((_, content)) => Ok(content),
+            // A partial clone fetches what it needs; only git can.
+            Err(error) => self.git().run(&["cat-file", "blob", name]).map_err(|_| error),
+        }
     }
 
     /// The name that git gives a blob with this content, in hex.

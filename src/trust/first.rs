@@ -48,8 +48,14 @@ pub(super) fn take(
     accepted: &Accepted,
 ) -> Result<(), Error> {
     for file in repository.files(commit)?.iter().filter(|file| file.is_file()) {
-        let blob = repository.blob_named(&file.blob)?;
-        if file.path == CONFIG.as_bytes() {
+        let is_config = file.path == CONFIG.as_bytes();
+        // A partial clone is not to fetch all branches for this.
+        let blob = match repository.blob_here(&file.blob) {
+            None if is_config => repository.blob_named(&file.blob)?,
+            None => continue,
+            Some(blob) => blob,
+        };
+        if is_config {
             let text = String::from_utf8_lossy(&blob).into_owned();
             pin.readers.extend(named_in(&text));
             pin.config = text;

@@ -37,10 +37,10 @@ const BASES: &[(Format, Store, &str)] = &[
 ];
 
 /// A small generator of numbers (splitmix64), so that a seed tells the whole run.
-struct Dice(u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
+    pub(crate) fn roll(&mut self, sides: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -52,7 +52,7 @@ impl Dice {
         choices[self.roll(choices.len())]
     }
 
-    fn word(&mut self) -> String {
+    pub(crate) fn word(&mut self) -> String {
         (0..1 + self.roll(24))
             .map(|_| char::from(b"abcdefghijklmnopqrstuvwxyzABC0123456789"[self.roll(39)]))
             .collect()
