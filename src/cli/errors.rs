@@ -46,6 +46,12 @@ pub(super) fn keys(error: keys::Error) -> Failure {
     }
 }
 
+/// The same, with the file's name.
+pub(super) fn named_keys(path: &str, error: keys::Error) -> Failure {
+    let message = format!("{path}: {error}");
+    named(path, &message, keys(error))
+}
+
 /// How to let a plugin of age run.
 pub(super) fn allow(plugin: &str) -> String {
     format!(
@@ -79,7 +85,9 @@ pub(super) fn sops(error: sops::Error) -> Failure {
         E::Format(_) => Failure::new(Exit::Failed, message).hint("correct the line").hint(whole),
         E::NotText => Failure::new(Exit::Failed, message).hint("encrypt it whole: `hlx track FILE --whole`"),
         E::NotSealed => Failure::new(Exit::NotAuthentic, message),
-        E::Metadata(_) | E::Clear(_) | E::Tampered(_) | E::BadType(_) | E::Mac | E::Unspellable => {
+        E::Mac => Failure::new(Exit::NotAuthentic, message)
+            .hint("nothing of it was opened; if it was merged or edited elsewhere, or staged in parts, `hlx reseal FILE` shows what changed"),
+        E::Metadata(_) | E::Clear(_) | E::Tampered(_) | E::BadType(_) | E::Unspellable => {
             Failure::new(Exit::NotAuthentic, message)
                 .hint("nothing of it was opened; take the file from an earlier commit: `git log -- FILE`")
         }

@@ -19,6 +19,7 @@ use crate::filter::{
 use crate::format::Format;
 use crate::keys::{self, Keyring};
 use crate::secret::SecretBytes;
+use crate::sops;
 use crate::sys::eager::Eager;
 use crate::sys::random;
 use crate::sys::wiped::Reader;
@@ -49,6 +50,8 @@ struct Filter<'a> {
     ui: Ui,
     locked: bool,
     left_sealed: usize,
+    /// Some of them only because their MAC does not fit.
+    stale: bool,
 }
 
 impl Handler for Filter<'_> {
@@ -75,6 +78,7 @@ impl Handler for Filter<'_> {
 
     fn stays_sealed(&mut self, path: &[u8], error: &keys::Error) {
         self.left_sealed += 1;
+        self.stale |= matches!(error, keys::Error::Sops(sops::Error::Mac));
         // A clone without a key would say the same of every file.
         if self.left_sealed == 1 || !matches!(error, keys::Error::NoIdentity { .. }) {
             self.ui.warning(format!("{} stays encrypted: {error}", String::from_utf8_lossy(path)));
@@ -85,7 +89,9 @@ impl Handler for Filter<'_> {
         if self.left_sealed > 1 {
             self.ui.warning(format!("{} files stay encrypted", self.left_sealed));
         }
-        if self.left_sealed > 0 {
+        if self.stale {
+            self.ui.hint("if that was merged or edited elsewhere, `hlx reseal` shows what changed, and asks");
+        } else if self.left_sealed > 0 {
             self.ui.hint(
                 "`hlx keys list` shows where keys were looked for; `hlx unlock` opens them once there is one",
             );
@@ -102,6 +108,7 @@ pub(super) fn process(cx: &Context) -> Result<(), Failure> {
         ui: cx.ui,
         locked: repository.is_locked(),
         left_sealed: 0,
+        stale: false,
     };
     let mut to = ui::past_the_buffer(io::stdout()).map_err(|error| broken(&error))?;
     let mut from = git_pipe().map_err(|error| broken(&error))?;

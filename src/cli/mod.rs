@@ -12,6 +12,7 @@ mod lock;
 mod manual;
 mod recipients;
 mod repo;
+mod reseal;
 mod seal;
 mod server;
 pub mod ui;
@@ -54,6 +55,8 @@ enum Command {
     Track(repo::TrackArgs),
     /// Show which files are protected, in what state, and who can read them.
     Status(repo::StatusArgs),
+    /// Seal files again whose values are all authentic, after `git add -p` or a merge made elsewhere.
+    Reseal(reseal::ResealArgs),
     /// Encrypt the protected files of this work tree, until it is unlocked.
     Lock,
     /// Open files that stand encrypted in the work tree.
@@ -142,6 +145,7 @@ fn run(command: &Command, cx: &Context) -> Result<(), Failure> {
         Command::New(args) => repo::new(args, cx),
         Command::Track(args) => repo::track(args, cx),
         Command::Status(args) => repo::status(args, cx),
+        Command::Reseal(args) => reseal::reseal(args, cx),
         Command::Lock => lock::lock(cx),
         Command::Unlock => lock::unlock(cx),
         Command::Keys(command) => keys::run(command, cx),

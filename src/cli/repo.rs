@@ -16,7 +16,7 @@ use crate::sys::random;
 
 use super::context::{Context, default_key_file};
 use super::recipients::KeyArgs;
-use super::{Exit, Failure, errors, keys, lock};
+use super::{Exit, Failure, errors, keys, lock, reseal};
 
 #[derive(Debug, Args)]
 pub(super) struct InitArgs {
@@ -170,7 +170,7 @@ pub(super) fn track(args: &TrackArgs, cx: &Context) -> Result<(), Failure> {
 }
 
 /// A path as it was typed, from the top of the work tree.
-fn from_top(repository: &Repository, prefix: &str, typed: &str) -> Result<String, Failure> {
+pub(super) fn from_top(repository: &Repository, prefix: &str, typed: &str) -> Result<String, Failure> {
     let outside = || Failure::new(Exit::Usage, format!("`{typed}` is not below the work tree"));
     let tree = repository.work_tree().map_err(errors::git)?;
     let typed = match Path::new(typed).is_absolute() {
@@ -328,6 +328,7 @@ pub(super) fn hook(args: &HookArgs, cx: &Context) -> Result<(), Failure> {
     }
     let repository = cx.repository()?;
     config::check_staged(&repository).map_err(not_committed)?;
+    reseal::before_commit(&repository, &cx.git(&repository)?, cx)?;
     let exposed = status::exposed(&repository).map_err(errors::repo)?;
     if exposed.is_empty() {
         return Ok(());

@@ -6,6 +6,7 @@ pub mod init;
 pub mod lock;
 pub mod new;
 pub mod recipients;
+pub mod reseal;
 pub mod status;
 pub mod track;
 pub mod unlock;

@@ -8,14 +8,14 @@ use std::collections::HashSet;
 use crate::format::{Content, Document, Format};
 use crate::policy::Rule;
 
-use super::open::{Body, Opened};
-use super::select;
+use super::open::Body;
+use super::{Basis, select};
 
 /// The path of a value that is new in a plaintext, stays clear by the rule of its old form, and would be sealed by
 /// `wanted`; `None` if there is none.
-pub fn left_clear(plaintext: &[u8], format: Format, old: &Opened<'_>, wanted: &Rule) -> Option<String> {
-    let own = &old.sealed.metadata.rule;
-    let Body::Leaves { document: was, .. } = &old.sealed.body else { return None };
+pub fn left_clear(plaintext: &[u8], format: Format, old: &Basis<'_>, wanted: &Rule) -> Option<String> {
+    let own = old.rule().0;
+    let Body::Leaves { document: was, .. } = &old.sealed()?.body else { return None };
     if own == wanted {
         return None;
     }

@@ -15,6 +15,7 @@ mod lock;
 mod memory;
 mod merge;
 mod repository;
+mod reseal;
 mod sandbox;
 mod soak;
 mod values;
