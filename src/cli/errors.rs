@@ -46,9 +46,9 @@ pub(super) fn keys(error: keys::Error) -> Failure {
     }
 }
 
-/// The same, with the file's name.
-pub(super) fn named_keys(path: &str, error: keys::Error) -> Failure {
-    let message = format!("{path}: {error}");
+/// The same, as the reason of a fact about a file.
+pub(super) fn named_keys(fact: &str, path: &str, error: keys::Error) -> Failure {
+    let message = format!("{fact}: {error}");
     named(path, &message, keys(error))
 }
 

@@ -53,7 +53,9 @@ pub(super) fn init(args: &InitArgs, cx: &Context) -> Result<(), Failure> {
         cx.ui.note("this work tree is locked, and stays so: `hlx unlock` opens it");
         return Ok(());
     }
-    lock::open(&repository, &git, &keyring, cx)
+    let sealed = lock::open(&repository, &git, &keyring, cx)?;
+    lock::warn(&sealed, cx);
+    Ok(())
 }
 
 /// Warns of a `.sops.yaml` that the next new file would fail over.

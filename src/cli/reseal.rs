@@ -29,7 +29,7 @@ pub(super) struct ResealArgs {
 pub(super) fn reseal(args: &ResealArgs, cx: &Context) -> Result<(), Failure> {
     let repository = cx.repository()?;
     let git = cx.git(&repository)?;
-    let keyring = cx.keyring();
+    let keyring = cx.keys()?;
     let prefix = Git::at(cx.directory()).text(&["rev-parse", "--show-prefix"]).map_err(errors::git)?;
     let paths = args.paths.iter().map(|path| from_top(&repository, &prefix, path));
     let paths = paths.collect::<Result<Vec<_>, _>>()?;
@@ -45,7 +45,7 @@ pub(super) fn reseal(args: &ResealArgs, cx: &Context) -> Result<(), Failure> {
         cx.ui.note(format!("{}: sealed again", found.path));
     }
     match survey.broken.into_iter().next() {
-        Some((path, error)) => Err(errors::named_keys(&path, error)),
+        Some((path, error)) => Err(errors::named_keys(&path, &path, error)),
         None if survey.stale.is_empty() => {
             cx.ui.note("every encrypted file is in order: there is nothing to reseal");
             Ok(())

@@ -70,6 +70,11 @@ impl Repository {
         self.repo.workdir().ok_or(Error::Bare)
     }
 
+    /// The git directory of this work tree.
+    pub fn git_dir(&self) -> &Path {
+        self.repo.git_dir()
+    }
+
     /// The directory that all work trees of the repository share.
     pub fn common_dir(&self) -> PathBuf {
         let directory = self.repo.common_dir();

@@ -163,7 +163,7 @@ pub fn put(repository: &Repository, git: &Git, keyring: &Keyring, found: &Found)
         let opened = keyring.open(&found.resealed).map_err(keys)?;
         replace::content(&file, opened.plaintext().expose()).map_err(Error::io(&file))?;
     }
-    refresh(git, std::slice::from_ref(&found.path))
+    refresh(repository, git)
 }
 
 fn stage(git: &Git, path: &str, content: &[u8]) -> Result<(), Error> {
