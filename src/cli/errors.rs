@@ -94,7 +94,7 @@ pub(super) fn sops(error: sops::Error) -> Failure {
         E::Rule(error) => policy(&error),
         E::Reserved => Failure::new(Exit::Policy, message).hint("rename the key").hint(whole),
         E::NothingSelected { .. } => Failure::new(Exit::Policy, message)
-            .hint("correct the rule in `.sops.yaml`, or take the file out of `.gitattributes`"),
+            .hint("correct the rule in `.sops.yaml`, or choose another: `hlx track FILE --keys REGEX`"),
         E::SealedAlias { .. } => {
             Failure::new(Exit::Policy, message).hint("write the values out instead of the alias").hint(whole)
         }
@@ -216,6 +216,13 @@ pub(super) fn values(file: &str, error: values::Error) -> Failure {
     named(file, &format!("{file}: {fact}"), failure)
 }
 
+/// A repository command failed over a file: hints are for this one.
+pub(super) fn for_path(path: &str, error: repo::Error) -> Failure {
+    let failure = repo(error);
+    let message = failure.message().to_owned();
+    named(path, &message, failure)
+}
+
 /// A repository command failed.
 pub(super) fn repo(error: repo::Error) -> Failure {
     use repo::Error as E;
@@ -250,6 +257,8 @@ pub(super) fn repo(error: repo::Error) -> Failure {
         E::Uneditable(_) => {
             Failure::new(Exit::Failed, message).hint("add the key to `age:` by hand, and commit")
         }
+        E::Rule { lines, .. } => Failure::new(Exit::Failed, message)
+            .hint(format!("give that rule these lines in place of its own:\n{}", lines.trim_end())),
         E::Unsaved(_) => Failure::new(Exit::Failed, message)
             .hint("`git add` and commit them, stash them, or take them back with `git checkout -- FILE`")
             .hint("nothing was locked"),

@@ -148,7 +148,7 @@ pub(super) fn warn_of_anchors(cleaner: &Cleaner<'_>, path: &str, ui: Ui) {
     if !found.is_empty() {
         ui.hint("if it is secret, let the rule in `.sops.yaml` match the key of the anchor too");
         ui.hint(format!(
-            "a file that git has keeps the rule in it until it is added anew: `git rm --cached {path}`, commit, `git add {path}`"
+            "a file that git has keeps the rule in it until it is encrypted anew: `hlx track {path}`"
         ));
     }
 }

@@ -22,7 +22,7 @@ pub(super) fn lock(cx: &Context) -> Result<(), Failure> {
 }
 
 /// Says what held plaintext besides the files.
-fn report_forgotten(forgotten: &Forgotten, cx: &Context) {
+pub(super) fn report_forgotten(forgotten: &Forgotten, cx: &Context) {
     if forgotten.merges > 0 {
         let count = forgotten.merges;
         cx.ui.note(format!("{count} merges that git had remembered with their text are forgotten"));

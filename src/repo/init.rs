@@ -62,6 +62,19 @@ pub fn install_hook(repository: &Repository, git: &Git, program: &str) -> Result
     Ok(Hook::Installed)
 }
 
+/// Removes the hooks that `init` made; gives their names.
+pub fn remove_hooks(repository: &Repository) -> Result<Vec<String>, Error> {
+    let mut removed = Vec::new();
+    for name in ["pre-commit", "pre-push", "pre-receive", "post-receive"] {
+        let path = repository.common_dir().join("hooks").join(name);
+        if fs::read_to_string(&path).is_ok_and(|text| text.contains(OURS)) {
+            fs::remove_file(&path).map_err(Error::io(&path))?;
+            removed.push(name.to_owned());
+        }
+    }
+    Ok(removed)
+}
+
 /// What marks a hook as made by `init`, and so to be renewed by it.
 const OURS: &str = "Installed by `hlx init`";
 

@@ -166,7 +166,8 @@ pub fn put(repository: &Repository, git: &Git, keyring: &Keyring, found: &Found)
     refresh(repository, git)
 }
 
-fn stage(git: &Git, path: &str, content: &[u8]) -> Result<(), Error> {
+/// Puts a content into the index as it is.
+pub(super) fn stage(git: &Git, path: &str, content: &[u8]) -> Result<(), Error> {
     let blob = git.feed(&["hash-object", "-w", "--stdin", "--no-filters"], content)?;
     let entry = git.text(&["ls-files", "--stage", "-z", "--", path])?;
     let mode = entry.split(' ').next().filter(|mode| !mode.is_empty()).unwrap_or("100644");

@@ -99,7 +99,8 @@ fn unprotected(repository: &Repository, others: &[Indexed]) -> Result<Vec<String
     for (path, name) in others {
         let Some(before) = repository.head_blob(path)?.filter(|before| before != name) else { continue };
         let now = repository.blob_named(name)?;
-        if is_sealed(&repository.blob_named(&before)?) && !is_sealed(&now) && !now.is_empty() {
+        let meant = || super::untrack::is_meant(repository, path, &before);
+        if is_sealed(&repository.blob_named(&before)?) && !is_sealed(&now) && !now.is_empty() && !meant() {
             found.push(String::from_utf8_lossy(path).into_owned());
         }
     }

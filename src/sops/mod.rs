@@ -23,6 +23,7 @@ pub use groups::KeyGroups;
 pub use metadata::Metadata;
 pub use open::{Opened, Sealed, is_sealed};
 pub use seal::{Basis, Stamp, seal};
+pub use select::check_selects;
 pub use stale::{Difference, Form, Known, Stale};
 pub use weaker::left_clear;
 
