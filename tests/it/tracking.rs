@@ -103,7 +103,14 @@ fn a_file_that_git_has_is_encrypted_anew_by_another_choice() {
     assert_eq!(sandbox.read("lab/.sops.yaml").matches("path_regex").count(), 1);
     sandbox.sh("lab", "sed -i 's/(password|token)/token/' .sops.yaml; hlx track v.yml");
     assert!(blob(&sandbox, ":v.yml").contains("encrypted_regex: ^token$"));
-    // All of the branch, whole.
+}
+
+#[test]
+fn a_branch_that_is_encrypted_whole_takes_what_git_has_along() {
+    let sandbox = Sandbox::new();
+    sandbox.lab();
+    sandbox.write("lab/v.yml", format!("token: {CANARY}\n"));
+    sandbox.sh("lab", "hlx track --keys ^token$ v.yml; git add .; git commit -qm one");
     sandbox.write("lab/.env", format!("A={CANARY}\n"));
     sandbox.sh("lab", "git add -A; git commit -qm env; hlx track . --whole; git add --renormalize .; git add -A; git commit -qm whole");
     for file in [".env", "v.yml", "compose.yml"] {
