@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use crate::git::branch::Entry;
 use crate::git::history::{Change, Commit, commits};
 use crate::git::{Git, Protection};
+use crate::trust::untracked;
 
 use super::examine::{CONFIG, Spot};
 use super::place::{Kind, Place};
@@ -178,9 +179,11 @@ fn judge(checker: &Checker<'_>, file: &Candidate<'_>, place: &str) -> Result<Opt
     }))
 }
 
+/// Whether it was sealed before, and nobody here said that it shall be in clear.
 fn was_sealed(checker: &Checker<'_>, file: &Candidate<'_>) -> Result<bool, Error> {
     let Some(old) = file.old else { return Ok(false) };
-    Ok(checker.examine(file.path, old, true)?.sealed)
+    let meant = || untracked::is_meant(checker.repository, file.path, old);
+    Ok(checker.examine(file.path, old, true)?.sealed && !meant())
 }
 
 fn unprotected() -> Spot {

@@ -11,7 +11,7 @@ use crate::keys::{Keyring, Places, Plugins};
 use crate::secret::Secret;
 use crate::sops::Stamp;
 
-use super::{Failure, Ui, errors, ui};
+use super::{Exit, Failure, Ui, errors, ui};
 
 /// What commands take from the world outside.
 pub(super) struct Context {
@@ -43,6 +43,18 @@ impl Context {
     /// All identities that can be found.
     pub(super) fn keyring(&self) -> Keyring {
         Keyring::load(&self.places())
+    }
+
+    /// The same, where a file that was named on the command line must be of use.
+    pub(super) fn keys(&self) -> Result<Keyring, Failure> {
+        let keyring = self.keyring();
+        let named = keyring.tried().iter().take(self.named.len());
+        for tried in named {
+            if let Err(reason) = &tried.outcome {
+                return Err(Failure::new(Exit::NoKey, format!("--identity {}: {reason}", tried.place)));
+            }
+        }
+        Ok(keyring)
     }
 
     /// Where identities may be.

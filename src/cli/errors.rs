@@ -47,6 +47,12 @@ pub(super) fn keys(error: keys::Error) -> Failure {
     }
 }
 
+/// The same, as the reason of a fact about a file.
+pub(super) fn named_keys(fact: &str, path: &str, error: keys::Error) -> Failure {
+    let message = format!("{fact}: {error}");
+    named(path, &message, keys(error))
+}
+
 /// How to let a plugin of age run.
 pub(super) fn allow(plugin: &str) -> String {
     format!(
@@ -80,14 +86,16 @@ pub(super) fn sops(error: sops::Error) -> Failure {
         E::Format(_) => Failure::new(Exit::Failed, message).hint("correct the line").hint(whole),
         E::NotText => Failure::new(Exit::Failed, message).hint("encrypt it whole: `hlx track FILE --whole`"),
         E::NotSealed => Failure::new(Exit::NotAuthentic, message),
-        E::Metadata(_) | E::Clear(_) | E::Tampered(_) | E::BadType(_) | E::Mac | E::Unspellable => {
+        E::Mac => Failure::new(Exit::NotAuthentic, message)
+            .hint("nothing of it was opened; if it was merged or edited elsewhere, or staged in parts, `hlx reseal FILE` shows what changed"),
+        E::Metadata(_) | E::Clear(_) | E::Tampered(_) | E::BadType(_) | E::Unspellable => {
             Failure::new(Exit::NotAuthentic, message)
                 .hint("nothing of it was opened; take the file from an earlier commit: `git log -- FILE`")
         }
         E::Rule(error) => policy(&error),
         E::Reserved => Failure::new(Exit::Policy, message).hint("rename the key").hint(whole),
         E::NothingSelected { .. } => Failure::new(Exit::Policy, message)
-            .hint("correct the rule in `.sops.yaml`, or take the file out of `.gitattributes`"),
+            .hint("correct the rule in `.sops.yaml`, or choose another: `hlx track FILE --keys REGEX`"),
         E::SealedAlias { .. } => {
             Failure::new(Exit::Policy, message).hint("write the values out instead of the alias").hint(whole)
         }
@@ -236,6 +244,13 @@ pub(super) fn values(file: &str, error: values::Error) -> Failure {
     named(file, &format!("{file}: {fact}"), failure)
 }
 
+/// A repository command failed over a file: hints are for this one.
+pub(super) fn for_path(path: &str, error: repo::Error) -> Failure {
+    let failure = repo(error);
+    let message = failure.message().to_owned();
+    named(path, &message, failure)
+}
+
 /// A repository command failed.
 pub(super) fn repo(error: repo::Error) -> Failure {
     use repo::Error as E;
@@ -271,6 +286,8 @@ pub(super) fn repo(error: repo::Error) -> Failure {
         E::Uneditable(_) => {
             Failure::new(Exit::Failed, message).hint("add the key to `age:` by hand, and commit")
         }
+        E::Rule { lines, .. } => Failure::new(Exit::Failed, message)
+            .hint(format!("give that rule these lines in place of its own:\n{}", lines.trim_end())),
         E::Unsaved(_) => Failure::new(Exit::Failed, message)
             .hint("`git add` and commit them, stash them, or take them back with `git checkout -- FILE`")
             .hint("nothing was locked"),

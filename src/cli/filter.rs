@@ -19,6 +19,7 @@ use crate::filter::{
 use crate::format::Format;
 use crate::keys::{self, Keyring};
 use crate::secret::SecretBytes;
+use crate::sops;
 use crate::sys::eager::Eager;
 use crate::sys::random;
 use crate::sys::wiped::Reader;
@@ -50,6 +51,8 @@ struct Filter<'a> {
     ui: Ui,
     locked: bool,
     left_sealed: usize,
+    /// Some of them only because their MAC does not fit.
+    stale: bool,
 }
 
 impl Handler for Filter<'_> {
@@ -81,6 +84,7 @@ impl Handler for Filter<'_> {
 
     fn stays_sealed(&mut self, path: &[u8], error: &keys::Error) {
         self.left_sealed += 1;
+        self.stale |= matches!(error, keys::Error::Sops(sops::Error::Mac));
         // A clone without a key would say the same of every file.
         if self.left_sealed == 1 || !matches!(error, keys::Error::NoIdentity { .. }) {
             self.ui.warning(format!("{} stays encrypted: {error}", String::from_utf8_lossy(path)));
@@ -91,7 +95,9 @@ impl Handler for Filter<'_> {
         if self.left_sealed > 1 {
             self.ui.warning(format!("{} files stay encrypted", self.left_sealed));
         }
-        if self.left_sealed > 0 {
+        if self.stale {
+            self.ui.hint("if that was merged or edited elsewhere, `hlx reseal` shows what changed, and asks");
+        } else if self.left_sealed > 0 {
             self.ui.hint(ONCE_THERE_IS_A_KEY);
         }
     }
@@ -114,6 +120,7 @@ pub(super) fn process(cx: &Context) -> Result<(), Failure> {
         ui: cx.ui,
         locked: repository.is_locked(),
         left_sealed: 0,
+        stale: false,
     };
     let mut to = ui::past_the_buffer(io::stdout()).map_err(|error| broken(&error))?;
     let mut from = git_pipe().map_err(|error| broken(&error))?;
@@ -163,7 +170,7 @@ pub(super) fn warn_of_anchors(cleaner: &Cleaner<'_>, path: &str, ui: Ui) {
     if !found.is_empty() {
         ui.hint("if it is secret, let the rule in `.sops.yaml` match the key of the anchor too");
         ui.hint(format!(
-            "a file that git has keeps the rule in it until it is added anew: `git rm --cached {path}`, commit, `git add {path}`"
+            "a file that git has keeps the rule in it until it is encrypted anew: `hlx track {path}`"
         ));
     }
 }
@@ -201,7 +208,7 @@ pub(super) fn merge(args: &MergeArgs, cx: &Context) -> Result<(), Failure> {
     let (repository, keyring) = (cx.repository()?, cx.keyring());
     let whole = repository.attributes(args.path.as_bytes()).map_err(errors::git)?.whole;
     let format = if whole { Format::Binary } else { Format::of_path(&path) };
-    let guard = Guard::new(&repository, &keyring, At::WorkTree);
+    let guard = Guard::new(&repository, &keyring, At::WorkTree).merging(merged_commits());
     let merged = merging::merge(&guard, (&path, format), &sides, &markers, cx.stamp(&mut random::fill));
     let merged = merged.map_err(|error| merge_failure(&path, error))?;
     note_rekeyed(&guard, cx.ui);
@@ -211,6 +218,12 @@ pub(super) fn merge(args: &MergeArgs, cx: &Context) -> Result<(), Failure> {
         None => Ok(()),
         Some(conflict) => Err(in_conflict(&path, conflict)),
     }
+}
+
+/// The commits that `git merge` names to its driver, in `GITHEAD_…`.
+fn merged_commits() -> Vec<String> {
+    let name = |(name, _): (OsString, OsString)| name.to_str()?.strip_prefix("GITHEAD_").map(str::to_owned);
+    std::env::vars_os().filter_map(name).collect()
 }
 
 /// The names of base, ours and theirs; an older git leaves the placeholders as they are.

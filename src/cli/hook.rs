@@ -13,7 +13,7 @@ use crate::sys::process::Call;
 use crate::trust;
 
 use super::context::Context;
-use super::{Exit, Failure, errors, findings};
+use super::{Exit, Failure, errors, findings, reseal};
 
 /// How long a program that is told of a push may take.
 const NOTIFY: Duration = Duration::from_secs(60);
@@ -56,6 +56,9 @@ pub(super) fn run(command: &HookCommand, cx: &Context) -> Result<(), Failure> {
 }
 
 fn pre_commit(cx: &Context) -> Result<(), Failure> {
+    let repository = cx.repository()?;
+    reseal::before_commit(&repository, &cx.git(&repository)?, cx)?;
+    // That may have changed the index.
     let (repository, keyring) = (cx.repository()?, cx.keyring());
     let checker = Checker::new(&repository, &keyring, Depth::Guard);
     refuse("nothing was committed", &guard::staged(&checker).map_err(findings::failure)?)?;

@@ -17,9 +17,12 @@ mod lock;
 mod manual;
 mod recipients;
 mod repo;
+mod reseal;
 mod seal;
 mod server;
+mod track;
 pub mod ui;
+mod uninstall;
 mod values;
 pub mod vault;
 
@@ -56,11 +59,17 @@ enum Command {
     /// Add a service: an orphan branch with its first files.
     New(repo::NewArgs),
     /// Protect files: they are encrypted in git from the next `git add` on.
-    Track(repo::TrackArgs),
+    Track(track::TrackArgs),
+    /// Take the protection of files away: they are in clear from the next commit on.
+    Untrack(track::UntrackArgs),
+    /// Bring the list of services on the landing page up to date.
+    Index,
     /// Show which files are protected, in what state, and who can read them.
     Status(repo::StatusArgs),
     /// Find plaintext, broken files, wrong readers and likely secrets, in every branch.
     Check(check::CheckArgs),
+    /// Seal files again whose values are all authentic, after `git add -p` or a merge made elsewhere.
+    Reseal(reseal::ResealArgs),
     /// Encrypt the protected files of this work tree, until it is unlocked.
     Lock,
     /// Open files that stand encrypted in the work tree.
@@ -147,9 +156,12 @@ fn run(command: &Command, cx: &Context) -> Result<(), Failure> {
     match command {
         Command::Init(args) => repo::init(args, cx),
         Command::New(args) => repo::new(args, cx),
-        Command::Track(args) => repo::track(args, cx),
+        Command::Track(args) => track::track(args, cx),
+        Command::Untrack(args) => track::untrack(args, cx),
+        Command::Index => repo::index(cx),
         Command::Status(args) => repo::status(args, cx),
         Command::Check(args) => check::check(args, cx),
+        Command::Reseal(args) => reseal::reseal(args, cx),
         Command::Lock => lock::lock(cx),
         Command::Unlock => lock::unlock(cx),
         Command::Keys(command) => keys::run(command, cx),

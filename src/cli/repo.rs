@@ -1,4 +1,4 @@
-//! `hlx init`, `new`, `track` and `status`.
+//! `hlx init`, `new`, `index` and `status`.
 
 use std::path::{Component, Path};
 
@@ -10,25 +10,36 @@ use crate::keys::{Found, Keyring};
 use crate::repo::hooks::{self, Hook, Outcome};
 use crate::repo::new::{Form, Service, Setup};
 use crate::repo::status::{self, Branch, InGit, InTree};
-use crate::repo::track::{Mode, Tracked};
-use crate::repo::{config, index, init as setup, new as services, track as tracking};
+use crate::repo::{config, index, init as setup, new as services};
 use crate::sys::random;
 use crate::trust::{self, Reach};
 
 use super::context::{Context, default_key_file};
 use super::recipients::KeyArgs;
+use super::uninstall::{self, Files};
 use super::{Exit, Failure, errors, keys, lock};
 
 #[derive(Debug, Args)]
 pub(super) struct InitArgs {
     /// Make no private key if none is found.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "uninstall")]
     no_key: bool,
+    /// Take hlx out of this clone: configuration, hooks and files of its own. The protected files of its work trees are
+    /// encrypted first, as `lock` does it: without the filter git would store them in clear.
+    #[arg(long)]
+    uninstall: bool,
+    /// Leave files open all the same.
+    #[arg(long, requires = "uninstall")]
+    keep_open: bool,
 }
 
 /// `hlx init`
 pub(super) fn init(args: &InitArgs, cx: &Context) -> Result<(), Failure> {
     let repository = cx.repository()?;
+    if args.uninstall {
+        let files = if args.keep_open { Files::Open } else { Files::Sealed };
+        return uninstall::run(&repository, &cx.git(&repository)?, files, cx);
+    }
     let program = std::env::current_exe()
         .map_err(|error| Failure::new(Exit::Failed, format!("cannot tell where hlx is: {error}")))?;
     let program = program.to_string_lossy();
@@ -65,7 +76,9 @@ pub(super) fn init(args: &InitArgs, cx: &Context) -> Result<(), Failure> {
         cx.ui.note("this work tree is locked, and stays so: `hlx unlock` opens it");
         return Ok(());
     }
-    lock::open(&repository, &git, &keyring, cx)
+    let sealed = lock::open(&repository, &git, &keyring, cx)?;
+    lock::warn(&sealed, cx);
+    Ok(())
 }
 
 /// Puts hooks in place, and says what to add to those of others.
@@ -143,8 +156,19 @@ pub(super) fn new(args: &NewArgs, cx: &Context) -> Result<(), Failure> {
     Ok(())
 }
 
+/// `hlx index`
+pub(super) fn index(cx: &Context) -> Result<(), Failure> {
+    let repository = cx.repository()?;
+    let git = cx.git(&repository)?;
+    match index::update(&repository, &git).map_err(errors::repo)? {
+        Some(commit) => cx.ui.result(format!("the list of services is up to date at {commit:.10}")),
+        None => cx.ui.note("the list of services was up to date"),
+    }
+    Ok(())
+}
+
 /// One's own keys, as readers: those that a person uses, not the host's.
-fn own(keyring: &Keyring) -> Vec<Named> {
+pub(super) fn own(keyring: &Keyring) -> Vec<Named> {
     let host = Path::new("/etc/ssh/ssh_host_ed25519_key").display().to_string();
     let found = keyring
         .tried()
@@ -158,49 +182,6 @@ fn own(keyring: &Keyring) -> Vec<Named> {
         }
     }
     named
-}
-
-#[derive(Debug, Args)]
-pub(super) struct TrackArgs {
-    /// The files, from where you stand. With `--whole`, the top of the work tree is everything on the branch
-    /// but `.gitattributes` and `.sops.yaml`.
-    #[arg(required = true, value_name = "PATH")]
-    paths: Vec<String>,
-    /// Encrypt only what stands below keys that match this regular expression. For compose files the default
-    /// is `^environment$`.
-    #[arg(long, value_name = "REGEX", conflicts_with_all = ["marked", "whole"])]
-    keys: Option<String>,
-    /// Encrypt only what a comment `# secret` stands before.
-    #[arg(long, conflicts_with = "whole")]
-    marked: bool,
-    /// Encrypt the whole file as one value.
-    #[arg(long)]
-    whole: bool,
-}
-
-/// `hlx track PATH…`
-pub(super) fn track(args: &TrackArgs, cx: &Context) -> Result<(), Failure> {
-    let repository = cx.repository()?;
-    let git = cx.git(&repository)?;
-    let prefix = Git::at(cx.directory()).text(&["rev-parse", "--show-prefix"]).map_err(errors::git)?;
-    let mode = match (&args.keys, args.marked, args.whole) {
-        (Some(keys), ..) => Mode::Keys(keys.clone()),
-        (None, true, _) => Mode::Marked,
-        (None, false, true) => Mode::Whole,
-        (None, false, false) => Mode::Default,
-    };
-    let own = own(&cx.keyring());
-    for path in &args.paths {
-        let path = from_top(&repository, &prefix, path)?;
-        if path.is_empty() && mode == Mode::Whole {
-            let done = tracking::track_all(&repository, &own).map_err(errors::repo)?;
-            report_all_tracked(&done, cx);
-            continue;
-        }
-        let done = tracking::track(&repository, &git, &path, &mode, &own).map_err(errors::repo)?;
-        report_tracked(&path, &done, cx);
-    }
-    Ok(())
 }
 
 /// A path as it was typed, from the top of the work tree.
@@ -221,41 +202,6 @@ pub(super) fn from_top(repository: &Repository, prefix: &str, typed: &str) -> Re
         }
     }
     Ok(parts.join("/"))
-}
-
-fn report_all_tracked(done: &Tracked, cx: &Context) {
-    let news = if done.attributes { "is protected now" } else { "was protected already" };
-    cx.ui.result(format!("everything on this branch {news}"));
-    if done.was_plaintext {
-        cx.ui.warning(
-            "files of this branch are in git in clear, and its history keeps that: change any secret in them at its source",
-        );
-    }
-    if done.attributes || done.was_plaintext {
-        cx.ui.hint("commit it with `git add --renormalize .`, `git add .` and `git commit`");
-    }
-}
-
-fn report_tracked(path: &str, done: &Tracked, cx: &Context) {
-    let news = if done.attributes || done.rule { "is protected now" } else { "was protected already" };
-    cx.ui.result(format!("{path} {news}"));
-    if done.missing {
-        cx.ui.warning(format!("there is no {path} yet: it will be encrypted once it is there"));
-    }
-    if done.ignored {
-        cx.ui
-            .warning(format!("{path} is ignored by a .gitignore: take it out there, or `git add -f {path}`"));
-    }
-    if done.was_plaintext {
-        cx.ui.warning(format!(
-            "{path} is in git in clear, and its history keeps that: change any secret in it at its source"
-        ));
-        cx.ui.hint(format!("encrypt it from now on: `git add --renormalize {path}`"));
-    }
-    if done.attributes || done.rule {
-        let there = if done.missing { String::new() } else { format!(" {path}") };
-        cx.ui.hint(format!("commit it with `git add .gitattributes .sops.yaml{there}` and `git commit`"));
-    }
 }
 
 #[derive(Debug, Args)]

@@ -8,7 +8,7 @@ use crate::git::Repository;
 use crate::keys::{self, Keyring};
 use crate::policy;
 use crate::policy::creation::{Config, Terms};
-use crate::sops::{self, Basis, ClearAnchor, Opened, Sealed, Stamp, is_sealed};
+use crate::sops::{self, Basis, ClearAnchor, Opened, Sealed, Stale, Stamp, is_sealed};
 use crate::sys::random::Random;
 use crate::trust::{At, File, Guard};
 
@@ -54,6 +54,8 @@ enum Old<'k> {
     Same,
     /// It is another.
     Opened(Box<Opened<'k>>),
+    /// It is another, or the same under a MAC that does not fit: staged in parts.
+    Stale(Box<Stale<'k>>),
 }
 
 impl std::fmt::Debug for Cleaner<'_> {
@@ -111,20 +113,15 @@ impl<'a> Cleaner<'a> {
             return sealed.map_err(resolution);
         }
         let known = known.filter(|known| is_sealed(&known.blob));
-        let old = match &known {
-            Some(known) => match self.reopen(content, known)? {
-                Old::Same => return Ok(known.blob.clone()),
-                Old::Opened(old) => match self.as_committed(path, content, known) {
-                    Some(blob) => return Ok(blob),
-                    None => Some(old),
-                },
+        let Some(known) = known else { return self.seal_new(path, content, self.asked(path)?) };
+        let again = |basis| self.seal_again(path, content, basis, self.asked(path)?);
+        match self.reopen(content, &known)? {
+            Old::Same => Ok(known.blob.clone()),
+            Old::Opened(old) => match self.as_committed(path, content, &known) {
+                Some(blob) => Ok(blob),
+                None => again(Basis::Again(&old)),
             },
-            None => None,
-        };
-        let format = self.asked(path)?;
-        match old {
-            Some(old) => self.seal_again(path, content, &old, format),
-            None => self.seal_new(path, content, format),
+            Old::Stale(old) => again(Basis::Stale(&old)),
         }
     }
 
@@ -190,11 +187,15 @@ impl<'a> Cleaner<'a> {
             Err(keys::Error::NoIdentity { .. }) => return Err(Error::LockedEdit),
             Err(error) => return Err(error.into()),
         };
-        if sealed.opens_to(&key, content)? {
-            self.memory().learn(&known.name, content);
-            return Ok(Old::Same);
+        match sealed.opens_to(&key, content) {
+            Ok(true) => {
+                self.memory().learn(&known.name, content);
+                Ok(Old::Same)
+            }
+            Ok(false) => Ok(Old::Opened(Box::new(sealed.open(&key)?))),
+            Err(sops::Error::Mac) => Ok(Old::Stale(Box::new(sealed.open_stale(&key)?))),
+            Err(error) => Err(error.into()),
         }
-        Ok(Old::Opened(Box::new(sealed.open(&key)?)))
     }
 
     fn memory(&self) -> &Memory {
@@ -258,21 +259,20 @@ impl<'a> Cleaner<'a> {
         &self,
         path: &[u8],
         content: &[u8],
-        old: &Opened<'_>,
+        old: Basis<'_>,
         format: Format,
     ) -> Result<Vec<u8>, Error> {
         // Anyone who can push can write a rule into the file: it is outside of the MAC.
         if let Ok(terms) = self.terms(path)
-            && let own = &old.sealed().metadata.rule
-            && let Some(leaf) = sops::left_clear(content, format, [own, &terms.rule], Some(old))
+            && let Some(leaf) = sops::left_clear(content, format, [old.rule().0, &terms.rule], old.sealed())
         {
-            let (field, text) = own.field();
+            let (field, text) = old.rule().0.field();
             return Err(Error::WeakerRule { leaf, rule: format!("{field}: {text}") });
         }
         // A file keeps its store, but the rule of a whole-file path is to have no inner structure.
-        let format = if format == Format::Binary { format } else { keep_store(old, format) };
-        let basis = self.guard.again(File { path: &String::from_utf8_lossy(path), content, format }, old)?;
-        self.seal(path, content, format, &basis)
+        let format = if format == Format::Binary { format } else { keep_store(&old, format) };
+        let file = File { path: &String::from_utf8_lossy(path), content, format };
+        self.seal(path, content, format, &self.guard.again(file, old)?)
     }
 
     fn seal_new(&self, path: &[u8], content: &[u8], format: Format) -> Result<Vec<u8>, Error> {
@@ -363,8 +363,8 @@ fn resolution(error: united::Error) -> Error {
     }
 }
 
-fn keep_store(old: &Opened<'_>, format: Format) -> Format {
-    match Sealed::format(old.sealed()) {
+fn keep_store(old: &Basis<'_>, format: Format) -> Format {
+    match old.sealed().map_or(format, Sealed::format) {
         // Only a merge conflict makes a whole-file version of a path that has a store.
         Format::Binary => format,
         kept => kept,

@@ -97,7 +97,7 @@ impl<'a, 't> United<'a, 't> {
         let (keyed, ruled) = (self.side(self.decision.key), self.side(self.decision.rule));
         let groups = self.groups(guard.keyring(), keyed)?;
         let (rule, coverage) = (&ruled.sealed().metadata.rule, ruled.sealed().metadata.coverage);
-        guard.check(file, &groups, rule, keyed)?;
+        guard.check(file, &groups, rule, keyed.sealed())?;
         let own = &keyed.sealed().metadata;
         if guard.accepts(&own.groups, keyed.key())? && (&own.rule, own.coverage) == (rule, coverage) {
             let sealed = sops::seal(file.content, file.format, &Basis::Again(keyed), stamp)?;

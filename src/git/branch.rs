@@ -155,18 +155,32 @@ pub fn commit(git: &Git, scratch: &Path, commit: &Commit<'_>) -> Result<String, 
 
 /// The work trees that have a branch checked out.
 fn checkouts(git: &Git, branch: &str) -> Result<Vec<PathBuf>, Error> {
+    let wanted = format!("refs/heads/{branch}");
+    let trees = listed(git)?.into_iter().filter(|(_, branch)| branch.as_ref() == Some(&wanted));
+    Ok(trees.map(|(tree, _)| tree).collect())
+}
+
+/// All work trees of the repository, as git knows them.
+pub fn work_trees(git: &Git) -> Result<Vec<PathBuf>, Error> {
+    Ok(listed(git)?.into_iter().map(|(tree, _)| tree).collect())
+}
+
+/// All work trees, each with the name of the branch that is checked out.
+fn listed(git: &Git) -> Result<Vec<(PathBuf, Option<String>)>, Error> {
     let out = git.run(&["worktree", "list", "--porcelain", "-z"])?;
-    let wanted = format!("branch refs/heads/{branch}");
-    let mut trees = Vec::new();
-    let mut current: Option<PathBuf> = None;
+    let mut trees: Vec<(PathBuf, Option<String>)> = Vec::new();
+    let mut bare = false;
     for line in out.split(|byte| *byte == 0).map(String::from_utf8_lossy) {
-        match line.strip_prefix("worktree ") {
-            Some(path) => current = Some(PathBuf::from(path)),
-            None if line == wanted => trees.extend(current.take()),
-            None => {}
+        if let Some(path) = line.strip_prefix("worktree ") {
+            trees.push((PathBuf::from(path), None));
+        } else if let (Some(branch), Some(tree)) = (line.strip_prefix("branch "), trees.last_mut()) {
+            tree.1 = Some(branch.to_owned());
+        } else if line == "bare" {
+            bare = true;
         }
     }
-    Ok(trees)
+    // The first of a bare repository is no work tree.
+    Ok(trees.into_iter().skip(usize::from(bare)).collect())
 }
 
 fn refuse_changes(tree: &Path, commit: &Commit<'_>, born: bool) -> Result<(), Error> {

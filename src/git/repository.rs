@@ -73,6 +73,11 @@ impl Repository {
         self.repo.workdir().ok_or(Error::Bare)
     }
 
+    /// The git directory of this work tree.
+    pub fn git_dir(&self) -> &Path {
+        self.repo.git_dir()
+    }
+
     /// The directory that all work trees of the repository share.
     pub fn common_dir(&self) -> PathBuf {
         let directory = self.repo.common_dir();
@@ -111,6 +116,12 @@ impl Repository {
         let short = |name: String| name.trim().strip_prefix("refs/heads/").map(str::to_owned);
         self.branch()
             .or_else(|| ["rebase-merge", "rebase-apply"].into_iter().find_map(rebased).and_then(short))
+    }
+
+    /// The commit that a file of the work tree's git directory names.
+    pub fn commit_in(&self, file: &str) -> Option<String> {
+        let text = fs::read_to_string(self.repo.git_dir().join(file)).ok()?;
+        Some(text.lines().next()?.trim().to_owned())
     }
 
     /// gix reads no reftable: there git says what HEAD is.

@@ -13,6 +13,7 @@ mod open;
 mod readers;
 mod seal;
 mod select;
+mod stale;
 mod view;
 mod weaker;
 mod whole;
@@ -22,6 +23,8 @@ pub use groups::KeyGroups;
 pub use metadata::Metadata;
 pub use open::{Opened, Sealed, is_sealed};
 pub use seal::{Basis, Stamp, seal};
+pub use select::check_selects;
+pub use stale::{Difference, Form, Known, Stale};
 pub use weaker::left_clear;
 
 use crate::format;

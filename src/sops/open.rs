@@ -187,7 +187,7 @@ impl<'t> Sealed<'t> {
                 let content = |leaf: usize| contents.get(leaf);
                 let view = View { text: self.text, store: *store, document, contents: &content };
                 view.check_mac(covered, &self.metadata, &cipher)?;
-                let (plaintext, layout) = view.restore(&self.metadata, &cipher)?;
+                let (plaintext, layout) = view.restore(self.metadata.layout(&cipher))?;
                 Ok(Opened { plaintext, layout, contents, key: key.duplicate(), sealed: self })
             }
         }
@@ -202,7 +202,7 @@ pub struct Opened<'t> {
     pub(super) plaintext: SecretBytes,
     pub(super) contents: Contents,
     /// The spellings that it was opened with.
-    layout: Layout,
+    pub(super) layout: Layout,
 }
 
 impl<'t> Opened<'t> {

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use crate::format::{Content, Document, Format};
 use crate::policy::Rule;
 
-use super::open::{Body, Opened};
+use super::open::{Body, Sealed};
 use super::select;
 
 /// The path of a value of a plaintext that stays clear by the rule it is to be sealed by, and would be sealed by
@@ -17,12 +17,12 @@ pub fn left_clear(
     plaintext: &[u8],
     format: Format,
     [own, wanted]: [&Rule; 2],
-    old: Option<&Opened<'_>>,
+    old: Option<&Sealed<'_>>,
 ) -> Option<String> {
     if own == wanted {
         return None;
     }
-    let known: HashSet<(String, Vec<u8>)> = match old.map(|old| &old.sealed.body) {
+    let known: HashSet<(String, Vec<u8>)> = match old.map(|old| &old.body) {
         Some(Body::Leaves { document, .. }) => values(document).map(|(_, value)| value).collect(),
         Some(Body::Whole { .. }) => return None,
         None => HashSet::new(),

@@ -14,7 +14,7 @@ use crate::git::Repository;
 use crate::keys::Keyring;
 use crate::policy::Rule;
 use crate::policy::creation::{Audience, Config, Terms};
-use crate::sops::{self, Basis, KeyGroups, Opened, Sealed, is_sealed};
+use crate::sops::{self, Basis, KeyGroups, Sealed, is_sealed};
 use crate::sys::random;
 
 use super::accepted::Accepted;
@@ -69,6 +69,8 @@ pub struct Guard<'a> {
     chosen: RefCell<Vec<(Audience, Wrapped)>>,
     /// The files whose data key was not accepted, so that they have another now.
     rekeyed: RefCell<Vec<String>>,
+    /// Commits that are being merged, as git told this process.
+    merging: Vec<String>,
 }
 
 impl std::fmt::Debug for Guard<'_> {
@@ -89,18 +91,27 @@ impl<'a> Guard<'a> {
             admitted: RefCell::default(),
             chosen: RefCell::default(),
             rekeyed: RefCell::default(),
+            merging: Vec::new(),
         }
     }
 
+    /// The same while these commits are merged.
+    #[must_use]
+    pub fn merging(self, commits: Vec<String>) -> Self {
+        Self { merging: commits, ..self }
+    }
+
     /// On what a changed file is sealed again: its old form, or another data key where nobody here accepted that one.
-    pub fn again<'o>(&self, file: File<'_>, old: &'o Opened<'o>) -> Result<Basis<'o>, Error> {
-        let (groups, rule) = (old.sealed().groups(), &old.sealed().metadata.rule);
-        self.check(file, groups, rule, old)?;
-        if self.accepts(groups, old.key())? {
-            return Ok(Basis::Again(old));
+    pub fn again<'o>(&self, file: File<'_>, old: Basis<'o>) -> Result<Basis<'o>, Error> {
+        let Some(sealed) = old.sealed() else { return Ok(old) };
+        let (rule, coverage) = old.rule();
+        self.check(file, sealed.groups(), rule, sealed)?;
+        if self.accepts(sealed.groups(), old.key())? {
+            return Ok(old);
         }
+        let groups = sealed.groups();
         let (key, groups) = self.keep_or_replace(file.path, old.key(), groups, groups.clone())?;
-        Ok(Basis::New { key, groups, rule: rule.clone(), coverage: old.sealed().metadata.coverage })
+        Ok(Basis::New { key, groups, rule: rule.clone(), coverage })
     }
 
     /// On what a new file is sealed: under the data key that the branch has for these readers, else a fresh one.
@@ -145,7 +156,7 @@ impl<'a> Guard<'a> {
         file: File<'_>,
         groups: &KeyGroups,
         rule: &Rule,
-        old: &Opened<'_>,
+        old: &Sealed<'_>,
     ) -> Result<(), Error> {
         self.admit(groups.recipients().map(canonical).collect(), Origin::Commit)?;
         self.refuse_weaker(file, rule, Some(old))
@@ -235,11 +246,16 @@ impl<'a> Guard<'a> {
             None => self.pins.everyone().map_err(Error::Record)?,
         };
         let mine: BTreeSet<String> = self.keyring.recipients().iter().map(ToString::to_string).collect();
-        let strangers: BTreeSet<String> = readers
+        let mut strangers: BTreeSet<String> = readers
             .iter()
             .filter(|reader| !known.contains(*reader) && !mine.contains(*reader))
             .cloned()
             .collect();
+        let new = !strangers.is_empty();
+        if origin == Origin::Commit && new {
+            let vouched = self.of_merged_branches();
+            strangers.retain(|reader| !vouched.contains(reader));
+        }
         let came = match origin {
             Origin::Commit => strangers.clone(),
             Origin::Rules if strangers.is_empty() => BTreeSet::new(),
@@ -254,7 +270,7 @@ impl<'a> Guard<'a> {
             return Err(Error::Strangers { branch: self.name(), readers: came.into_iter().collect() });
         }
         if let Some(branch) = branch
-            && (pin.is_none() || !strangers.is_empty())
+            && (pin.is_none() || new)
         {
             self.pin(
                 &branch,
@@ -264,6 +280,22 @@ impl<'a> Guard<'a> {
         }
         self.admitted.borrow_mut().push(readers);
         Ok(())
+    }
+
+    /// Whoever is accepted on a local branch that the owner is merging into this one. A commit that remotes have for
+    /// this very branch is not such a branch, whatever else it is.
+    fn of_merged_branches(&self) -> BTreeSet<String> {
+        let mut commits = self.merging.clone();
+        commits.extend(
+            ["MERGE_HEAD", "rebase-merge/onto"].iter().filter_map(|name| self.repository.commit_in(name)),
+        );
+        let remote = self.branch().map(|branch| self.remotes(&branch)).unwrap_or_default();
+        let remote: Vec<String> =
+            remote.iter().filter_map(|name| self.repository.commit_named(name)).collect();
+        commits.retain(|commit| !remote.contains(commit));
+        let local = self.repository.local_branches().unwrap_or_default().into_iter();
+        let merged = local.filter(|tip| commits.contains(&tip.commit));
+        merged.filter_map(|tip| self.pins.read(&tip.name).ok()?).flat_map(|pin| pin.readers).collect()
     }
 
     /// Accepts rules that the owner is committing, unless they, or a reader in them, came by a commit of somebody's.
@@ -277,13 +309,38 @@ impl<'a> Guard<'a> {
         self.pin(branch, Pin { config: text, ..pin }, &readers)
     }
 
+    /// Accepts the readers and the data key of a file that the owner is committing, sealed by another program perhaps,
+    /// unless it came by a commit of somebody's.
+    pub(super) fn adopt_file(
+        &self,
+        branch: &str,
+        path: &str,
+        blob: &[u8],
+        groups: &KeyGroups,
+    ) -> Result<(), Error> {
+        self.begin()?;
+        let came =
+            |revision: &String| self.repository.file_at(revision, path).is_some_and(|other| other == blob);
+        if self.revisions().iter().any(came) {
+            return Ok(());
+        }
+        self.accepted().note(groups, self.keyring.native_data_key(groups).as_ref());
+        self.accepted().keep()?;
+        let pin = self.pins.read(branch).map_err(Error::Record)?;
+        let readers: BTreeSet<String> = groups.recipients().map(canonical).collect();
+        match pin {
+            Some(pin) if readers.is_subset(&pin.readers) => Ok(()),
+            pin => self.pin(branch, pin.unwrap_or_default(), &readers),
+        }
+    }
+
     fn pin(&self, branch: &str, mut pin: Pin, readers: &BTreeSet<String>) -> Result<(), Error> {
         pin.readers.extend(readers.iter().cloned());
         self.pins.write(branch, &pin).map_err(Error::Record)
     }
 
     /// Fails if a value stays clear by a rule that came by a commit, where the accepted rule would seal it.
-    fn refuse_weaker(&self, file: File<'_>, own: &Rule, old: Option<&Opened<'_>>) -> Result<(), Error> {
+    fn refuse_weaker(&self, file: File<'_>, own: &Rule, old: Option<&Sealed<'_>>) -> Result<(), Error> {
         let pin = self.branch().and_then(|branch| self.pins.read(&branch).ok().flatten());
         let Some(wanted) = pin.and_then(|pin| pin.rule(file.path)) else { return Ok(()) };
         let Some(leaf) = sops::left_clear(file.content, file.format, [own, &wanted], old) else {
@@ -301,6 +358,13 @@ impl<'a> Guard<'a> {
 
     /// Every `.sops.yaml` that commits brought to this branch.
     fn committed(&self) -> Vec<String> {
+        let revisions = self.revisions();
+        let configs = revisions.iter().filter_map(|revision| self.repository.file_at(revision, CONFIG));
+        configs.map(|config| String::from_utf8_lossy(&config).into_owned()).collect()
+    }
+
+    /// The commits that may have brought what stands here.
+    fn revisions(&self) -> Vec<String> {
         let mut revisions = match (&self.at, self.branch()) {
             (At::WorkTree, Some(branch)) => self.remotes(&branch),
             (At::WorkTree, None) => Vec::new(),
@@ -312,8 +376,7 @@ impl<'a> Guard<'a> {
         });
         revisions.extend(MERGED.map(str::to_owned));
         revisions.push("FETCH_HEAD".to_owned());
-        let configs = revisions.iter().filter_map(|revision| self.repository.file_at(revision, CONFIG));
-        configs.map(|config| String::from_utf8_lossy(&config).into_owned()).collect()
+        revisions
     }
 
     fn remotes(&self, branch: &str) -> Vec<String> {

@@ -9,6 +9,7 @@ mod guard;
 mod marks;
 mod pending;
 mod pins;
+pub mod untracked;
 
 pub use clone_key::CloneKey;
 pub use first::begin;

@@ -9,7 +9,7 @@ use crate::sops::{Sealed, is_sealed};
 
 use super::accepted::Accepted;
 use super::pins::{Pin, Pins, canonical, named_in};
-use super::{CONFIG, Error, first};
+use super::{At, CONFIG, Error, Guard, first};
 
 /// What a branch has that was not accepted.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -115,17 +115,24 @@ pub fn adopt(repository: &Repository, keyring: &Keyring, branch: &str, reach: Re
     pins.write(branch, &pin).map_err(Error::Record)
 }
 
-/// Trusts the rules that are about to be committed here, as far as no commit of anybody's has them.
+/// Trusts what is about to be committed here, rules and sealed files, as far as no commit of anybody's has it.
 pub fn adopt_staged(repository: &Repository, keyring: &Keyring) -> Result<(), Error> {
     let Some(branch) = repository.branch() else { return Ok(()) };
-    let staged = repository.index_blob(CONFIG.as_bytes())?;
-    if staged == repository.head_blob(CONFIG.as_bytes())? {
-        return Ok(());
+    let guard = Guard::new(repository, keyring, At::WorkTree);
+    for (path, name) in repository.index_entries()? {
+        if repository.head_blob(&path)?.as_ref() == Some(&name) {
+            continue;
+        }
+        let (blob, path) = (repository.blob_named(&name)?, String::from_utf8_lossy(&path));
+        if path == CONFIG {
+            guard.adopt_rules(&branch, String::from_utf8_lossy(&blob).into_owned())?;
+        } else if is_sealed(&blob)
+            && let Ok(sealed) = Sealed::parse(&blob)
+        {
+            guard.adopt_file(&branch, &path, &blob, sealed.groups())?;
+        }
     }
-    let text = staged.map(|name| repository.blob_named(&name)).transpose()?.unwrap_or_default();
-    let text = String::from_utf8_lossy(&text).into_owned();
-    let guard = super::Guard::new(repository, keyring, super::At::WorkTree);
-    guard.adopt_rules(&branch, text)
+    Ok(())
 }
 
 /// The commits that count, by name; a branch that only remotes have counts as they have it.

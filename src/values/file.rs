@@ -71,8 +71,10 @@ impl<'a> File<'a> {
             (Some(opened), place) => {
                 let guard = place.guard(self.keyring);
                 let file = Guarded { path: place.path_in_repository(), content: new, format: self.format };
-                let basis =
-                    guard.map_or_else(|| Ok(Basis::Again(opened)), |guard| guard.again(file, opened))?;
+                let basis = guard.map_or_else(
+                    || Ok(Basis::Again(opened)),
+                    |guard| guard.again(file, Basis::Again(opened)),
+                )?;
                 sops::seal(new, self.format, &basis, stamp)?
             }
             (None, Place::Branch(_)) => seal_new(self.place, new, self.format, self.keyring, stamp)?,

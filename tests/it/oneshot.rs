@@ -185,7 +185,7 @@ fn one_shot_commands_answer_as_the_long_running_filter_does() {
             }
             None => {
                 refused += 1;
-                assert!(one.said.contains("is not encrypted and not added: "), "{one:?}");
+                assert!(one.said.contains("cannot be encrypted, so git does not take it: "), "{one:?}");
                 assert!(!one.said.contains("canary"), "{one:?}");
             }
         }

@@ -299,9 +299,9 @@ fn track_chooses_what_is_encrypted() {
     // A bot that bumps a tag breaks nothing.
     sandbox.sh("lab", "sed -i s/nginx:1/nginx:2/ compose.yml; git add compose.yml; git show --no-textconv :compose.yml >../compose.yml");
     assert!(sandbox.sops(".", &["-d", "compose.yml"]).out.contains("nginx:2"));
-    // Another choice for the same file is not taken for the old one, and no choice is made where there is none.
+    // No choice is made where there is none.
     for (words, message) in [
-        (&["--keys", "x", "compose.yml"][..], "has another rule for it"),
+        (&["--keys", "x", "compose.yml"][..], "matches no key, so that nothing would be encrypted"),
         (&["--marked", "tls.pem"], "it has no keys"),
         (&["--marked", "x.json"], "JSON has no comments"),
         (&["--keys", "(", "values.yaml"], "no valid regular expression"),
