@@ -27,7 +27,7 @@ use crate::git::branch::Entry;
 use crate::git::{self, Protection, Repository};
 use crate::keys::Keyring;
 
-pub use examine::ReadSettings;
+pub use examine::{ReadSettings, in_clear};
 pub use history::history;
 pub use place::{Place, Scope};
 pub use rule::{Rule, Severity};

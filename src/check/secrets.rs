@@ -21,14 +21,14 @@ const ALLOW: &str = "hlx:allow";
 
 /// A name and what is given to it: `NAME=value`, `name: value`, `"name": "value"`.
 static ASSIGNMENT: LazyLock<Regex> = LazyLock::new(|| {
-    let name = r#"(?:^|[\s,{])(?:export\s+|-\s+)?["']?([A-Za-z][\w.-]{0,80})["']?"#;
-    let value = r#"(?:"([^"]*)"|'([^']*)'|([^\s,;}'"]+))"#;
-    Regex::new(&format!(r"{name}\s*(?:=|:\s)\s*{value}")).expect("it is tested")
+    let name = r#"(?:^|[ \t,{])["']?([A-Za-z][A-Za-z0-9_.-]{0,80})["']?"#;
+    let value = r#"(?:"([^"]*)"|'([^']*)'|([^ \t,;}'"]+))"#;
+    Regex::new(&format!(r"{name}[ \t]*(?:=|:[ \t])[ \t]*{value}")).expect("it is tested")
 });
 
 /// An address with a password in it.
 static ADDRESS: LazyLock<Regex> =
-    LazyLock::new(|| Regex::new(r#"\b[a-z][a-z0-9+.-]*://[^\s:/@"']+:([^\s/@"']+)@"#).expect("it is tested"));
+    LazyLock::new(|| Regex::new(r#"[a-z][a-z0-9+.-]*://[^ \t:/@"']+:([^ \t/@"']+)@"#).expect("it is tested"));
 
 /// What looks like a secret in a file, by line.
 pub(super) fn scan(path: &str, text: &str) -> Vec<Spot> {
