@@ -22,6 +22,7 @@ pub(super) struct Tree {
 #[derive(Debug)]
 pub(super) struct File {
     pub(super) path: String,
+    pub(super) blob: String,
     pub(super) attributes: Attributes,
     pub(super) examined: Rc<Examined>,
     /// The commit before has it sealed.
@@ -44,6 +45,7 @@ pub(super) fn read(checker: &Checker<'_>, place: &Place) -> Result<Tree, Error> 
     let file = |(entry, attributes, examined): (Entry, Attributes, Rc<Examined>)| File {
         was_sealed: before.contains(&entry.path),
         path: String::from_utf8_lossy(&entry.path).into_owned(),
+        blob: entry.blob,
         attributes,
         examined,
     };
@@ -118,13 +120,18 @@ impl Tree {
         }
     }
 
+    /// The file at a path.
+    pub(super) fn file(&self, path: &str) -> Option<&File> {
+        self.files.iter().find(|file| file.path == path)
+    }
+
     fn config(&self) -> Option<&Config> {
-        self.files.iter().find(|file| file.path == CONFIG)?.examined.config.as_ref()
+        self.file(CONFIG)?.examined.config.as_ref()
     }
 
     /// Rules that are missing, and rules that are for nothing.
     fn of_config(&self) -> Vec<Spot> {
-        let has_file = self.files.iter().any(|file| file.path == CONFIG);
+        let has_file = self.file(CONFIG).is_some();
         let sealed = |file: &&File| file.attributes.filtered && !must_be_clear(&file.path);
         let wanted: Vec<&File> = self.files.iter().filter(sealed).collect();
         let Some(config) = self.config() else {

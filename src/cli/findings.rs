@@ -11,6 +11,8 @@ use super::{Failure, errors};
 pub(super) fn failure(error: check::Error) -> Failure {
     match error {
         check::Error::Git(error) => errors::git(error),
+        check::Error::Compose { .. } => Failure::new(super::Exit::Missing, error)
+            .hint("install the Compose plugin of Docker, or check without `--compose`"),
         check::Error::NoBranch(_) => {
             Failure::new(super::Exit::Usage, error).hint("`git branch --all` lists the branches")
         }

@@ -54,6 +54,8 @@ pub(super) fn run(command: &HookCommand, cx: &Context) -> Result<(), Failure> {
     }
 }
 
+/// Looks at the index that git is about to commit. What has [`crate::check::Rule::StaleMac`] only is where a file
+/// can be resealed before the rest is refused.
 fn pre_commit(cx: &Context) -> Result<(), Failure> {
     let (repository, keyring) = (cx.repository()?, cx.keyring());
     let checker = Checker::new(&repository, &keyring, Depth::Guard);

@@ -15,7 +15,7 @@ const MAY: &[(&str, &[&str])] = &[
     ("git", &["secret", "sys"]),
     ("keys", &["secret", "crypto", "policy", "sops", "sys"]),
     ("filter", &["secret", "crypto", "format", "policy", "sops", "sys", "git", "keys"]),
-    ("check", &["crypto", "format", "policy", "sops", "git", "keys"]),
+    ("check", &["secret", "crypto", "format", "policy", "sops", "sys", "git", "keys"]),
     ("repo", &["secret", "crypto", "format", "policy", "sops", "sys", "git", "keys"]),
     ("values", &["secret", "crypto", "format", "policy", "sops", "sys", "git", "keys"]),
     ("deploy", &["secret", "crypto", "format", "policy", "sops", "sys", "git", "keys"]),
