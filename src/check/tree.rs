@@ -100,12 +100,27 @@ impl Tree {
         let config = self.config();
         let of_file = |file: &File| {
             let mut spots = file.spots();
+            spots.retain(|spot| spot.rule != Rule::Abandoned || self.is_protected());
             spots.extend(config.into_iter().flat_map(|config| of_readers(file, config)));
             spots.into_iter().map(|spot| self.finding(Some(&file.path), spot)).collect::<Vec<_>>()
         };
         let mut findings: Vec<Finding> = self.files.iter().flat_map(of_file).collect();
+        findings.extend(self.unprotected().map(|spot| self.finding(None, spot)));
         findings.extend(self.of_config().into_iter().map(|spot| self.finding(Some(CONFIG), spot)));
         findings
+    }
+
+    /// Nothing is protected, as in the repositories of those who use sops alone: that is said once.
+    fn unprotected(&self) -> Option<Spot> {
+        let sealed = self.files.iter().filter(|file| file.examined.sealed).count();
+        let message = format!(
+            "nothing is protected by `.gitattributes`, and {sealed} files are encrypted: edited in plaintext, they would be committed so"
+        );
+        (sealed > 0 && !self.is_protected()).then(|| Spot::new(Rule::Abandoned, message))
+    }
+
+    fn is_protected(&self) -> bool {
+        self.files.iter().any(|file| file.attributes.filtered)
     }
 
     /// A finding in this tree.

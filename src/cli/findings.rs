@@ -40,6 +40,7 @@ pub(super) fn hint(finding: &Finding) -> String {
         Rule::Unprotected => format!(
             "`hlx track {path}`, then `git add {path}`; if it is to be clear, say so with `git commit --no-verify`"
         ),
+        Rule::Abandoned if finding.path.is_none() => "`hlx track FILE` protects a file".to_owned(),
         Rule::Abandoned => {
             format!("`hlx track {path}`, and look who changed it: `git log -p -- .gitattributes`")
         }

@@ -189,7 +189,14 @@ fn attributes_that_do_harm_are_found() {
     assert!(found.contains(&"must-be-clear app:.sops.yaml".to_owned()), "{found:?}");
     sandbox
         .sh("lab", "git reset -q --hard HEAD~1; echo '.env -filter' >>.gitattributes; git add .gitattributes; git commit -qm away");
+    // One of several, and all of them.
+    sandbox.sh(
+        "lab",
+        "echo '*.pem filter=hlx -text' >>.gitattributes; echo x >x.pem; git add .gitattributes x.pem; git commit -qm pem",
+    );
     assert_eq!(findings(&sandbox, &[]), ["abandoned app:.env"]);
+    sandbox.sh("lab", "git rm -qf x.pem; git commit -qm gone");
+    assert_eq!(findings(&sandbox, &[]), ["abandoned app:"]);
     sandbox.write("lab/.env", "A=plain\n");
     sandbox.sh("lab", "git commit -qnam clear");
     assert_eq!(findings(&sandbox, &[]), ["unprotected app:.env"]);
