@@ -1,9 +1,11 @@
 //! A compose file: whether it has the form of one, which ports it claims, and which secrets it leaves in
 //! Docker's stored environments.
 
+use std::collections::HashMap;
+
 use serde_yaml::{Mapping, Value};
 
-use crate::format::{Document, Leaf, Store};
+use crate::format::{Document, Store};
 
 use super::examine::{ReadSettings, Spot};
 use super::ports::{self, Claim};
@@ -84,7 +86,7 @@ pub(super) fn read(path: &str, text: &str, origin: Origin, settings: ReadSetting
     let Value::Mapping(top) = &value else {
         return (vec![invalid(None, "it is no mapping with `services:`")], Compose::default());
     };
-    let file = File { path, text, document, origin };
+    let file = File { path, lines: lines(text, &document), document, origin };
     let mut spots = file.form(top);
     let hosts = match file.settings(top, settings) {
         Ok(hosts) => hosts,
@@ -100,7 +102,8 @@ pub(super) fn read(path: &str, text: &str, origin: Origin, settings: ReadSetting
         .filter_map(|(name, service)| Some((name.as_str()?, service)))
         .collect();
     spots.extend(services.iter().flat_map(|(name, service)| file.environment(name, service)));
-    let claims = services.iter().flat_map(|(name, service)| file.claims(name, service)).collect();
+    let claims =
+        services.iter().flat_map(|(name, service)| file.claims(name, service)).take(MOST_CLAIMS).collect();
     (spots, Compose { hosts, claims })
 }
 
@@ -111,17 +114,36 @@ fn invalid(line: Option<usize>, reason: &str) -> Spot {
 /// A compose file being read.
 struct File<'t> {
     path: &'t str,
-    text: &'t str,
     document: Document<'t>,
+    lines: HashMap<Vec<String>, usize>,
     origin: Origin,
 }
 
+/// How deep what is told stands: `services`, its name, `environment`, a variable.
+const DEEPEST: usize = 4;
+/// No stack claims more ports.
+const MOST_CLAIMS: usize = 1000;
+
+/// The line of the first value at or below each path.
+fn lines(text: &str, document: &Document<'_>) -> HashMap<Vec<String>, usize> {
+    let ends: Vec<usize> =
+        text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at).collect();
+    let mut lines = HashMap::new();
+    for leaf in &document.leaves {
+        let names = document.paths.names(leaf.path);
+        let line = ends.partition_point(|end| *end < leaf.span.start) + 1;
+        for length in 1..=names.len().min(DEEPEST) {
+            let path = names[..length].iter().map(|name| (*name).to_owned()).collect();
+            lines.entry(path).or_insert(line);
+        }
+    }
+    lines
+}
+
 impl File<'_> {
-    /// The line of the first value at or below a path.
     fn line(&self, path: &[&str]) -> Option<usize> {
-        let below = |leaf: &&Leaf<'_>| self.document.paths.names(leaf.path).starts_with(path);
-        let leaf = self.document.leaves.iter().find(below)?;
-        Some(self.text.get(..leaf.span.start)?.matches('\n').count() + 1)
+        let path: Vec<String> = path.iter().map(|name| (*name).to_owned()).collect();
+        self.lines.get(&path).copied()
     }
 
     /// Whether it has the form of a compose file.

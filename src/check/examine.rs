@@ -123,6 +123,13 @@ impl Checker<'_> {
     }
 }
 
+/// What a file in clear shows by itself, without a repository around it: the rules that it breaks, and where.
+pub fn in_clear(path: &str, text: &str, settings: ReadSettings) -> Vec<(Rule, Option<usize>, String)> {
+    let read = compose::is_compose(path).then(|| compose::read(path, text, Origin::Stored, settings).0);
+    let spots = read.into_iter().flatten().chain(secrets::scan(path, text));
+    spots.map(|spot| (spot.rule, spot.line, spot.message)).collect()
+}
+
 /// A recipient as it is compared: without the comment of an ssh key.
 pub(super) fn normal(recipient: &str) -> String {
     recipient.parse::<Recipient>().map_or_else(|_| recipient.to_owned(), |parsed| parsed.to_string())

@@ -7,6 +7,7 @@
 
 mod across;
 mod compose;
+pub mod docker;
 mod examine;
 pub mod guard;
 mod history;
@@ -27,7 +28,7 @@ use crate::git::branch::Entry;
 use crate::git::{self, Protection, Repository};
 use crate::keys::Keyring;
 
-pub use examine::ReadSettings;
+pub use examine::{ReadSettings, in_clear};
 pub use history::history;
 pub use place::{Place, Scope};
 pub use rule::{Rule, Severity};
@@ -43,6 +44,12 @@ pub enum Error {
     /// A branch that was named is neither here nor at a remote.
     #[error("there is no branch `{0}`, here or at a remote")]
     NoBranch(String),
+    /// Compose could not be asked.
+    #[error("Docker Compose cannot be asked: {source}")]
+    Compose {
+        /// Why.
+        source: std::io::Error,
+    },
 }
 
 /// Something that is wrong, and where. Holds no value of a file.

@@ -21,14 +21,14 @@ const ALLOW: &str = "hlx:allow";
 
 /// A name and what is given to it: `NAME=value`, `name: value`, `"name": "value"`.
 static ASSIGNMENT: LazyLock<Regex> = LazyLock::new(|| {
-    let name = r#"(?:^|[\s,{])(?:export\s+|-\s+)?["']?([A-Za-z][\w.-]{0,80})["']?"#;
-    let value = r#"(?:"([^"]*)"|'([^']*)'|([^\s,;}'"]+))"#;
-    Regex::new(&format!(r"{name}\s*(?:=|:\s)\s*{value}")).expect("it is tested")
+    let name = r#"(?:^|[ \t,{])["']?([A-Za-z][A-Za-z0-9_.-]{0,80})["']?"#;
+    let value = r#"(?:"([^"]*)"|'([^']*)'|([^ \t,;}'"]+))"#;
+    Regex::new(&format!(r"{name}[ \t]*(?:=|:[ \t])[ \t]*{value}")).expect("it is tested")
 });
 
 /// An address with a password in it.
 static ADDRESS: LazyLock<Regex> =
-    LazyLock::new(|| Regex::new(r#"\b[a-z][a-z0-9+.-]*://[^\s:/@"']+:([^\s/@"']+)@"#).expect("it is tested"));
+    LazyLock::new(|| Regex::new(r#"[a-z][a-z0-9+.-]*://[^ \t:/@"']+:([^ \t/@"']+)@"#).expect("it is tested"));
 
 /// What looks like a secret in a file, by line.
 pub(super) fn scan(path: &str, text: &str) -> Vec<Spot> {
@@ -37,9 +37,27 @@ pub(super) fn scan(path: &str, text: &str) -> Vec<Spot> {
     }
     let lines =
         text.lines().enumerate().filter(|(_, line)| line.len() <= LONGEST_LINE && !line.contains(ALLOW));
+    let values = if is_source(path) { Values::Quoted } else { Values::Any };
     lines
-        .flat_map(|(number, line)| of_line(line).map(move |spot| Spot { line: Some(number + 1), ..spot }))
+        .flat_map(|(number, line)| {
+            of_line(line, values).map(move |spot| Spot { line: Some(number + 1), ..spot })
+        })
         .collect()
+}
+
+/// Which values can be one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Values {
+    /// Those in quotes: in a programming language, all others are expressions.
+    Quoted,
+    /// All.
+    Any,
+}
+
+fn is_source(path: &str) -> bool {
+    const LANGUAGES: [&str; 16] =
+        ["c", "cc", "cpp", "cs", "go", "h", "java", "js", "kt", "lua", "php", "pl", "py", "rb", "rs", "ts"];
+    path.rsplit_once('.').is_some_and(|(_, end)| LANGUAGES.contains(&end))
 }
 
 /// Examples show what a value looks like; locks are full of hashes.
@@ -56,14 +74,15 @@ fn may_name_a_secret(text: &str) -> bool {
     ["pass", "secret", "token", "key", "credential", "://"].iter().any(|word| lower.contains(word))
 }
 
-fn of_line(line: &str) -> impl Iterator<Item = Spot> + use<> {
+fn of_line(line: &str, values: Values) -> impl Iterator<Item = Spot> + use<> {
     let mut found: Vec<Spot> = tokens::find(line)
         .into_iter()
         .map(|what| Spot::new(Rule::Token, format!("what looks like {what} stands here in clear")))
         .collect();
     if found.is_empty() {
         let named = ASSIGNMENT.captures_iter(line).find_map(|assignment| {
-            let value = assignment.get(2).or(assignment.get(3)).or(assignment.get(4))?.as_str();
+            let plain = assignment.get(4).filter(|_| values == Values::Any);
+            let value = assignment.get(2).or(assignment.get(3)).or(plain)?.as_str();
             (names_a_secret(&assignment[1]) && is_random(value)).then(|| assignment[1].to_owned())
         });
         let message = |name| format!("`{name}` has what looks like a secret in clear");
@@ -202,6 +221,8 @@ mod tests {
         ] {
             assert_eq!(scan("compose.yml", line), [], "{line}");
         }
+        assert_eq!(scan("net.rs", "pub const INET6_TOKEN: T = T9.INET6_OTHER;"), []);
+        assert_eq!(scan("net.rs", "let token = \"k3Jd9sQx2\";").len(), 1);
         let line = "DB_PASSWORD=k3Jd9sQx2";
         for path in [".env.example", "sample.env", "config.dist.yml", "package-lock.json", "Cargo.lock"] {
             assert_eq!(scan(path, line), [], "{path}");

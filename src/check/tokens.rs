@@ -47,11 +47,17 @@ const SHAPES: &[Shape] = &[
 
 /// All of them at once: nearly every line has none.
 static ANY: LazyLock<RegexSet> = LazyLock::new(|| {
-    RegexSet::new(SHAPES.iter().map(|(.., expression)| expression)).expect("the expressions are tested")
+    RegexSet::new(SHAPES.iter().map(|(.., expression)| ascii(expression)))
+        .expect("the expressions are tested")
 });
 static EACH: LazyLock<Vec<Regex>> = LazyLock::new(|| {
-    SHAPES.iter().map(|(.., expression)| Regex::new(expression).expect("they are tested")).collect()
+    SHAPES.iter().map(|(.., expression)| Regex::new(&ascii(expression)).expect("they are tested")).collect()
 });
+
+/// The tables of Unicode would take a hundred times the memory.
+fn ascii(expression: &str) -> String {
+    format!("(?-u){expression}")
+}
 
 /// Whether there is any shape in a text.
 pub(super) fn any(text: &str) -> bool {
@@ -74,8 +80,10 @@ pub(super) fn find(line: &str) -> Vec<String> {
 /// Documentation shows tokens too, and says so in them; nor does a token of one letter open anything.
 fn is_example(token: &str) -> bool {
     let upper = token.to_ascii_uppercase();
-    let most = token.bytes().map(|byte| token.bytes().filter(|other| *other == byte).count()).max();
-    upper.contains("EXAMPLE") || upper.contains("XXXX") || most.unwrap_or_default() * 2 > token.len()
+    let mut counts = [0usize; 256];
+    token.bytes().for_each(|byte| counts[usize::from(byte)] += 1);
+    let most = counts.into_iter().max().unwrap_or_default();
+    upper.contains("EXAMPLE") || upper.contains("XXXX") || most * 2 > token.len()
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ pub(super) struct Tree {
 #[derive(Debug)]
 pub(super) struct File {
     pub(super) path: String,
+    pub(super) blob: String,
     pub(super) attributes: Attributes,
     pub(super) examined: Rc<Examined>,
     /// The commit before has it sealed.
@@ -44,6 +45,7 @@ pub(super) fn read(checker: &Checker<'_>, place: &Place) -> Result<Tree, Error> 
     let file = |(entry, attributes, examined): (Entry, Attributes, Rc<Examined>)| File {
         was_sealed: before.contains(&entry.path),
         path: String::from_utf8_lossy(&entry.path).into_owned(),
+        blob: entry.blob,
         attributes,
         examined,
     };
@@ -98,12 +100,27 @@ impl Tree {
         let config = self.config();
         let of_file = |file: &File| {
             let mut spots = file.spots();
+            spots.retain(|spot| spot.rule != Rule::Abandoned || self.is_protected());
             spots.extend(config.into_iter().flat_map(|config| of_readers(file, config)));
             spots.into_iter().map(|spot| self.finding(Some(&file.path), spot)).collect::<Vec<_>>()
         };
         let mut findings: Vec<Finding> = self.files.iter().flat_map(of_file).collect();
+        findings.extend(self.unprotected().map(|spot| self.finding(None, spot)));
         findings.extend(self.of_config().into_iter().map(|spot| self.finding(Some(CONFIG), spot)));
         findings
+    }
+
+    /// Nothing is protected, as in the repositories of those who use sops alone: that is said once.
+    fn unprotected(&self) -> Option<Spot> {
+        let sealed = self.files.iter().filter(|file| file.examined.sealed).count();
+        let message = format!(
+            "nothing is protected by `.gitattributes`, and {sealed} files are encrypted: edited in plaintext, they would be committed so"
+        );
+        (sealed > 0 && !self.is_protected()).then(|| Spot::new(Rule::Abandoned, message))
+    }
+
+    fn is_protected(&self) -> bool {
+        self.files.iter().any(|file| file.attributes.filtered)
     }
 
     /// A finding in this tree.
@@ -118,13 +135,18 @@ impl Tree {
         }
     }
 
+    /// The file at a path.
+    pub(super) fn file(&self, path: &str) -> Option<&File> {
+        self.files.iter().find(|file| file.path == path)
+    }
+
     fn config(&self) -> Option<&Config> {
-        self.files.iter().find(|file| file.path == CONFIG)?.examined.config.as_ref()
+        self.file(CONFIG)?.examined.config.as_ref()
     }
 
     /// Rules that are missing, and rules that are for nothing.
     fn of_config(&self) -> Vec<Spot> {
-        let has_file = self.files.iter().any(|file| file.path == CONFIG);
+        let has_file = self.file(CONFIG).is_some();
         let sealed = |file: &&File| file.attributes.filtered && !must_be_clear(&file.path);
         let wanted: Vec<&File> = self.files.iter().filter(sealed).collect();
         let Some(config) = self.config() else {

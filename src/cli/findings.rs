@@ -11,6 +11,8 @@ use super::{Failure, errors};
 pub(super) fn failure(error: check::Error) -> Failure {
     match error {
         check::Error::Git(error) => errors::git(error),
+        check::Error::Compose { .. } => Failure::new(super::Exit::Missing, error)
+            .hint("install the Compose plugin of Docker, or check without `--compose`"),
         check::Error::NoBranch(_) => {
             Failure::new(super::Exit::Usage, error).hint("`git branch --all` lists the branches")
         }
@@ -38,6 +40,7 @@ pub(super) fn hint(finding: &Finding) -> String {
         Rule::Unprotected => format!(
             "`hlx track {path}`, then `git add {path}`; if it is to be clear, say so with `git commit --no-verify`"
         ),
+        Rule::Abandoned if finding.path.is_none() => "`hlx track FILE` protects a file".to_owned(),
         Rule::Abandoned => {
             format!("`hlx track {path}`, and look who changed it: `git log -p -- .gitattributes`")
         }

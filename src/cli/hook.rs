@@ -55,6 +55,8 @@ pub(super) fn run(command: &HookCommand, cx: &Context) -> Result<(), Failure> {
     }
 }
 
+/// Looks at the index that git is about to commit. What has [`crate::check::Rule::StaleMac`] only is where a file
+/// can be resealed before the rest is refused.
 fn pre_commit(cx: &Context) -> Result<(), Failure> {
     let repository = cx.repository()?;
     reseal::before_commit(&repository, &cx.git(&repository)?, cx)?;

@@ -55,12 +55,14 @@ impl Repository {
         Ok(files)
     }
 
-    /// The commits that a commit stands on.
+    /// The commits that a commit stands on, as far as a shallow clone has them.
     pub fn parents(&self, commit: &str) -> Result<Vec<String>, Error> {
         let (_, content) = self.object(commit)?;
         let parsed = gix::objs::CommitRef::from_bytes(&content, self.repo.object_hash());
         let parsed = parsed.map_err(unreadable("a commit"))?;
-        Ok(parsed.parents().map(|parent| parent.to_string()).collect())
+        let parents = parsed.parents().map(|parent| parent.to_string());
+        let whole = !self.common_dir().join("shallow").exists();
+        Ok(parents.filter(|parent| whole || self.object(parent).is_ok()).collect())
     }
 
     fn tree_of(&self, commit: &str) -> Result<String, Error> {

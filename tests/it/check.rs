@@ -189,7 +189,14 @@ fn attributes_that_do_harm_are_found() {
     assert!(found.contains(&"must-be-clear app:.sops.yaml".to_owned()), "{found:?}");
     sandbox
         .sh("lab", "git reset -q --hard HEAD~1; echo '.env -filter' >>.gitattributes; git add .gitattributes; git commit -qm away");
+    // One of several, and all of them.
+    sandbox.sh(
+        "lab",
+        "echo '*.pem filter=hlx -text' >>.gitattributes; echo x >x.pem; git add .gitattributes x.pem; git commit -qm pem",
+    );
     assert_eq!(findings(&sandbox, &[]), ["abandoned app:.env"]);
+    sandbox.sh("lab", "git rm -qf x.pem; git commit -qm gone");
+    assert_eq!(findings(&sandbox, &[]), ["abandoned app:"]);
     sandbox.write("lab/.env", "A=plain\n");
     sandbox.sh("lab", "git commit -qnam clear");
     assert_eq!(findings(&sandbox, &[]), ["unprotected app:.env"]);
@@ -296,4 +303,39 @@ fn compose_files_secrets_in_clear_and_environments_are_looked_at() {
         done.out.contains("line 1: what looks like a GitHub token (`gh…_…`)") && !done.out.contains("a1B2"),
         "{done:?}"
     );
+}
+
+#[test]
+fn compose_itself_is_asked_where_it_is_there() {
+    let sandbox = lab();
+    if sandbox.run(".", &["docker", "compose", "version"]).code != Some(0) {
+        assert!(std::env::var_os("CI").is_none(), "Docker Compose is needed");
+        eprintln!("*** SKIPPED: Docker Compose is not here ***");
+        return;
+    }
+    let good = "services:\n  web:\n    image: x\n    env_file: .env\n    environment:\n      API_KEY: k3Jd9sQx2vLw\n    ports: [\"${PORT}:80\"]\n";
+    stack(&sandbox, "app", good);
+    sandbox.sh("lab", "git switch -q app; hlx track compose.yml; git add --renormalize .; git add .; git commit -qm track; hlx new vault --sealed");
+    assert_eq!(findings(&sandbox, &["--compose"]), Vec::<String>::new());
+    // A form that only Compose knows.
+    stack(&sandbox, "bad", "services:\n  web:\n    image: x\n    imagee: y\n");
+    let tmp = sandbox.path("tmp");
+    std::fs::create_dir(&tmp).unwrap();
+    let words = ["hlx", "check", "--compose", "--branch", "bad"];
+    let done = sandbox.run_in("lab", &words, &[("TMPDIR", tmp.to_str().unwrap())]);
+    assert!(done.code == Some(5) && done.out.contains("Compose does not take it: "), "{done:?}");
+    assert!(done.out.contains("imagee") && !done.out.contains("/tmp/"), "{done:?}");
+    assert_eq!(std::fs::read_dir(&tmp).unwrap().count(), 0, "a directory was left");
+}
+
+#[test]
+fn shallow_clones_and_repositories_without_a_commit_can_be_checked() {
+    let sandbox = lab();
+    sandbox.sh("lab", "echo more >>README.md; git commit -qam more");
+    sandbox.sh(".", "git clone -q --depth 1 -b app file://$PWD/lab shallow; git init -q new; mv lab whole; mv shallow lab");
+    assert_eq!(findings(&sandbox, &["--history"]), Vec::<String>::new());
+    sandbox.sh(".", "rm -r lab; mv new lab");
+    assert_eq!(findings(&sandbox, &["--history"]), Vec::<String>::new());
+    let outside = sandbox.run(".", &["hlx", "check"]);
+    assert!(outside.code == Some(1) && outside.err.contains("not in a git repository"), "{outside:?}");
 }

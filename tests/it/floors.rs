@@ -16,7 +16,7 @@ const MAY: &[(&str, &[&str])] = &[
     ("keys", &["secret", "crypto", "policy", "sops", "sys"]),
     ("trust", &["secret", "crypto", "format", "policy", "sops", "sys", "git", "keys"]),
     ("filter", &["secret", "crypto", "format", "policy", "sops", "sys", "git", "keys", "trust"]),
-    ("check", &["crypto", "format", "policy", "sops", "git", "keys", "trust"]),
+    ("check", &["secret", "crypto", "format", "policy", "sops", "sys", "git", "keys", "trust"]),
     ("repo", &["secret", "crypto", "format", "policy", "sops", "sys", "git", "keys", "trust"]),
     ("values", &["secret", "crypto", "format", "policy", "sops", "sys", "git", "keys", "trust"]),
     ("deploy", &["secret", "crypto", "format", "policy", "sops", "sys", "git", "keys"]),

@@ -189,6 +189,22 @@ fn a_push_is_told_to_the_programs_that_are_named() {
 }
 
 #[test]
+fn hooks_work_from_other_work_trees_and_are_taken_away_alone() {
+    let sandbox = lab();
+    sandbox.sh("lab", "git worktree add -q ../tree -b side app");
+    sandbox.write("raw", "A=plain\n");
+    let stage = "git update-index --add --cacheinfo 100644,$(git hash-object -w --no-filters ../raw),x.env";
+    sandbox.sh("tree", stage);
+    refused(&sandbox.run("tree", &["git", "commit", "-qm", "x"]), &["x.env: plaintext in git"]);
+    sandbox.write("lab/.git/hooks/pre-push", "#!/bin/sh\nexit 0\n");
+    let repository = hlx::git::Repository::discover(&sandbox.path("tree")).unwrap();
+    assert_eq!(hlx::repo::hooks::remove(&repository).unwrap(), ["pre-commit"]);
+    assert_eq!(hlx::repo::hooks::remove(&repository).unwrap(), [""; 0]);
+    assert!(sandbox.path("lab/.git/hooks/pre-push").exists());
+    sandbox.sh("tree", "git commit -qm x");
+}
+
+#[test]
 fn init_puts_hooks_beside_no_others_and_can_be_run_again() {
     let sandbox = lab();
     let hook = sandbox.read("lab/.git/hooks/pre-push");
