@@ -1,5 +1,7 @@
 //! Reading and opening a sealed file.
 
+use std::borrow::Cow;
+
 use crate::crypto::DataKey;
 use crate::crypto::value::{Cipher, Sealed as SealedValue};
 use crate::format::{Content, Document, Format, Leaf, Paths, Scalar, Store, binary, json, yaml};
@@ -65,7 +67,7 @@ pub(super) enum Body<'t> {
     /// Values sealed one by one.
     Leaves { store: Store, document: Document<'t>, covered: Vec<bool> },
     /// One value.
-    Whole { data: String },
+    Whole { data: Cow<'t, str> },
 }
 
 impl<'t> Sealed<'t> {
@@ -226,7 +228,7 @@ impl<'t> Opened<'t> {
     }
 
     /// Every value and comment that was sealed, as bytes: what must be masked in output.
-    pub fn secrets(&self) -> impl Iterator<Item = std::borrow::Cow<'_, [u8]>> {
+    pub fn secrets(&self) -> impl Iterator<Item = Cow<'_, [u8]>> {
         let whole =
             matches!(self.sealed.body, Body::Whole { .. }).then(|| self.plaintext.expose().as_slice().into());
         let leaves = self.contents.all().filter_map(|content| match content {
