@@ -27,7 +27,10 @@ pub(super) fn record(
 ) -> Result<(), Error> {
     let name = repository.name_of(sealed)?;
     let place = entry(repository, path, plaintext)?;
-    fs::write(&place, name).map_err(|source| failed(&place, source))
+    // Another git may seal the same file just now, and either may be the one that counts.
+    let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&place);
+    file.and_then(|mut file| file.write_all(format!("\n{name}\n").as_bytes()))
+        .map_err(|source| failed(&place, source))
 }
 
 /// True if this blob is what this plaintext at this path was sealed to.
@@ -38,7 +41,7 @@ pub(super) fn recall(
     blob: &str,
 ) -> Result<bool, Error> {
     let place = entry(repository, path, plaintext)?;
-    Ok(fs::read_to_string(place).is_ok_and(|recorded| recorded == blob))
+    Ok(fs::read_to_string(place).is_ok_and(|recorded| recorded.lines().any(|name| name == blob)))
 }
 
 fn directory(repository: &Repository) -> PathBuf {
@@ -76,7 +79,9 @@ fn clone_key(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
     }
     let mut key = Zeroizing::new(vec![0; 32]);
     random::fill(&mut key);
-    let new = path.with_extension(format!("new-{}", std::process::id()));
+    let mut own = [0; 8];
+    random::fill(&mut own);
+    let new = path.with_extension(format!("new-{:016x}", u64::from_le_bytes(own)));
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?.write_all(&key)?;
     match fs::hard_link(&new, path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {

@@ -13,7 +13,7 @@ use crate::sandbox::{CANARY, Sandbox};
 use crate::soak::{Dice, number};
 
 /// How many kills one repository is put through: what was added and thrown away makes it slow.
-const ROUNDS: usize = 50;
+const ROUNDS: usize = 25;
 const FILES: usize = 12;
 
 /// Which of git's commands meets the kill.
@@ -58,10 +58,10 @@ impl Lab {
     /// Another value in every file.
     fn edit(&self, dice: &mut Dice) {
         for file in 0..FILES {
-            let lines: String = (0..20).map(|line| format!("K{line}={CANARY}-{}\n", dice.word())).collect();
+            let lines: String = (0..10).map(|line| format!("K{line}={CANARY}-{}\n", dice.word())).collect();
             self.sandbox.write(&format!("lab/{file}.env"), lines);
         }
-        self.sandbox.write("lab/whole.bin", format!("{CANARY}{}", dice.word()).repeat(20_000));
+        self.sandbox.write("lab/whole.bin", format!("{CANARY}{}", dice.word()).repeat(4_000));
     }
 
     /// Lets git work, and kills at a random moment. True if hlx was hit.

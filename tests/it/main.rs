@@ -1,5 +1,7 @@
 //! Everything that needs the outside: real git, sops, Docker; and the laws of the code's own shape.
 
+mod commits;
+mod concurrent;
 mod deploy;
 mod filter;
 mod floors;
