@@ -1,5 +1,7 @@
 //! Reading and opening a sealed file.
 
+use std::borrow::Cow;
+
 use memchr::memmem;
 
 use crate::crypto::DataKey;
@@ -69,7 +71,7 @@ pub(super) enum Body<'t> {
     /// Values sealed one by one.
     Leaves { store: Store, document: Document<'t>, covered: Vec<bool> },
     /// One value.
-    Whole { data: String },
+    Whole { data: Cow<'t, str> },
 }
 
 impl<'t> Sealed<'t> {
@@ -234,7 +236,7 @@ impl<'t> Opened<'t> {
     }
 
     /// Every value and comment that was sealed, as bytes: what must be masked in output.
-    pub fn secrets(&self) -> impl Iterator<Item = std::borrow::Cow<'_, [u8]>> {
+    pub fn secrets(&self) -> impl Iterator<Item = Cow<'_, [u8]>> {
         let whole =
             matches!(self.sealed.body, Body::Whole { .. }).then(|| self.plaintext.expose().as_slice().into());
         let leaves = self.contents.all().filter_map(|content| match content {

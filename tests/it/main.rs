@@ -1,6 +1,8 @@
 //! Everything that needs the outside: real git, sops, Docker; and the laws of the code's own shape.
 
 mod check;
+mod commits;
+mod concurrent;
 mod deploy;
 mod filter;
 mod floors;
@@ -12,6 +14,7 @@ mod https;
 mod ini;
 mod interop;
 mod keys;
+mod kills;
 mod lab;
 mod lock;
 mod matrix;
