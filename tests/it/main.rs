@@ -18,6 +18,7 @@ mod repository;
 mod reseal;
 mod sandbox;
 mod soak;
+mod textconv;
 mod tracking;
 mod values;
 mod vectors;
