@@ -195,7 +195,11 @@ pub(super) fn smudge(args: &PathArgs, cx: &Context) -> Result<(), Failure> {
 
 /// `hlx textconv FILE`
 pub(super) fn textconv(args: &PathArgs, cx: &Context) -> Result<(), Failure> {
-    let content = cx.read(&args.path)?;
+    let content = SecretBytes::new(cx.read(&args.path)?);
+    // git has smudged what it hands over, wherever the filter could: then no key is looked for.
+    if !sops::is_sealed(content.expose()) {
+        return output(cx, content.expose());
+    }
     output(cx, converting::textconv(&cx.keyring(), content).expose())
 }
 

@@ -26,6 +26,7 @@ mod reseal;
 mod sandbox;
 mod scenarios;
 mod soak;
+mod textconv;
 mod tracking;
 mod trust;
 mod values;
