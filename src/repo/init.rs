@@ -1,5 +1,7 @@
 //! Setting a clone up: git's configuration for the filter, diff and merge.
 
+use std::path::Path;
+
 use crate::git::Git;
 
 use super::Error;
@@ -46,6 +48,8 @@ pub fn shell_word(word: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
