@@ -84,7 +84,7 @@ impl Handler for Filter<'_> {
 
     fn stays_sealed(&mut self, path: &[u8], error: &keys::Error) {
         self.left_sealed += 1;
-        self.stale |= matches!(error, keys::Error::Sops(sops::Error::Mac));
+        self.stale |= is_stale(error);
         // A clone without a key would say the same of every file.
         if self.left_sealed == 1 || !matches!(error, keys::Error::NoIdentity { .. }) {
             self.ui.warning(format!("{} stays encrypted: {error}", String::from_utf8_lossy(path)));
@@ -95,16 +95,23 @@ impl Handler for Filter<'_> {
         if self.left_sealed > 1 {
             self.ui.warning(format!("{} files stay encrypted", self.left_sealed));
         }
-        if self.stale {
-            self.ui.hint("if that was merged or edited elsewhere, `hlx reseal` shows what changed, and asks");
-        } else if self.left_sealed > 0 {
-            self.ui.hint(ONCE_THERE_IS_A_KEY);
+        match (self.stale, self.left_sealed) {
+            (_, 0) => {}
+            (true, _) => self.ui.hint(IF_MERGED_ELSEWHERE),
+            (false, _) => self.ui.hint(ONCE_THERE_IS_A_KEY),
         }
     }
 }
 
+const IF_MERGED_ELSEWHERE: &str =
+    "if that was merged or edited elsewhere, `hlx reseal` shows what changed, and asks";
 const ONCE_THERE_IS_A_KEY: &str =
     "`hlx keys list` shows where keys were looked for; `hlx unlock` opens them once there is one";
+
+/// Every value may be authentic, but the MAC is not.
+fn is_stale(error: &keys::Error) -> bool {
+    matches!(error, keys::Error::Sops(sops::Error::Mac))
+}
 
 /// A checkout that stops half-way leaves a mixed tree: even a defect must leave the file sealed.
 fn smudge_at_all_events(keyring: &Keyring, blob: &[u8]) -> Smudged {
@@ -187,7 +194,7 @@ pub(super) fn smudge(args: &PathArgs, cx: &Context) -> Result<(), Failure> {
         Smudged::Clear | Smudged::Locked => output(cx, blob.expose()),
         Smudged::Sealed(error) => {
             cx.ui.warning(format!("{} stays encrypted: {error}", args.path.display()));
-            cx.ui.hint(ONCE_THERE_IS_A_KEY);
+            cx.ui.hint(if is_stale(&error) { IF_MERGED_ELSEWHERE } else { ONCE_THERE_IS_A_KEY });
             output(cx, blob.expose())
         }
     }

@@ -38,7 +38,7 @@ pub(super) fn hint(finding: &Finding) -> String {
             "change each secret in it at its source: whoever has the repository can read it, even after `git filter-repo`".to_owned()
         }
         Rule::Unprotected => format!(
-            "`hlx track {path}`, then `git add {path}`; if it is to be clear, say so with `git commit --no-verify`"
+            "`hlx track {path}`, then `git add {path}`; if that is meant, `hlx untrack {path}`"
         ),
         Rule::Abandoned if finding.path.is_none() => "`hlx track FILE` protects a file".to_owned(),
         Rule::Abandoned => {

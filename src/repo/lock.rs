@@ -4,8 +4,10 @@
 //! sealed, and taken back before the first is opened, so that either can be interrupted and run again.
 
 use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use crate::git::{Git, Repository};
@@ -223,7 +225,11 @@ fn filtered(repository: &Repository, paths: &[&[u8]]) -> Result<Vec<String>, Err
 ///
 /// A file of another size is taken for changed without a look, so the index first forgets what it knew of its size.
 pub(super) fn refresh(repository: &Repository, git: &Git) -> Result<(), Error> {
-    let written: HashSet<Vec<u8>> = protected(repository)?.into_iter().map(|(path, _)| path).collect();
+    let tree = repository.work_tree()?;
+    // A sparse checkout leaves files out, and the index remembers which.
+    let is_here = |path: &Vec<u8>| tree.join(OsStr::from_bytes(path)).symlink_metadata().is_ok();
+    let written: HashSet<Vec<u8>> =
+        protected(repository)?.into_iter().map(|(path, _)| path).filter(is_here).collect();
     let all = git.run(&["ls-files", "--stage", "-z"])?;
     let path = |line: &&[u8]| line.iter().position(|byte| *byte == b'\t').map(|tab| tab + 1);
     let is_written = |line: &&[u8]| path(line).is_some_and(|at| written.contains(&line[at..]));

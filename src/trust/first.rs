@@ -47,9 +47,10 @@ pub(super) fn take(
     pin: &mut Pin,
     accepted: &Accepted,
 ) -> Result<(), Error> {
-    for file in repository.files(commit)?.iter().filter(|file| file.is_file()) {
+    // A partial clone is not to fetch all branches for this, and may lack even trees.
+    let files = repository.files(commit).unwrap_or_default();
+    for file in files.iter().filter(|file| file.is_file()) {
         let is_config = file.path == CONFIG.as_bytes();
-        // A partial clone is not to fetch all branches for this.
         let blob = match repository.blob_here(&file.blob) {
             None if is_config => repository.blob_named(&file.blob)?,
             None => continue,

@@ -473,7 +473,7 @@ fn without_a_key_an_edit_to_a_sealed_file_is_refused_and_nothing_is_lost() {
             let refused = sandbox.run(repository, &[&["git"], words].concat());
             let told = format!("{words:?} {refused:?}");
             assert!(matches!(refused.code, Some(1 | 128)), "{told}");
-            assert!(refused.err.contains(".env is not encrypted and not added: "), "{told}");
+            assert!(refused.err.contains(".env cannot be encrypted, so git does not take it: "), "{told}");
             assert!(refused.err.contains("no key of yours opens the version that git has"), "{told}");
             assert!(refused.err.contains("hint: copy it away first"), "{told}");
             assert_eq!(sandbox.read("sealed/repo/.env"), "A=canary-swordfish\n");

@@ -94,7 +94,8 @@ fn whoever_knows_only_public_keys_cannot_read_what_is_added_to_a_file_of_theirs(
     // From now on the key is the clone's own: one value changes its own line only.
     sandbox.sh("lab", "sed -i s/A=1/A=10/ .env; git add .env");
     let changed = sandbox.ok("lab", &["git", "diff", "--no-textconv", "--cached", "--numstat"]);
-    assert!(changed.starts_with("3\t3\t"), "{changed}");
+    // `lastmodified` is the same within a second.
+    assert!(changed.starts_with("3\t3\t") || changed.starts_with("2\t2\t"), "{changed}");
     // The same holds for a change without a checkout.
     fs::write(sandbox.path("other/.env"), &forged).unwrap();
     sandbox.sh("lab", "git reset -q --hard");
