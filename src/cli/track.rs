@@ -111,10 +111,11 @@ pub(super) struct UntrackArgs {
 /// `hlx untrack PATH…`
 pub(super) fn untrack(args: &UntrackArgs, cx: &Context) -> Result<(), Failure> {
     let repository = cx.repository()?;
+    let git = cx.git(&repository)?;
     let prefix = Git::at(cx.directory()).text(&["rev-parse", "--show-prefix"]).map_err(errors::git)?;
     for path in &args.paths {
         let path = from_top(&repository, &prefix, path)?;
-        let done = untracking::untrack(&repository, &path).map_err(errors::repo)?;
+        let done = untracking::untrack(&repository, &git, &path).map_err(errors::repo)?;
         let news = if done.attributes { "is not protected any more" } else { "was not protected any more" };
         cx.ui.result(format!("{path} {news}"));
         if done.was_sealed {

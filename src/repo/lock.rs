@@ -230,15 +230,21 @@ pub(super) fn refresh(repository: &Repository, git: &Git) -> Result<(), Error> {
     let is_here = |path: &Vec<u8>| tree.join(OsStr::from_bytes(path)).symlink_metadata().is_ok();
     let written: HashSet<Vec<u8>> =
         protected(repository)?.into_iter().map(|(path, _)| path).filter(is_here).collect();
+    forget_sizes(git, &written)?;
+    // It stops at a file that cannot be cleaned; git then compares the others when it next looks at them.
+    git.test(&["update-index", "-q", "--unmerged", "--refresh"])?;
+    Ok(())
+}
+
+/// Lets the index forget what it knew of the size and time of these files, so that git looks at them again.
+pub(super) fn forget_sizes(git: &Git, paths: &HashSet<Vec<u8>>) -> Result<(), Error> {
     let all = git.run(&["ls-files", "--stage", "-z"])?;
     let path = |line: &&[u8]| line.iter().position(|byte| *byte == b'\t').map(|tab| tab + 1);
-    let is_written = |line: &&[u8]| path(line).is_some_and(|at| written.contains(&line[at..]));
+    let is_written = |line: &&[u8]| path(line).is_some_and(|at| paths.contains(&line[at..]));
     let lines = all.split(|byte| *byte == 0).filter(is_written);
     let again: Vec<u8> = lines.flat_map(|line| line.iter().copied().chain([0])).collect();
     if !again.is_empty() {
         git.feed(&["update-index", "-z", "--index-info"], &again)?;
-        // It stops at a file that cannot be cleaned; git then compares the others when it next looks at them.
-        git.test(&["update-index", "-q", "--unmerged", "--refresh"])?;
     }
     Ok(())
 }

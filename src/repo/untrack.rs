@@ -3,14 +3,16 @@
 //! Whoever can push can take an attribute away, and so a commit in clear of what was encrypted is refused. That it is
 //! meant is noted in the clone, for the version that the last commit has, where no push can write.
 
+use std::collections::HashSet;
 use std::fs;
 
-use crate::git::Repository;
+use crate::git::{Git, Repository};
 use crate::sops::is_sealed;
 use crate::trust::untracked;
 
 use super::Error;
 use super::draft::Draft;
+use super::lock::forget_sizes;
 use super::track::pattern;
 
 /// What untracking a path changed.
@@ -25,7 +27,7 @@ pub struct Untracked {
 /// Takes the protection of one path of the work tree away, given from its top.
 ///
 /// Fails before anything changed if it would leave the file encrypted, with nothing to open it.
-pub fn untrack(repository: &Repository, path: &str) -> Result<Untracked, Error> {
+pub fn untrack(repository: &Repository, git: &Git, path: &str) -> Result<Untracked, Error> {
     let bad = |reason: &str| Error::BadPath { path: path.to_owned(), reason: reason.to_owned() };
     let tree = repository.work_tree()?;
     let before = repository.head_blob(path.as_bytes())?;
@@ -53,6 +55,8 @@ pub fn untrack(repository: &Repository, path: &str) -> Result<Untracked, Error> 
             ));
         }
     }
+    // The file is as it was, and git would not look at it.
+    forget_sizes(git, &HashSet::from([path.as_bytes().to_vec()]))?;
     if let Some(name) = &sealed {
         untracked::note(repository, path, name)?;
     }

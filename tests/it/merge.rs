@@ -167,24 +167,28 @@ const STORIES: &[(&str, &str)] = &[
 
 #[test]
 fn every_merge_comes_to_what_a_plaintext_repository_shows() {
-    for git in gits() {
-        for (name, story) in STORIES {
-            let twins = Twins::new(git);
-            twins.both(BASE);
-            let seen = twins.both(story);
-            eprintln!("{git} {name}: {} conflict", if seen.contains("<<<<") { "a" } else { "no" });
-            twins.sandbox.no_canary_in_objects("lab");
-            // What was committed is sealed, and stock sops opens it.
-            let sealed = twins.run("lab", "git ls-tree --name-only HEAD | grep env$ | while read -r f; do [ -z \"$(git cat-file blob HEAD:$f)\" ] || git cat-file blob HEAD:$f >../sealed-$f; done");
-            assert_eq!(sealed.code, Some(0), "{name}: {sealed:?}");
-            for file in ["sealed-.env", "sealed-new.env", "sealed-moved.env"] {
-                if twins.sandbox.path(file).exists() {
-                    let opened = twins
-                        .sandbox
-                        .sops(".", &["-d", "--input-type", "dotenv", "--output-type", "dotenv", file]);
-                    assert_eq!(opened.code, Some(0), "{name}: {opened:?}");
-                }
-            }
+    gits().first().into_iter().for_each(|git| tell_stories(git));
+}
+
+#[test]
+fn with_an_older_git_too() {
+    gits().get(1).into_iter().for_each(|git| tell_stories(git));
+}
+
+fn tell_stories(git: &'static str) {
+    for (name, story) in STORIES {
+        let twins = Twins::new(git);
+        twins.both(BASE);
+        twins.both(story);
+        twins.sandbox.no_canary_in_objects("lab");
+        // What was committed is sealed, and stock sops opens it.
+        let sealed = twins.run("lab", "git ls-tree --name-only HEAD | grep env$ | while read -r f; do [ -z \"$(git cat-file blob HEAD:$f)\" ] || git cat-file blob HEAD:$f >../sealed-$f; done");
+        assert_eq!(sealed.code, Some(0), "{name}: {sealed:?}");
+        let files = ["sealed-.env", "sealed-new.env", "sealed-moved.env"];
+        for file in files.into_iter().filter(|file| twins.sandbox.path(file).exists()) {
+            let words = ["-d", "--input-type", "dotenv", "--output-type", "dotenv", file];
+            let opened = twins.sandbox.sops(".", &words);
+            assert_eq!(opened.code, Some(0), "{name}: {opened:?}");
         }
     }
 }
