@@ -75,6 +75,13 @@ impl<'a> Filter<'a> {
         Answer { bytes, said }
     }
 
+    /// The most memory it has had so far, in bytes.
+    fn peak(&self) -> usize {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10
+    }
+
     fn end(mut self) {
         drop(self.to);
         assert!(self.child.wait().unwrap().success());
@@ -192,6 +199,22 @@ fn one_shot_commands_answer_as_the_long_running_filter_does() {
     }
     filter.end();
     assert!(sealed > 30 && refused > 30, "{sealed} sealed, {refused} refused");
+}
+
+/// docs/large-files.md has figures for larger ones.
+#[test]
+fn a_large_file_takes_a_few_times_its_size_in_memory() {
+    let (sandbox, mut dice) = (lab(), Dice(3));
+    let content: Vec<u8> = (0..10 << 20).map(|_| dice.roll(256) as u8).collect();
+    let most = content.len() * 9 / 2 + (16 << 20);
+    let mut filter = Filter::start(&sandbox);
+    let sealed = filter.ask("clean", "whole.pem", &content).bytes.unwrap();
+    assert!(filter.peak() < most, "clean: {} for {}", filter.peak(), content.len());
+    filter.end();
+    let mut filter = Filter::start(&sandbox);
+    let back = filter.ask("smudge", "whole.pem", &sealed).bytes.unwrap();
+    assert!(back == content && filter.peak() < most, "smudge: {} for {}", filter.peak(), content.len());
+    filter.end();
 }
 
 #[test]
