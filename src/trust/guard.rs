@@ -63,6 +63,8 @@ pub struct Guard<'a> {
     at: At,
     accepted: OnceCell<Accepted>,
     pins: Pins,
+    /// The accepted rules, as they were when they were first asked for.
+    rules: OnceCell<Option<Config>>,
     /// Whom this process found to be accepted.
     admitted: RefCell<Vec<BTreeSet<String>>>,
     /// The data keys that this process chose for new files.
@@ -88,6 +90,7 @@ impl<'a> Guard<'a> {
             at,
             accepted: OnceCell::new(),
             pins: Pins::of(repository),
+            rules: OnceCell::new(),
             admitted: RefCell::default(),
             chosen: RefCell::default(),
             rekeyed: RefCell::default(),
@@ -341,9 +344,10 @@ impl<'a> Guard<'a> {
 
     /// Fails if a value stays clear by a rule that came by a commit, where the accepted rule would seal it.
     fn refuse_weaker(&self, file: File<'_>, own: &Rule, old: Option<&Sealed<'_>>) -> Result<(), Error> {
-        let pin = self.branch().and_then(|branch| self.pins.read(&branch).ok().flatten());
-        let Some(wanted) = pin.and_then(|pin| pin.rule(file.path)) else { return Ok(()) };
-        let Some(leaf) = sops::left_clear(file.content, file.format, [own, &wanted], old) else {
+        let pinned = || self.pins.read(&self.branch()?).ok()??.rules();
+        let Some(rules) = self.rules.get_or_init(pinned) else { return Ok(()) };
+        let Ok(Terms { rule: wanted, .. }) = rules.terms(file.path) else { return Ok(()) };
+        let Some(leaf) = sops::left_clear(file.content, file.format, [own, wanted], old) else {
             return Ok(());
         };
         let of_config =

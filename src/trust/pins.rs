@@ -11,7 +11,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::crypto::envelope::Recipient;
 use crate::git::Repository;
-use crate::policy::Rule;
 use crate::policy::creation::Config;
 use crate::sys::{disk, replace};
 
@@ -25,9 +24,9 @@ pub(super) struct Pin {
 }
 
 impl Pin {
-    /// The rule that a file at a path was to be sealed by.
-    pub(super) fn rule(&self, path: &str) -> Option<Rule> {
-        Some(Config::parse(&self.config).ok()?.terms(path).ok()?.rule.clone())
+    /// Its rules; none if they are broken.
+    pub(super) fn rules(&self) -> Option<Config> {
+        Config::parse(&self.config).ok()
     }
 }
 
