@@ -68,6 +68,12 @@ fn show(branch: &str, pending: &Pending, cx: &Context) {
     for Brought { what, by } in &pending.files {
         cx.ui.result(format!("{branch}: {what} is under a data key from elsewhere{}", brought(by)));
     }
+    for Brought { what, by } in &pending.replaced {
+        cx.ui.result(format!(
+            "{branch}: {what} was under a data key from elsewhere, until it was changed here{}",
+            brought(by)
+        ));
+    }
 }
 
 fn confirm(yes: bool) -> Result<(), Failure> {

@@ -42,19 +42,26 @@ impl Context {
 
     /// All identities that can be found.
     pub(super) fn keyring(&self) -> Keyring {
-        Keyring::load(&self.places())
+        let keyring = Keyring::load(&self.places());
+        if let Some(failure) = self.unusable(&keyring) {
+            self.ui.warning(failure.message());
+        }
+        keyring
     }
 
     /// The same, where a file that was named on the command line must be of use.
     pub(super) fn keys(&self) -> Result<Keyring, Failure> {
-        let keyring = self.keyring();
-        let named = keyring.tried().iter().take(self.named.len());
-        for tried in named {
-            if let Err(reason) = &tried.outcome {
-                return Err(Failure::new(Exit::NoKey, format!("--identity {}: {reason}", tried.place)));
-            }
-        }
-        Ok(keyring)
+        let keyring = Keyring::load(&self.places());
+        self.unusable(&keyring).map_or(Ok(keyring), Err)
+    }
+
+    /// The first file of the command line's that is of no use.
+    fn unusable(&self, keyring: &Keyring) -> Option<Failure> {
+        let mut named = keyring.tried().iter().take(self.named.len());
+        named.find_map(|tried| {
+            let reason = tried.outcome.as_ref().err()?;
+            Some(Failure::new(Exit::NoKey, format!("--identity {}: {reason}", tried.place)))
+        })
     }
 
     /// Where identities may be.

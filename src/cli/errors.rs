@@ -32,8 +32,8 @@ pub(super) fn keys(error: keys::Error) -> Failure {
     let message = error.to_string();
     match error {
         keys::Error::Sops(error) => sops(error),
-        keys::Error::NoIdentity { plugins, .. } => {
-            let failure = Failure::new(Exit::NoKey, message);
+        keys::Error::NoIdentity { plugins, unusable, .. } => {
+            let failure = unusable.iter().fold(Failure::new(Exit::NoKey, message), Failure::hint);
             let failure = plugins.iter().fold(failure, |failure, plugin| failure.hint(allow(plugin)));
             failure
                 .hint("`hlx keys list` shows where keys were looked for")

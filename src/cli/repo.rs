@@ -50,11 +50,14 @@ pub(super) fn init(args: &InitArgs, cx: &Context) -> Result<(), Failure> {
         return Ok(());
     }
     let git = cx.git(&repository)?;
+    let mut keyring = cx.keyring();
+    if !args.no_key {
+        refuse_unusable(&keyring)?;
+    }
     setup::configure(&git, &program).map_err(errors::repo)?;
     cx.ui.note("git now encrypts and decrypts protected files in this clone");
     install_hooks(&repository, &git, &program, &hooks::CLONE, cx)?;
     warn_of_config(&repository, cx);
-    let mut keyring = cx.keyring();
     match (&own(&keyring)[..], args.no_key) {
         ([first, ..], _) => cx.ui.note(format!("your public key is {}", first.recipient)),
         ([], true) => cx.ui.note("there is no private key here: encrypted files stay so"),
@@ -79,6 +82,21 @@ pub(super) fn init(args: &InitArgs, cx: &Context) -> Result<(), Failure> {
     let sealed = lock::open(&repository, &git, &keyring, cx)?;
     lock::warn(&sealed, cx);
     Ok(())
+}
+
+/// Fails if one's own key file is there, but of no use: another cannot be made in its place.
+fn refuse_unusable(keyring: &Keyring) -> Result<(), Failure> {
+    let Some(path) = default_key_file().filter(|path| path.exists() && own(keyring).is_empty()) else {
+        return Ok(());
+    };
+    let place = path.display().to_string();
+    let reason = keyring.tried().iter().find(|tried| tried.place == place);
+    let reason = reason.and_then(|tried| tried.outcome.as_ref().err().cloned());
+    Err(Failure::new(
+        Exit::NoKey,
+        format!("{place}: {}", reason.unwrap_or_else(|| "it holds no key".to_owned())),
+    )
+    .hint("nothing was set up; with `--no-key` the clone goes without a key"))
 }
 
 /// Puts hooks in place, and says what to add to those of others.

@@ -158,8 +158,9 @@ impl Repository {
             }
             let name = reference.name().as_bstr().to_str_lossy().into_owned();
             let Some(name) = name.strip_prefix(prefix).map(str::to_owned) else { continue };
-            let commit = reference.peel_to_id().map_err(&failed)?.to_string();
-            tips.push(Tip { name, commit });
+            // A ref that leads nowhere is for `git fsck` to tell.
+            let Ok(commit) = reference.peel_to_id() else { continue };
+            tips.push(Tip { name, commit: commit.to_string() });
         }
         Ok(tips)
     }

@@ -43,6 +43,8 @@ pub enum Error {
         needed: usize,
         /// Plugins that are not allowed, and have an identity here.
         plugins: Vec<String>,
+        /// Places that have a key of no use, and why.
+        unusable: Vec<String>,
     },
     /// An envelope fits an identity, but is broken.
     #[error("the data key wrapped for {recipient} is broken")]
@@ -90,6 +92,9 @@ pub struct Places {
     /// The plugins that may run.
     pub plugins: Plugins,
 }
+
+/// What is no trouble: most places have nothing.
+const NOT_THERE: &str = "not there";
 
 /// What came of looking in one place.
 #[derive(Debug)]
@@ -165,7 +170,7 @@ impl Keyring {
 
     fn add(&mut self, place: String, found: Option<Result<Vec<Identity>, String>>) {
         let outcome = match found {
-            None => Err("not there".to_owned()),
+            None => Err(NOT_THERE.to_owned()),
             Some(Err(reason)) => Err(reason),
             Some(Ok(identities)) => {
                 let found = identities.iter().map(|identity| identity.found().clone()).collect();
@@ -296,7 +301,12 @@ impl Keyring {
         let mut plugins: Vec<String> = idle.collect();
         plugins.dedup();
         let recipients = groups.recipients().map(str::to_owned).collect();
-        Error::NoIdentity { recipients, opened, needed: groups.needed(), plugins }
+        let unusable = self.tried.iter().filter_map(|tried| match &tried.outcome {
+            Err(reason) if reason != NOT_THERE => Some(format!("{}: {reason}", tried.place)),
+            Ok(_) | Err(_) => None,
+        });
+        let unusable = unusable.collect();
+        Error::NoIdentity { recipients, opened, needed: groups.needed(), plugins, unusable }
     }
 
     /// Keeps a data key that this process made, so that what it sealed opens again.

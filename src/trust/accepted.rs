@@ -8,6 +8,7 @@ use crate::crypto::DataKey;
 use crate::git::Repository;
 use crate::sops::KeyGroups;
 
+use super::marks::Mark;
 use super::{Error, Marks};
 
 /// The record of a clone.
@@ -31,6 +32,16 @@ impl Accepted {
         if let Some(key) = key {
             self.0.note(&[b"key", key.expose()]);
         }
+    }
+
+    /// What a data key is known by.
+    pub(super) fn marks(&self, groups: &KeyGroups, key: &DataKey) -> Vec<Mark> {
+        [self.0.mark(&[b"key", key.expose()]), self.0.mark(&parts(groups))].into_iter().flatten().collect()
+    }
+
+    /// Notes what is known by a mark, in memory.
+    pub(super) fn note_mark(&self, mark: Mark) {
+        self.0.note_mark(mark);
     }
 
     /// Writes down what is new.

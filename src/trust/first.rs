@@ -47,6 +47,7 @@ pub(super) fn take(
     pin: &mut Pin,
     accepted: &Accepted,
 ) -> Result<(), Error> {
+    let mut opened = Vec::new();
     // A partial clone is not to fetch all branches for this, and may lack even trees.
     let files = repository.files(commit).unwrap_or_default();
     for file in files.iter().filter(|file| file.is_file()) {
@@ -64,8 +65,11 @@ pub(super) fn take(
             && let Ok(sealed) = Sealed::parse(&blob)
         {
             pin.readers.extend(sealed.groups().recipients().map(canonical));
-            accepted.note(sealed.groups(), keyring.native_data_key(sealed.groups()).as_ref());
+            let key = keyring.native_data_key(sealed.groups());
+            opened.push(key.is_some());
+            accepted.note(sealed.groups(), key.as_ref());
         }
     }
+    pin.unopened = !opened.is_empty() && !opened.contains(&true);
     Ok(())
 }

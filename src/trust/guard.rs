@@ -19,7 +19,8 @@ use crate::sys::random;
 
 use super::accepted::Accepted;
 use super::pins::{Pin, Pins, canonical, named_in};
-use super::{CONFIG, Error, first};
+use super::replaced::{self, Replaced};
+use super::{CONFIG, Error, first, pending};
 
 /// Commits besides a branch's own that may have brought what stands in the work tree.
 pub(super) const MERGED: [&str; 4] = ["MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD", "REBASE_HEAD"];
@@ -143,6 +144,10 @@ impl<'a> Guard<'a> {
             return Ok((key.duplicate(), groups));
         }
         let audience = groups.audience().ok_or(Error::OtherKinds)?;
+        let by = pending::who(&self.repository.git(), &self.tip(), &[], path);
+        let marks = self.accepted().marks(had, key);
+        let replaced = Replaced { branch: self.name(), path: path.to_owned(), by, marks };
+        replaced::add(self.repository, replaced)?;
         self.rekeyed.borrow_mut().push(path.to_owned());
         self.key_for(&audience)
     }
@@ -150,7 +155,28 @@ impl<'a> Guard<'a> {
     /// True if the data key, as a file has it wrapped, was made or accepted here.
     pub fn accepts(&self, groups: &KeyGroups, key: &DataKey) -> Result<bool, Error> {
         self.begin()?;
-        Ok(self.accepted().has(groups, key))
+        Ok(self.accepted().has(groups, key) || (self.opens_first()? && self.accepted().has(groups, key)))
+    }
+
+    /// A branch that nobody here could open when the clone was set up is trusted as it is when somebody first can.
+    fn opens_first(&self) -> Result<bool, Error> {
+        let Some(branch) = self.branch() else { return Ok(false) };
+        let Some(before) = self.pins.read(&branch).map_err(Error::Record)? else { return Ok(false) };
+        let Some(tip) = self.repository.commit_named(&self.tip()).filter(|_| before.unopened) else {
+            return Ok(false);
+        };
+        let mut now = Pin::default();
+        first::take(self.repository, self.keyring, &tip, &mut now, self.accepted())?;
+        self.accepted().keep()?;
+        self.pins.write(&branch, &Pin { unopened: now.unopened, ..before }).map_err(Error::Record)?;
+        Ok(true)
+    }
+
+    fn tip(&self) -> String {
+        match &self.at {
+            At::WorkTree => "HEAD".to_owned(),
+            At::Branch(name) => format!("refs/heads/{name}"),
+        }
     }
 
     /// Fails if readers or rule that a commit brought were not accepted since. `old` is what git has of the file.
@@ -374,10 +400,7 @@ impl<'a> Guard<'a> {
             (At::WorkTree, None) => Vec::new(),
             (At::Branch(_), branch) => branch.map(|branch| self.remotes(&branch)).unwrap_or_default(),
         };
-        revisions.push(match &self.at {
-            At::WorkTree => "HEAD".to_owned(),
-            At::Branch(name) => format!("refs/heads/{name}"),
-        });
+        revisions.push(self.tip());
         revisions.extend(MERGED.map(str::to_owned));
         revisions.push("FETCH_HEAD".to_owned());
         revisions
@@ -391,11 +414,7 @@ impl<'a> Guard<'a> {
 
     /// The rules as they are committed; before the first commit, as they stand in the work tree.
     fn config(&self) -> String {
-        let revision = match &self.at {
-            At::WorkTree => "HEAD".to_owned(),
-            At::Branch(name) => format!("refs/heads/{name}"),
-        };
-        let committed = self.repository.file_at(&revision, CONFIG);
+        let committed = self.repository.file_at(&self.tip(), CONFIG);
         let tree = || std::fs::read(self.repository.work_tree().ok()?.join(CONFIG)).ok();
         String::from_utf8_lossy(&committed.or_else(tree).unwrap_or_default()).into_owned()
     }

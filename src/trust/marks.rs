@@ -13,7 +13,7 @@ use crate::sys::replace;
 use super::CloneKey;
 
 /// Half of a hash: nobody chooses what goes in, so that only chance could make two alike.
-type Mark = [u8; 16];
+pub(super) type Mark = [u8; 16];
 
 /// A record in the clone.
 pub struct Marks {
@@ -48,7 +48,13 @@ impl Marks {
 
     /// Notes these parts together, in memory. Without a key of the clone, nothing is noted.
     pub fn note(&self, parts: &[&[u8]]) {
-        let Some(mark) = self.mark(parts) else { return };
+        if let Some(mark) = self.mark(parts) {
+            self.note_mark(mark);
+        }
+    }
+
+    /// Notes what is known by a mark.
+    pub(super) fn note_mark(&self, mark: Mark) {
         if self.known.borrow_mut().insert(mark) {
             self.fresh.borrow_mut().extend(mark);
         }
@@ -75,7 +81,8 @@ impl Marks {
         replace::content(&self.path, &all[older..])
     }
 
-    fn mark(&self, parts: &[&[u8]]) -> Option<Mark> {
+    /// What these parts are known by, together.
+    pub(super) fn mark(&self, parts: &[&[u8]]) -> Option<Mark> {
         let whole = self.key.as_ref().ok()?.mark(self.purpose, parts);
         whole.first_chunk().copied()
     }

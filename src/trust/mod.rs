@@ -9,6 +9,7 @@ mod guard;
 mod marks;
 mod pending;
 mod pins;
+mod replaced;
 pub mod untracked;
 
 pub use clone_key::CloneKey;

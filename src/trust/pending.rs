@@ -9,6 +9,7 @@ use crate::sops::{Sealed, is_sealed};
 
 use super::accepted::Accepted;
 use super::pins::{Pin, Pins, canonical, named_in};
+use super::replaced::{self, Replaced};
 use super::{At, CONFIG, Error, Guard, first};
 
 /// What a branch has that was not accepted.
@@ -20,6 +21,8 @@ pub struct Pending {
     pub rules: Option<Brought<()>>,
     /// Files under data keys that come from elsewhere.
     pub files: Vec<Brought<String>>,
+    /// Files that were under such keys, until they were changed here.
+    pub replaced: Vec<Brought<String>>,
 }
 
 /// Something that a commit brought.
@@ -63,7 +66,9 @@ pub fn pending(
         Some(pin) => pin.readers.clone(),
         None => pins.everyone().map_err(Error::Record)?,
     });
-    let mut found = Pending::default();
+    let replaced = replaced::read(repository)?.into_iter().filter(|known| known.branch == branch);
+    let replaced = replaced.map(|Replaced { path, by, .. }| Brought { what: path, by }).collect();
+    let mut found = Pending { replaced, ..Pending::default() };
     for commit in commits(repository, branch, reach)? {
         let by = |words: &[&str], path: &str| who(git, &commit, words, path);
         let (now, under) = state(repository, keyring, &commit)?;
@@ -91,7 +96,8 @@ pub fn require_settled(
     keyring: &Keyring,
     branch: &str,
 ) -> Result<(), Error> {
-    match pending(repository, git, keyring, branch, Reach::Tip)?.is_empty() {
+    let found = pending(repository, git, keyring, branch, Reach::Tip)?;
+    match (Pending { replaced: Vec::new(), ..found }).is_empty() {
         true => Ok(()),
         false => Err(Error::Pending(branch.to_owned())),
     }
@@ -110,6 +116,11 @@ pub fn adopt(repository: &Repository, keyring: &Keyring, branch: &str, reach: Re
         if !old.is_empty() && old != before.config {
             pin.config = old;
         }
+    }
+    if reach == Reach::Coming {
+        let replaced = replaced::read(repository)?.into_iter().filter(|known| known.branch == branch);
+        replaced.flat_map(|known| known.marks).for_each(|mark| accepted.note_mark(mark));
+        replaced::forget(repository, branch)?;
     }
     accepted.keep()?;
     pins.write(branch, &pin).map_err(Error::Record)
@@ -192,7 +203,7 @@ fn last_word(reader: &str) -> &str {
 }
 
 /// The last commit that changed a path, or the number of times that a text stands there.
-fn who(git: &Git, commit: &str, words: &[&str], path: &str) -> String {
+pub(super) fn who(git: &Git, commit: &str, words: &[&str], path: &str) -> String {
     let format = "--format=%h by %an <%ae>, %ad: %s";
     let words =
         [&["log", "-1", "--no-textconv", "--date=short", format], words, &[commit, "--", path]].concat();

@@ -19,6 +19,9 @@ use crate::sys::{disk, replace};
 pub(super) struct Pin {
     /// Its `.sops.yaml`; empty if it has none.
     pub config: String,
+    /// Its files were sealed, and nobody here could open one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) unopened: bool,
     /// All who may read it.
     pub readers: BTreeSet<String>,
 }

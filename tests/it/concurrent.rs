@@ -45,7 +45,10 @@ fn at_once(sandbox: &Sandbox, repository: &str) {
     sandbox.no_canary_in_objects(repository);
     sandbox.no_canary_in_files(&format!("{repository}/.git"), &[]);
     let own = sandbox.ok(repository, &["ls", ".git/hlx"]);
-    assert!(own.lines().all(|name| ["clone.key", "data-keys", "known", "trust"].contains(&name)), "{own}");
+    assert!(
+        own.lines().all(|name| ["clone.key", "data-keys", "known", "replaced", "trust"].contains(&name)),
+        "{own}"
+    );
 }
 
 #[test]

@@ -114,8 +114,9 @@ impl Lab {
         self.sandbox.no_canary_in_files("lab/.git", &[]);
         let own = fs::read_dir(self.sandbox.path("lab/.git/hlx")).into_iter().flatten().flatten();
         for entry in own.map(|entry| entry.file_name().into_string().unwrap()) {
-            let known =
-                ["clone.key", "data-keys", "known", "trust"].iter().any(|name| entry.starts_with(name));
+            let known = ["clone.key", "data-keys", "known", "replaced", "trust"]
+                .iter()
+                .any(|name| entry.starts_with(name));
             assert!(known, "a stray file: {entry}");
         }
         let stray = self.sandbox.sh("lab", "git ls-files --others | grep -v '^[0-9]*[.]env$' || true");

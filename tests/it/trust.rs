@@ -223,3 +223,62 @@ fn a_merge_lets_nobody_in_who_was_not_accepted() {
     assert!(blob.contains(&key));
     assert_eq!(sandbox.sh("lab", "git status --porcelain"), "");
 }
+
+#[test]
+fn two_people_edit_in_turns_without_a_word() {
+    // One clone is set up before its owner is let in, the other after.
+    for early in [true, false] {
+        let sandbox = shared();
+        fs::create_dir(sandbox.path("bob")).unwrap();
+        let home = sandbox.path("bob").display().to_string();
+        let bob = |line: &str| {
+            let done = sandbox.run_in("other", &["sh", "-euc", line], &[("HOME", &home)]);
+            assert!(done.code == Some(0) && !done.err.contains("another clone"), "{line}: {done:?}");
+            done.out
+        };
+        bob(
+            "hlx keys generate >../key; git config --global user.name Bob; git config --global user.email bob@example.org; git config --global protocol.file.allow always",
+        );
+        if early {
+            bob("hlx init");
+        }
+        sandbox.sh("lab", "hlx recipients add $(cat ../key); git push -q");
+        bob("git pull -q; hlx init");
+        for turn in 0..3 {
+            bob(&format!("echo B{turn}=1 >>.env; git commit -qam bob; git push -q"));
+            let pulled = sandbox.run(
+                "lab",
+                &[
+                    "sh",
+                    "-euc",
+                    &format!("git pull -q; echo A{turn}=1 >>.env; git commit -qam mine; git push -q"),
+                ],
+            );
+            assert!(pulled.code == Some(0) && pulled.err.is_empty(), "{early} {turn}: {pulled:?}");
+            bob("git pull -q");
+        }
+        assert_eq!(bob("cat .env"), "A=1\nB0=1\nA0=1\nB1=1\nA1=1\nB2=1\nA2=1\n");
+    }
+}
+
+#[test]
+fn a_data_key_that_was_replaced_can_still_be_accepted() {
+    let sandbox = shared();
+    // A branch of somebody else's, with known readers and a data key of its own.
+    sandbox.sh("other", "hlx init 2>/dev/null; hlx new web; git push -q origin web");
+    let edit = "git pull -q; echo X=1 >>.env; git commit -qam mine; git push -q";
+    sandbox.sh("lab", "git fetch -q; git switch -q web");
+    let first = sandbox.run("lab", &["sh", "-euc", edit]);
+    assert!(first.err.contains("came from another clone"), "{first:?}");
+    let shown = sandbox.ok("lab", &["hlx", "recipients", "accept", "--yes"]);
+    assert!(
+        shown.contains(".env was under a data key from elsewhere, until") && shown.contains("Mallory"),
+        "{shown}"
+    );
+    assert!(sandbox.run("lab", &["hlx", "recipients", "accept"]).err.contains("nothing waits"));
+    // The other side has it under its key again, and that is fine now.
+    let theirs = "git switch -q web; git pull -q origin web; echo Y=1 >>.env; git commit -qam theirs; git push -q origin web";
+    assert!(sandbox.run("other", &["sh", "-euc", theirs]).err.contains("came from another clone"));
+    let second = sandbox.run("lab", &["sh", "-euc", edit]);
+    assert!(second.code == Some(0) && second.err.is_empty(), "{second:?}");
+}
