@@ -85,11 +85,10 @@ impl Lab {
     /// What must hold afterwards, and how a user goes on.
     fn repair(&mut self, work: Work, victim: Victim) {
         let sandbox = &self.sandbox;
-        let lock = sandbox.path("lab/.git/index.lock");
-        if lock.exists() {
-            assert_eq!(victim, Victim::Both, "git takes its own lock away");
-            fs::remove_file(lock).unwrap();
-        }
+        // Only git's own death leaves a lock; git names it, and tells the user to remove it.
+        let locks = sandbox.ok("lab", &["find", ".git", "-name", "*.lock"]);
+        assert!(locks.is_empty() || victim == Victim::Both, "{work:?}: {locks}");
+        locks.lines().for_each(|lock| fs::remove_file(sandbox.path("lab").join(lock)).unwrap());
         let fsck = sandbox.run("lab", &["git", "fsck", "--no-dangling", "--no-progress"]);
         assert!(fsck.code == Some(0) && !fsck.err.contains("error"), "{work:?}: {fsck:?}");
         self.holds_no_plaintext();
@@ -170,6 +169,9 @@ fn kills(count: usize, seed: u64) {
             lab.edit(&mut dice);
         }
         hits += usize::from(lab.kill(work, victim, &mut dice));
+        if hits % 100 == 0 {
+            eprintln!("{hits} kills");
+        }
         lab.repair(work, victim);
     }
     println!(
