@@ -25,6 +25,9 @@ use super::{CONFIG, Error, first, pending};
 /// Commits besides a branch's own that may have brought what stands in the work tree.
 pub(super) const MERGED: [&str; 4] = ["MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD", "REBASE_HEAD"];
 
+/// How many earlier versions of a file are looked at for its data key.
+const FEW: &str = "-20";
+
 /// Where files are changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum At {
@@ -149,7 +152,24 @@ impl<'a> Guard<'a> {
         let replaced = Replaced { branch: self.name(), path: path.to_owned(), by, marks };
         replaced::add(self.repository, replaced)?;
         self.rekeyed.borrow_mut().push(path.to_owned());
-        self.key_for(&audience)
+        match self.of_history(path, &audience)? {
+            Some(found) => Ok(found),
+            None => self.key_for(&audience),
+        }
+    }
+
+    /// The accepted data key that an earlier version of a file had for the same readers: two clones that replace each
+    /// other's keys do not make ever new ones.
+    fn of_history(&self, path: &str, audience: &Audience) -> Result<Option<Wrapped>, Error> {
+        let git = self.repository.git();
+        let commits = git.text(&["log", FEW, "--format=%H", &self.tip(), "--", path]).unwrap_or_default();
+        let versions = commits.lines().filter_map(|commit| self.repository.file_at(commit, path));
+        for blob in versions {
+            if let Some(found) = self.usable(&blob, audience)? {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
     }
 
     /// True if the data key, as a file has it wrapped, was made or accepted here.
@@ -225,16 +245,23 @@ impl<'a> Guard<'a> {
     /// The accepted data key of a file of the branch that has the same readers.
     fn of_branch(&self, audience: &Audience) -> Result<Option<Wrapped>, Error> {
         for name in self.blobs()? {
-            let blob = self.repository.blob_named(&name)?;
-            let sealed = is_sealed(&blob).then(|| Sealed::parse(&blob).ok()).flatten();
-            let Some(sealed) = sealed else { continue };
-            let groups = sealed.groups();
-            if groups.audience().is_some_and(|found| found.equals(audience))
-                && let Ok(key) = self.keyring.data_key(groups)
-                && self.accepts(groups, &key)?
-            {
-                return Ok(Some((key, groups.clone())));
+            if let Some(found) = self.usable(&self.repository.blob_named(&name)?, audience)? {
+                return Ok(Some(found));
             }
+        }
+        Ok(None)
+    }
+
+    /// The data key of a sealed file, if it was accepted and is for these readers.
+    fn usable(&self, blob: &[u8], audience: &Audience) -> Result<Option<Wrapped>, Error> {
+        let sealed = is_sealed(blob).then(|| Sealed::parse(blob).ok()).flatten();
+        let Some(sealed) = sealed else { return Ok(None) };
+        let groups = sealed.groups();
+        if groups.audience().is_some_and(|found| found.equals(audience))
+            && let Ok(key) = self.keyring.data_key(groups)
+            && self.accepts(groups, &key)?
+        {
+            return Ok(Some((key, groups.clone())));
         }
         Ok(None)
     }
