@@ -9,6 +9,7 @@ use crate::check::guard::{self, Signers, Update};
 use crate::check::{Checker, Depth, Finding};
 use crate::git::{Git, Repository};
 use crate::keys::{Keyring, Places};
+use crate::repo::conflict;
 use crate::sys::process::Call;
 use crate::trust;
 
@@ -62,6 +63,7 @@ fn pre_commit(cx: &Context) -> Result<(), Failure> {
     reseal::before_commit(&repository, &cx.git(&repository)?, cx)?;
     // That may have changed the index.
     let (repository, keyring) = (cx.repository()?, cx.keyring());
+    refuse_markers(&conflict::added(&repository, &keyring).map_err(errors::repo)?)?;
     let checker = Checker::new(&repository, &keyring, Depth::Guard);
     refuse("nothing was committed", &guard::staged(&checker).map_err(findings::failure)?)?;
     match trust::adopt_staged(&repository, &keyring) {
@@ -69,6 +71,13 @@ fn pre_commit(cx: &Context) -> Result<(), Failure> {
         Ok(()) | Err(trust::Error::Strangers { .. }) => Ok(()),
         Err(error) => Err(errors::trust(error)),
     }
+}
+
+/// A conflict that was added as it stands is of no use to anyone.
+fn refuse_markers(paths: &[String]) -> Result<(), Failure> {
+    let [first, ..] = paths else { return Ok(()) };
+    let message = format!("nothing was committed: conflict markers are left in {}", paths.join(", "));
+    Err(Failure::new(Exit::Failed, message).hint(format!("edit it, then `git add {first}`")))
 }
 
 fn pre_push(remote: &str, cx: &Context) -> Result<(), Failure> {

@@ -3,7 +3,7 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 
-use crate::format::Format;
+use crate::format::{self, Format};
 use crate::git::Repository;
 use crate::keys::{self, Keyring};
 use crate::policy;
@@ -109,8 +109,15 @@ impl<'a> Cleaner<'a> {
         }
         if let Some(stages) = self.stages(path)? {
             let file = File { path: &String::from_utf8_lossy(path), content, format: self.asked(path)? };
-            let sealed = self.stamped(path, |stamp| stages.seal(&self.guard, file, stamp));
-            return sealed.map_err(resolution);
+            let seal = |file| self.stamped(path, |stamp| stages.seal(&self.guard, file, stamp));
+            return match seal(file) {
+                // git compares a file in conflict too. What fits no format is sealed whole, as the merge driver does.
+                Err(united::Error::Sops(sops::Error::Format(_))) if format::has_markers(content) => {
+                    seal(File { format: Format::Binary, ..file })
+                }
+                sealed => sealed,
+            }
+            .map_err(resolution);
         }
         let known = known.filter(|known| is_sealed(&known.blob));
         let Some(known) = known else { return self.seal_new(path, content, self.asked(path)?) };

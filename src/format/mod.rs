@@ -508,6 +508,12 @@ impl Field {
     }
 }
 
+/// True if a conflict stands in a text, as git marks it.
+pub fn has_markers(content: &[u8]) -> bool {
+    let has = |mark: &[u8]| content.split(|byte| *byte == b'\n').any(|line| line.starts_with(mark));
+    has(b"<<<<<<< ") && has(b">>>>>>> ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,6 +1,7 @@
 //! What an owner does in a clone: set it up, add services, protect files, see who reads what.
 
 pub mod config;
+pub mod conflict;
 mod draft;
 pub mod forget;
 pub mod hooks;

@@ -383,3 +383,28 @@ fn without_a_key_a_merge_is_left_to_someone_who_has_one() {
     sandbox.sh("lab", "git merge --abort; mv ../home/away ../home/.config; git merge -q -m m side");
     assert!(sandbox.read("lab/.env").starts_with("A=10\n#\n#\n#\nB=20\n"));
 }
+
+#[test]
+fn in_a_conflict_git_looks_at_the_file_as_ever_and_takes_no_markers_into_a_commit() {
+    for git in gits() {
+        let twins = Twins::new(git);
+        twins.both("printf 'A=1\\n' >.env; git add .env; git commit -qm one; git switch -qc side; printf 'A=2\\n' >.env; git commit -qam two; git switch -q -; printf 'A=3\\n' >.env; git commit -qam three; git merge -q side || true");
+        for line in [
+            "git diff --name-only --diff-filter=U",
+            "git diff --ours --name-only",
+            "git status --porcelain",
+            "git diff --name-only HEAD",
+        ] {
+            let (sealed, plain) = (twins.run("lab", line), twins.run("twin", line));
+            assert_eq!((sealed.code, &sealed.out), (plain.code, &plain.out), "{git}: {line}: {sealed:?}");
+        }
+        // Half edited.
+        twins.run("lab", "sed -i s/A=2/A=4/ .env");
+        assert_eq!(twins.run("lab", "git diff --name-only").code, Some(0));
+        let refused = twins.run("lab", "git add .env; git commit -qm x");
+        assert!(refused.err.contains("conflict markers are left in .env"), "{git}: {refused:?}");
+        twins.run("lab", "printf 'A=5\\n' >.env; git add .env; git commit -qm y");
+        assert!(blob(&twins.sandbox, "HEAD:.env").contains("A=ENC["), "{git}");
+        assert_eq!(twins.run("lab", "git status --porcelain").out, "");
+    }
+}
