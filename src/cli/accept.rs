@@ -43,14 +43,14 @@ pub(super) fn run(args: &AcceptArgs, cx: &Context) -> Result<(), Failure> {
             continue;
         }
         show(&branch, &pending, cx);
-        waiting.push(branch);
+        waiting.push((branch, pending));
     }
     if waiting.is_empty() {
         return Ok(());
     }
     confirm(args.yes)?;
-    for branch in &waiting {
-        trust::adopt(&repository, &keyring, branch, Reach::Coming).map_err(errors::trust)?;
+    for (branch, shown) in &waiting {
+        trust::accept(&repository, &keyring, branch, shown).map_err(errors::trust)?;
         cx.ui.note(format!("{branch}: accepted"));
     }
     Ok(())
@@ -64,6 +64,10 @@ fn show(branch: &str, pending: &Pending, cx: &Context) {
     if let Some(Brought { what: (), by }) = &pending.rules {
         cx.ui.result(format!("{branch}: `.sops.yaml` has other rules{}", brought(by)));
         cx.ui.hint(format!("look at them: `git log -p {branch} -- .sops.yaml`"));
+    }
+    if let Some(Brought { what: (), by }) = &pending.attributes {
+        cx.ui.result(format!("{branch}: `.gitattributes` protects other files{}", brought(by)));
+        cx.ui.hint(format!("look at it: `git log -p {branch} -- .gitattributes`"));
     }
     for Brought { what, by } in &pending.files {
         cx.ui.result(format!("{branch}: {what} is under a data key from elsewhere{}", brought(by)));

@@ -106,7 +106,14 @@ fn pre_push(remote: &str, cx: &Context) -> Result<(), Failure> {
 
 fn pre_receive(cx: &Context) -> Result<(), Failure> {
     let (repository, git) = here(cx)?;
-    let updates = standard_input()?.lines().map(update).collect::<Result<Vec<_>, _>>()?;
+    let lines = standard_input()?;
+    if lines.lines().any(|line| line.contains(" refs/replace/")) {
+        return Err(Failure::new(
+            Exit::Policy,
+            "nothing was taken in: `refs/replace/` would put other objects in the place of those that were checked",
+        ));
+    }
+    let updates = lines.lines().map(update).collect::<Result<Vec<_>, _>>()?;
     let keyring = Keyring::load(&Places::default());
     let checker = Checker::new(&repository, &keyring, Depth::Guard);
     let own = setting(&git, "hlx.allowedSigners")?;

@@ -87,6 +87,8 @@ impl Git {
         if arguments.first().is_some_and(|word| word.as_ref() != "check-ignore") {
             command.env("GIT_LITERAL_PATHSPECS", "1");
         }
+        // Another object in the place of the one that is asked for is nothing to rely on.
+        command.env("GIT_NO_REPLACE_OBJECTS", "1");
         command.env("GIT_TERMINAL_PROMPT", "0").env("LC_ALL", "C");
         self.variables.iter().for_each(|(name, value)| {
             command.env(name, value);

@@ -60,9 +60,10 @@ pub struct Attributes {
 impl Repository {
     /// Opens the repository that holds a directory, honouring `GIT_DIR`, `GIT_INDEX_FILE` and their kin.
     pub fn discover(directory: &Path) -> Result<Self, Error> {
-        let repo = gix::ThreadSafeRepository::discover_with_environment_overrides(directory)
+        let mut repo = gix::ThreadSafeRepository::discover_with_environment_overrides(directory)
             .map_err(|_| Error::NoRepository(directory.to_owned()))?
             .to_thread_local();
+        repo.objects.ignore_replacements = true;
         let objects = repo.objects.store_ref().path().to_owned();
         let waiting = super::objects::waiting(&objects);
         Ok(Self { repo, waiting, loose: RefCell::new(Loose::new(objects)), read: RefCell::default() })

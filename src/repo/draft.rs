@@ -18,6 +18,10 @@ pub(super) struct Draft {
 impl Draft {
     /// Reads a file; one that is not there is an empty text.
     pub(super) fn read(file: PathBuf) -> Result<Self, Error> {
+        // Whoever can push can put a link there that leads out of the work tree.
+        if file.symlink_metadata().is_ok_and(|found| !found.is_file()) {
+            return Err(Error::Io { path: file, source: io::Error::other("it is no ordinary file") });
+        }
         let before = match fs::read_to_string(&file) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             other => Some(other.map_err(Error::io(&file))?),

@@ -11,6 +11,7 @@ use crate::policy::Pattern;
 use crate::policy::creation::Terms;
 use crate::sops::{Basis, Sealed, Stamp, check_selects, is_sealed, seal};
 use crate::sys::random;
+use crate::trust::{At, Guard};
 
 use super::Error;
 use super::config::{self, Selection};
@@ -229,12 +230,10 @@ impl Tracker<'_> {
         }
         let old = self.keyring.open_sealed(sealed);
         let old = old.map_err(|source| Error::Keys { path: path.to_owned(), source })?;
-        let basis = Basis::New {
-            key: old.key().duplicate(),
-            groups: old.sealed().groups().clone(),
-            rule: terms.rule.clone(),
-            coverage: terms.coverage,
-        };
+        let (guard, had) = (Guard::new(self.repository, self.keyring, At::WorkTree), old.sealed().groups());
+        guard.admit_file(had)?;
+        let (key, groups) = guard.keep_or_replace(path, old.key(), had, had.clone())?;
+        let basis = Basis::New { key, groups, rule: terms.rule.clone(), coverage: terms.coverage };
         let stamp = Stamp { now: self.now.to_owned(), entropy: &mut random::fill };
         seal(old.plaintext().expose(), format, &basis, stamp).map(Some).map_err(wrong)
     }

@@ -1,7 +1,8 @@
 //! The data keys that this clone made or accepted.
 //!
 //! A data key is known by itself, and by all its envelopes together, as a keyed hash each: the same envelopes hold
-//! the same key, so that nothing need be unwrapped to accept what is there. (One envelope alone says nothing: it
+//! the same key, so that nothing need be unwrapped to accept what is there. Either way it is known for its readers
+//! only: whoever reads another branch, or read this one once, knows a key that may not come back for others. (One envelope alone says nothing: it
 //! can be copied to stand beside others that hold another key.)
 
 use crate::crypto::DataKey;
@@ -9,6 +10,7 @@ use crate::git::Repository;
 use crate::sops::KeyGroups;
 
 use super::marks::Mark;
+use super::readers::of_groups;
 use super::{Error, Marks};
 
 /// The record of a clone.
@@ -23,20 +25,24 @@ impl Accepted {
 
     /// True if the data key was accepted, or these very envelopes were.
     pub(super) fn has(&self, groups: &KeyGroups, key: &DataKey) -> bool {
-        self.0.has(&[b"key", key.expose()]) || self.0.has(&parts(groups))
+        let readers = text(groups);
+        self.0.has(&[b"key", readers.as_bytes(), key.expose()]) || self.0.has(&parts(&readers, groups))
     }
 
     /// Notes a data key, in memory; by its envelopes alone where nobody here can unwrap it.
     pub(super) fn note(&self, groups: &KeyGroups, key: Option<&DataKey>) {
-        self.0.note(&parts(groups));
+        let readers = text(groups);
+        self.0.note(&parts(&readers, groups));
         if let Some(key) = key {
-            self.0.note(&[b"key", key.expose()]);
+            self.0.note(&[b"key", readers.as_bytes(), key.expose()]);
         }
     }
 
     /// What a data key is known by.
     pub(super) fn marks(&self, groups: &KeyGroups, key: &DataKey) -> Vec<Mark> {
-        [self.0.mark(&[b"key", key.expose()]), self.0.mark(&parts(groups))].into_iter().flatten().collect()
+        let readers = text(groups);
+        let key = self.0.mark(&[b"key", readers.as_bytes(), key.expose()]);
+        [key, self.0.mark(&parts(&readers, groups))].into_iter().flatten().collect()
     }
 
     /// Notes what is known by a mark, in memory.
@@ -50,7 +56,13 @@ impl Accepted {
     }
 }
 
-fn parts(groups: &KeyGroups) -> Vec<&[u8]> {
+/// The readers, as one text.
+fn text(groups: &KeyGroups) -> String {
+    of_groups(groups).into_iter().collect::<Vec<_>>().join("\n")
+}
+
+fn parts<'g>(readers: &'g str, groups: &'g KeyGroups) -> Vec<&'g [u8]> {
     let envelopes = groups.groups().iter().flat_map(|group| &group.envelopes);
-    std::iter::once(&b"envelopes"[..]).chain(envelopes.map(|envelope| envelope.enc.as_bytes())).collect()
+    let envelopes = envelopes.map(|envelope| envelope.enc.as_bytes());
+    [&b"envelopes"[..], readers.as_bytes()].into_iter().chain(envelopes).collect()
 }

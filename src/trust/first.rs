@@ -7,8 +7,9 @@ use crate::keys::Keyring;
 use crate::sops::{Sealed, is_sealed};
 
 use super::accepted::Accepted;
-use super::pins::{Pin, Pins, canonical, named_in};
-use super::{CONFIG, Error};
+use super::pins::{Pin, Pins};
+use super::readers::{named_in, of_groups};
+use super::{ATTRIBUTES, CONFIG, Error};
 
 /// Trusts all branches as they are, those of remotes too, if nothing was trusted here before. Gives the number
 /// of branches; `None` if something was.
@@ -51,7 +52,8 @@ pub(super) fn take(
     // A partial clone is not to fetch all branches for this, and may lack even trees.
     let files = repository.files(commit).unwrap_or_default();
     for file in files.iter().filter(|file| file.is_file()) {
-        let is_config = file.path == CONFIG.as_bytes();
+        let path = String::from_utf8_lossy(&file.path).into_owned();
+        let is_config = path == CONFIG;
         let blob = match repository.blob_here(&file.blob) {
             None if is_config => repository.blob_named(&file.blob)?,
             None => continue,
@@ -61,10 +63,14 @@ pub(super) fn take(
             let text = String::from_utf8_lossy(&blob).into_owned();
             pin.readers.extend(named_in(&text));
             pin.config = text;
+        } else if path.rsplit('/').next() == Some(ATTRIBUTES) {
+            pin.attributes.insert(path, String::from_utf8_lossy(&blob).into_owned());
         } else if is_sealed(&blob)
             && let Ok(sealed) = Sealed::parse(&blob)
         {
-            pin.readers.extend(sealed.groups().recipients().map(canonical));
+            pin.readers.extend(of_groups(sealed.groups()));
+            let (field, text) = sealed.metadata.rule.field();
+            pin.rules.insert(path, (field.to_owned(), text.to_owned()));
             let key = keyring.native_data_key(sealed.groups());
             opened.push(key.is_some());
             accepted.note(sealed.groups(), key.as_ref());

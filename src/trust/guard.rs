@@ -5,25 +5,26 @@
 //! owner adds next. So what came by a commit counts only once it was accepted; what the owner has just written
 //! into `.sops.yaml` counts at once.
 
+mod admission;
+
+pub(super) use admission::MERGED;
+
 use std::cell::{OnceCell, RefCell};
-use std::collections::BTreeSet;
 
 use crate::crypto::DataKey;
 use crate::format::Format;
 use crate::git::Repository;
 use crate::keys::Keyring;
 use crate::policy::Rule;
-use crate::policy::creation::{Audience, Config, Terms};
-use crate::sops::{self, Basis, KeyGroups, Sealed, is_sealed};
+use crate::policy::creation::{Audience, Terms};
+use crate::sops::{Basis, KeyGroups, Sealed, is_sealed};
 use crate::sys::random;
 
 use super::accepted::Accepted;
-use super::pins::{Pin, Pins, canonical, named_in};
+use super::pins::{Pin, Pins, Rules};
+use super::readers::{Readers, of_audience, of_groups};
 use super::replaced::{self, Replaced};
-use super::{CONFIG, Error, first, pending};
-
-/// Commits besides a branch's own that may have brought what stands in the work tree.
-pub(super) const MERGED: [&str; 4] = ["MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD", "REBASE_HEAD"];
+use super::{Error, first, pending};
 
 /// How many earlier versions of a file are looked at for its data key.
 const FEW: &str = "-20";
@@ -67,10 +68,10 @@ pub struct Guard<'a> {
     at: At,
     accepted: OnceCell<Accepted>,
     pins: Pins,
-    /// The accepted rules, as they were when they were first asked for.
-    rules: OnceCell<Option<Config>>,
+    /// What was accepted, and the rules of it, as they were when they were first asked for.
+    rules: OnceCell<Vec<Rules>>,
     /// Whom this process found to be accepted.
-    admitted: RefCell<Vec<BTreeSet<String>>>,
+    admitted: RefCell<Vec<Readers>>,
     /// The data keys that this process chose for new files.
     chosen: RefCell<Vec<(Audience, Wrapped)>>,
     /// The files whose data key was not accepted, so that they have another now.
@@ -123,10 +124,15 @@ impl<'a> Guard<'a> {
 
     /// On what a new file is sealed: under the data key that the branch has for these readers, else a fresh one.
     pub fn anew(&self, file: File<'_>, terms: Terms) -> Result<Basis<'static>, Error> {
-        self.admit(terms.audience.recipients().map(ToString::to_string).collect(), Origin::Rules)?;
+        self.admit(of_audience(&terms.audience), Origin::Rules)?;
         self.refuse_weaker(file, &terms.rule, None)?;
         let (key, groups) = self.key_for(&terms.audience)?;
         Ok(Basis::New { key, groups, rule: terms.rule, coverage: terms.coverage })
+    }
+
+    /// Fails if a commit brought readers to a file that git has, and they were not accepted since.
+    pub fn admit_file(&self, groups: &KeyGroups) -> Result<(), Error> {
+        self.admit(of_groups(groups), Origin::Commit)
     }
 
     /// The identities at hand.
@@ -207,7 +213,7 @@ impl<'a> Guard<'a> {
         rule: &Rule,
         old: &Sealed<'_>,
     ) -> Result<(), Error> {
-        self.admit(groups.recipients().map(canonical).collect(), Origin::Commit)?;
+        self.admit_file(groups)?;
         self.refuse_weaker(file, rule, Some(old))
     }
 
@@ -284,166 +290,6 @@ impl<'a> Guard<'a> {
                 Ok(entries.filter(|(_, found)| found.filtered).map(|((_, blob), _)| blob).collect())
             }
         }
-    }
-
-    /// Fails if a reader is neither one's own, nor accepted, nor just written into the rules here.
-    fn admit(&self, readers: BTreeSet<String>, origin: Origin) -> Result<(), Error> {
-        if self.admitted.borrow().contains(&readers) {
-            return Ok(());
-        }
-        self.begin()?;
-        let branch = self.branch();
-        let pin =
-            branch.as_deref().map(|branch| self.pins.read(branch)).transpose().map_err(Error::Record)?;
-        let pin = pin.flatten();
-        let known = match &pin {
-            Some(pin) => pin.readers.clone(),
-            // Whoever reads another branch may read a new one.
-            None => self.pins.everyone().map_err(Error::Record)?,
-        };
-        let mine: BTreeSet<String> = self.keyring.recipients().iter().map(ToString::to_string).collect();
-        let mut strangers: BTreeSet<String> = readers
-            .iter()
-            .filter(|reader| !known.contains(*reader) && !mine.contains(*reader))
-            .cloned()
-            .collect();
-        let new = !strangers.is_empty();
-        if origin == Origin::Commit && new {
-            let vouched = self.of_merged_branches();
-            strangers.retain(|reader| !vouched.contains(reader));
-        }
-        let came = match origin {
-            Origin::Commit => strangers.clone(),
-            Origin::Rules if strangers.is_empty() => BTreeSet::new(),
-            Origin::Rules => self
-                .committed()
-                .iter()
-                .flat_map(|config| named_in(config))
-                .filter(|reader| strangers.contains(reader))
-                .collect(),
-        };
-        if !came.is_empty() {
-            return Err(Error::Strangers { branch: self.name(), readers: came.into_iter().collect() });
-        }
-        if let Some(branch) = branch
-            && (pin.is_none() || new)
-        {
-            self.pin(
-                &branch,
-                pin.unwrap_or_else(|| Pin { config: self.config(), ..Pin::default() }),
-                &readers,
-            )?;
-        }
-        self.admitted.borrow_mut().push(readers);
-        Ok(())
-    }
-
-    /// Whoever is accepted on a local branch that the owner is merging into this one. A commit that remotes have for
-    /// this very branch is not such a branch, whatever else it is.
-    fn of_merged_branches(&self) -> BTreeSet<String> {
-        let mut commits = self.merging.clone();
-        commits.extend(
-            ["MERGE_HEAD", "rebase-merge/onto"].iter().filter_map(|name| self.repository.commit_in(name)),
-        );
-        let remote = self.branch().map(|branch| self.remotes(&branch)).unwrap_or_default();
-        let remote: Vec<String> =
-            remote.iter().filter_map(|name| self.repository.commit_named(name)).collect();
-        commits.retain(|commit| !remote.contains(commit));
-        let local = self.repository.local_branches().unwrap_or_default().into_iter();
-        let merged = local.filter(|tip| commits.contains(&tip.commit));
-        merged.filter_map(|tip| self.pins.read(&tip.name).ok()?).flat_map(|pin| pin.readers).collect()
-    }
-
-    /// Accepts rules that the owner is committing, unless they, or a reader in them, came by a commit of somebody's.
-    pub(super) fn adopt_rules(&self, branch: &str, text: String) -> Result<(), Error> {
-        self.admit(named_in(&text), Origin::Rules)?;
-        if self.committed().contains(&text) {
-            return Ok(());
-        }
-        let pin = self.pins.read(branch).map_err(Error::Record)?.unwrap_or_default();
-        let readers = named_in(&text);
-        self.pin(branch, Pin { config: text, ..pin }, &readers)
-    }
-
-    /// Accepts the readers and the data key of a file that the owner is committing, sealed by another program perhaps,
-    /// unless it came by a commit of somebody's.
-    pub(super) fn adopt_file(
-        &self,
-        branch: &str,
-        path: &str,
-        blob: &[u8],
-        groups: &KeyGroups,
-    ) -> Result<(), Error> {
-        self.begin()?;
-        let came =
-            |revision: &String| self.repository.file_at(revision, path).is_some_and(|other| other == blob);
-        if self.revisions().iter().any(came) {
-            return Ok(());
-        }
-        self.accepted().note(groups, self.keyring.native_data_key(groups).as_ref());
-        self.accepted().keep()?;
-        let pin = self.pins.read(branch).map_err(Error::Record)?;
-        let readers: BTreeSet<String> = groups.recipients().map(canonical).collect();
-        match pin {
-            Some(pin) if readers.is_subset(&pin.readers) => Ok(()),
-            pin => self.pin(branch, pin.unwrap_or_default(), &readers),
-        }
-    }
-
-    fn pin(&self, branch: &str, mut pin: Pin, readers: &BTreeSet<String>) -> Result<(), Error> {
-        pin.readers.extend(readers.iter().cloned());
-        self.pins.write(branch, &pin).map_err(Error::Record)
-    }
-
-    /// Fails if a value stays clear by a rule that came by a commit, where the accepted rule would seal it.
-    fn refuse_weaker(&self, file: File<'_>, own: &Rule, old: Option<&Sealed<'_>>) -> Result<(), Error> {
-        let pinned = || self.pins.read(&self.branch()?).ok()??.rules();
-        let Some(rules) = self.rules.get_or_init(pinned) else { return Ok(()) };
-        let Ok(Terms { rule: wanted, .. }) = rules.terms(file.path) else { return Ok(()) };
-        let Some(leaf) = sops::left_clear(file.content, file.format, [own, wanted], old) else {
-            return Ok(());
-        };
-        let of_config =
-            |config: &String| Some(Config::parse(config).ok()?.terms(file.path).ok()?.rule.clone());
-        let came = old.is_some() || self.committed().iter().filter_map(of_config).any(|rule| rule == *own);
-        if !came {
-            return Ok(());
-        }
-        let (field, text) = own.field();
-        Err(Error::WeakerRule { leaf, rule: format!("{field}: {text}"), branch: self.name() })
-    }
-
-    /// Every `.sops.yaml` that commits brought to this branch.
-    fn committed(&self) -> Vec<String> {
-        let revisions = self.revisions();
-        let configs = revisions.iter().filter_map(|revision| self.repository.file_at(revision, CONFIG));
-        configs.map(|config| String::from_utf8_lossy(&config).into_owned()).collect()
-    }
-
-    /// The commits that may have brought what stands here.
-    fn revisions(&self) -> Vec<String> {
-        let mut revisions = match (&self.at, self.branch()) {
-            (At::WorkTree, Some(branch)) => self.remotes(&branch),
-            (At::WorkTree, None) => Vec::new(),
-            (At::Branch(_), branch) => branch.map(|branch| self.remotes(&branch)).unwrap_or_default(),
-        };
-        revisions.push(self.tip());
-        revisions.extend(MERGED.map(str::to_owned));
-        revisions.push("FETCH_HEAD".to_owned());
-        revisions
-    }
-
-    fn remotes(&self, branch: &str) -> Vec<String> {
-        let all = self.repository.remote_branches().unwrap_or_default().into_iter();
-        let same = |name: &str| name.split_once('/').is_some_and(|(_, name)| name == branch);
-        all.filter(|tip| same(&tip.name)).map(|tip| format!("refs/remotes/{}", tip.name)).collect()
-    }
-
-    /// The rules as they are committed; before the first commit, as they stand in the work tree.
-    fn config(&self) -> String {
-        let committed = self.repository.file_at(&self.tip(), CONFIG);
-        let tree = || std::fs::read(self.repository.work_tree().ok()?.join(CONFIG)).ok();
-        String::from_utf8_lossy(&committed.or_else(tree).unwrap_or_default()).into_owned()
     }
 
     fn branch(&self) -> Option<String> {

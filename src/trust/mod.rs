@@ -9,6 +9,7 @@ mod guard;
 mod marks;
 mod pending;
 mod pins;
+mod readers;
 mod replaced;
 pub mod untracked;
 
@@ -16,12 +17,15 @@ pub use clone_key::CloneKey;
 pub use first::begin;
 pub use guard::{At, File, Guard};
 pub use marks::Marks;
-pub use pending::{Brought, Pending, Reach, adopt, adopt_staged, pending, require_settled};
+pub use pending::{Brought, Pending, Reach, accept, adopt, adopt_staged, pending, require_settled};
 
 use crate::{crypto, git};
 
 /// The file with the creation rules.
 const CONFIG: &str = ".sops.yaml";
+
+/// The files with the attributes.
+const ATTRIBUTES: &str = ".gitattributes";
 
 /// Why something is not trusted, or could not be told.
 #[derive(Debug, thiserror::Error)]

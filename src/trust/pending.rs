@@ -2,15 +2,17 @@
 
 use std::collections::BTreeSet;
 
+use crate::crypto::mac::Coverage;
 use crate::git::{self, Git, Repository};
 use crate::keys::Keyring;
 use crate::policy::creation::Config;
 use crate::sops::{Sealed, is_sealed};
 
 use super::accepted::Accepted;
-use super::pins::{Pin, Pins, canonical, named_in};
+use super::pins::{Pin, Pins};
+use super::readers::{Readers, named_in, of_groups};
 use super::replaced::{self, Replaced};
-use super::{At, CONFIG, Error, Guard, first};
+use super::{ATTRIBUTES, At, CONFIG, Error, Guard, first};
 
 /// What a branch has that was not accepted.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -19,14 +21,18 @@ pub struct Pending {
     pub readers: Vec<Brought<String>>,
     /// Its rules are others than those that were accepted.
     pub rules: Option<Brought<()>>,
+    /// Its attributes protect other files than those that were accepted.
+    pub attributes: Option<Brought<()>>,
     /// Files under data keys that come from elsewhere.
     pub files: Vec<Brought<String>>,
     /// Files that were under such keys, until they were changed here.
     pub replaced: Vec<Brought<String>>,
+    /// The commits that were looked at.
+    commits: Vec<String>,
 }
 
 /// Something that a commit brought.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Brought<T> {
     /// What.
     pub what: T,
@@ -37,7 +43,8 @@ pub struct Brought<T> {
 impl Pending {
     /// True if all is accepted.
     pub fn is_empty(&self) -> bool {
-        *self == Self::default()
+        let lists = [&self.readers, &self.files, &self.replaced];
+        lists.iter().all(|list| list.is_empty()) && self.rules.is_none() && self.attributes.is_none()
     }
 }
 
@@ -61,24 +68,26 @@ pub fn pending(
     first::begin(repository, keyring)?;
     let pins = Pins::of(repository);
     let pin = pins.read(branch).map_err(Error::Record)?;
-    let mut known: BTreeSet<String> = keyring.recipients().iter().map(ToString::to_string).collect();
-    known.extend(match &pin {
-        Some(pin) => pin.readers.clone(),
-        None => pins.everyone().map_err(Error::Record)?,
-    });
+    let mut known: Readers = keyring.recipients().iter().map(ToString::to_string).collect();
+    known.extend(pin.iter().flat_map(|pin| pin.readers.clone()));
     let replaced = replaced::read(repository)?.into_iter().filter(|known| known.branch == branch);
     let replaced = replaced.map(|Replaced { path, by, .. }| Brought { what: path, by }).collect();
-    let mut found = Pending { replaced, ..Pending::default() };
-    for commit in commits(repository, branch, reach)? {
+    let mut found = Pending { replaced, commits: commits(repository, branch, reach)?, ..Pending::default() };
+    for commit in found.commits.clone() {
         let by = |words: &[&str], path: &str| who(git, &commit, words, path);
         let (now, under) = state(repository, keyring, &commit)?;
-        for reader in now.readers.into_iter().filter(|reader| !known.contains(reader)) {
-            if !found.readers.iter().any(|known| known.what == reader) {
-                found.readers.push(Brought { by: by(&["-S", last_word(&reader)], "."), what: reader });
+        for reader in now.readers.iter().filter(|reader| !known.contains(*reader)) {
+            if !found.readers.iter().any(|known| known.what == *reader) {
+                let by = by(&["-S", last_word(reader)], ".");
+                found.readers.push(Brought { by, what: reader.clone() });
             }
         }
-        if found.rules.is_none() && pin.as_ref().is_some_and(|pin| !same_rules(&pin.config, &now.config)) {
+        let rules = pin.as_ref().map_or("", |pin| &pin.config);
+        if found.rules.is_none() && !same_rules(rules, &now.config) {
             found.rules = Some(Brought { what: (), by: by(&[], CONFIG) });
+        }
+        if found.attributes.is_none() && pin.as_ref().is_some_and(|pin| !protects_alike(pin, &now)) {
+            found.attributes = Some(Brought { what: (), by: by(&[], ATTRIBUTES) });
         }
         for path in under {
             if !found.files.iter().any(|known| known.what == path) {
@@ -103,24 +112,43 @@ pub fn require_settled(
     }
 }
 
-/// Trusts a branch as it is.
+/// Trusts a branch as its commits are now.
 pub fn adopt(repository: &Repository, keyring: &Keyring, branch: &str, reach: Reach) -> Result<(), Error> {
+    take_over(repository, keyring, branch, &commits(repository, branch, reach)?)
+}
+
+/// Trusts a branch as it was shown.
+pub fn accept(
+    repository: &Repository,
+    keyring: &Keyring,
+    branch: &str,
+    shown: &Pending,
+) -> Result<(), Error> {
+    take_over(repository, keyring, branch, &shown.commits)?;
+    let accepted = Accepted::of(repository);
+    let replaced = replaced::read(repository)?.into_iter().filter(|known| known.branch == branch);
+    replaced.flat_map(|known| known.marks).for_each(|mark| accepted.note_mark(mark));
+    accepted.keep()?;
+    replaced::forget(repository, branch)
+}
+
+fn take_over(
+    repository: &Repository,
+    keyring: &Keyring,
+    branch: &str,
+    commits: &[String],
+) -> Result<(), Error> {
     first::begin(repository, keyring)?;
     let (pins, accepted) = (Pins::of(repository), Accepted::of(repository));
     let before = pins.read(branch).map_err(Error::Record)?.unwrap_or_default();
     let mut pin = Pin::default();
-    for commit in commits(repository, branch, reach)? {
+    for commit in commits {
         let old = std::mem::take(&mut pin.config);
-        first::take(repository, keyring, &commit, &mut pin, &accepted)?;
+        first::take(repository, keyring, commit, &mut pin, &accepted)?;
         // Of several, the rules count that are news.
         if !old.is_empty() && old != before.config {
             pin.config = old;
         }
-    }
-    if reach == Reach::Coming {
-        let replaced = replaced::read(repository)?.into_iter().filter(|known| known.branch == branch);
-        replaced.flat_map(|known| known.marks).for_each(|mark| accepted.note_mark(mark));
-        replaced::forget(repository, branch)?;
     }
     accepted.keep()?;
     pins.write(branch, &pin).map_err(Error::Record)
@@ -130,20 +158,41 @@ pub fn adopt(repository: &Repository, keyring: &Keyring, branch: &str, reach: Re
 pub fn adopt_staged(repository: &Repository, keyring: &Keyring) -> Result<(), Error> {
     let Some(branch) = repository.branch() else { return Ok(()) };
     let guard = Guard::new(repository, keyring, At::WorkTree);
+    let mut rules = None;
     for (path, name) in repository.index_entries()? {
         if repository.head_blob(&path)?.as_ref() == Some(&name) {
             continue;
         }
         let (blob, path) = (repository.blob_named(&name)?, String::from_utf8_lossy(&path));
+        let text = || String::from_utf8_lossy(&blob).into_owned();
         if path == CONFIG {
-            guard.adopt_rules(&branch, String::from_utf8_lossy(&blob).into_owned())?;
+            rules = Some(text());
+        } else if path.rsplit('/').next() == Some(ATTRIBUTES) {
+            guard.adopt_attributes(&branch, &path, Some(text()))?;
         } else if is_sealed(&blob)
             && let Ok(sealed) = Sealed::parse(&blob)
         {
-            guard.adopt_file(&branch, &path, &blob, sealed.groups())?;
+            guard.adopt_file(&branch, sealed.groups())?;
         }
     }
-    Ok(())
+    match rules {
+        Some(text) => guard.adopt_rules(&branch, text, &sealed_for(repository)?),
+        None => Ok(()),
+    }
+}
+
+/// Whoever reads a file of the index.
+fn sealed_for(repository: &Repository) -> Result<Readers, Error> {
+    let mut readers = Readers::new();
+    for (_, name) in repository.index_entries()? {
+        let blob = repository.blob_named(&name)?;
+        if is_sealed(&blob)
+            && let Ok(sealed) = Sealed::parse(&blob)
+        {
+            readers.extend(of_groups(sealed.groups()));
+        }
+    }
+    Ok(readers)
 }
 
 /// The commits that count, by name; a branch that only remotes have counts as they have it.
@@ -174,11 +223,14 @@ fn state(repository: &Repository, keyring: &Keyring, commit: &str) -> Result<(Pi
         if file.path == CONFIG.as_bytes() {
             pin.config = String::from_utf8_lossy(&blob).into_owned();
             pin.readers.extend(named_in(&pin.config));
+        } else if file.path.rsplit(|byte| *byte == b'/').next() == Some(ATTRIBUTES.as_bytes()) {
+            let path = String::from_utf8_lossy(&file.path).into_owned();
+            pin.attributes.insert(path, String::from_utf8_lossy(&blob).into_owned());
         } else if is_sealed(&blob)
             && let Ok(sealed) = Sealed::parse(&blob)
         {
             let groups = sealed.groups();
-            pin.readers.extend(groups.recipients().map(canonical));
+            pin.readers.extend(of_groups(groups));
             // What nobody here can open, nobody here adds to.
             if keyring.data_key(groups).is_ok_and(|key| !accepted.has(groups, &key)) {
                 under.push(String::from_utf8_lossy(&file.path).into_owned());
@@ -189,12 +241,34 @@ fn state(repository: &Repository, keyring: &Keyring, commit: &str) -> Result<(Pi
 }
 
 /// True if two `.sops.yaml` seal alike, whoever reads.
-fn same_rules(one: &str, other: &str) -> bool {
-    let rules = |text: &str| Config::parse(text).map(|config| config.selections());
+pub(super) fn same_rules(one: &str, other: &str) -> bool {
+    let rules = |text: &str| {
+        let mut rules = Config::parse(text)?.selections();
+        // What seals most is what counts without a rule.
+        rules.retain(|(path, field, coverage)| {
+            !path.is_empty() || *field != MOST || *coverage != Coverage::All
+        });
+        Ok::<_, crate::policy::Error>(rules)
+    };
     match (rules(one), rules(other)) {
         (Ok(one), Ok(other)) => one == other,
         (Err(_), _) | (_, Err(_)) => one == other,
     }
+}
+
+/// The field of the rule that counts without any.
+const MOST: &str = r#"("unencrypted_suffix", "_unencrypted")"#;
+
+/// True if the same lines say which files are filtered.
+fn protects_alike(pin: &Pin, now: &Pin) -> bool {
+    let lines = |pin: &Pin| -> BTreeSet<(String, String)> {
+        let of = |(path, text): (&String, &String)| {
+            let lines = text.lines().filter(|line| line.contains("filter") || line.contains("hlx"));
+            lines.map(|line| (path.clone(), line.to_owned())).collect::<Vec<_>>()
+        };
+        pin.attributes.iter().flat_map(of).collect()
+    };
+    pin.attributes.is_empty() || lines(pin) == lines(now)
 }
 
 /// The part of a key that is not its type.
@@ -208,5 +282,10 @@ pub(super) fn who(git: &Git, commit: &str, words: &[&str], path: &str) -> String
     let words =
         [&["log", "-1", "--no-textconv", "--date=short", format], words, &[commit, "--", path]].concat();
     let found = git.text(&words).unwrap_or_default();
-    found.chars().filter(|character| !character.is_control()).collect()
+    found.chars().filter(|character| !character.is_control() && !is_bidi(*character)).collect()
+}
+
+/// What turns the direction of a line around, and so can show another text than stands there. (Unicode, UAX 9.)
+fn is_bidi(character: char) -> bool {
+    matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

@@ -2,47 +2,75 @@
 //!
 //! A file per branch under `<git common dir>/hlx/trust/`. Nothing in it is secret.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::crypto::envelope::Recipient;
-use crate::git::Repository;
+use sha2::{Digest as _, Sha256};
+
+use crate::git::{Protection, Repository};
+use crate::policy::Rule;
 use crate::policy::creation::Config;
 use crate::sys::{disk, replace};
+
+use super::readers::Readers;
 
 /// What was accepted for a branch.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Pin {
     /// Its `.sops.yaml`; empty if it has none.
-    pub config: String,
-    /// Its files were sealed, and nobody here could open one.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub(super) unopened: bool,
+    pub(super) config: String,
     /// All who may read it.
-    pub readers: BTreeSet<String>,
+    pub(super) readers: Readers,
+    /// The rules of files, by their paths: their fields and texts.
+    #[serde(default)]
+    pub(super) rules: BTreeMap<String, (String, String)>,
+    /// Its `.gitattributes`, by their paths.
+    #[serde(default)]
+    pub(super) attributes: BTreeMap<String, String>,
+    /// Its files were sealed, and nobody here could open one.
+    #[serde(default)]
+    pub(super) unopened: bool,
+}
+
+/// The rules that were accepted.
+pub(super) struct Rules {
+    config: Option<Config>,
+    files: BTreeMap<String, (String, String)>,
 }
 
 impl Pin {
-    /// Its rules; none if they are broken.
-    pub(super) fn rules(&self) -> Option<Config> {
-        Config::parse(&self.config).ok()
+    /// Its rules.
+    pub(super) fn rules(&self) -> Rules {
+        Rules { config: Config::parse(&self.config).ok(), files: self.rules.clone() }
+    }
+
+    /// What it says of paths.
+    pub(super) fn protection(&self) -> Protection {
+        let mut sources: Vec<_> = self.attributes.iter().collect();
+        sources.sort_by_key(|(path, _)| path.matches('/').count());
+        Protection::read(sources.into_iter().map(|(path, text)| (path.as_bytes(), text.as_bytes())))
     }
 }
 
-/// A reader's key as it is compared, without comment.
-pub(super) fn canonical(reader: &str) -> String {
-    reader.parse::<Recipient>().map_or_else(|_| reader.to_owned(), |recipient| recipient.to_string())
+impl Rules {
+    /// The rule that a file is to be sealed by: where none was accepted, the one that seals most.
+    pub(super) fn of(&self, path: &str) -> Rule {
+        let config = self.config.as_ref().and_then(|config| config.terms(path).ok());
+        let own = || {
+            let (field, text) = self.files.get(path)?;
+            Rule::from_fields(|name| (name == field).then_some(text.as_str())).ok()
+        };
+        let rule = config.map(|terms| terms.rule.clone()).or_else(own);
+        rule.unwrap_or_else(|| Rule::from_fields(|_| None).expect("the default is a rule"))
+    }
 }
 
-/// Everyone whom a `.sops.yaml` names; nobody if it is broken.
-pub(super) fn named_in(config: &str) -> BTreeSet<String> {
-    let parsed = Config::parse(config);
-    parsed.map(|config| config.recipients().iter().map(ToString::to_string).collect()).unwrap_or_default()
-}
+/// The longest name of a file that all file systems take, and some room.
+const LONGEST: usize = 200;
 
 /// The pins of a clone.
 #[derive(Debug)]
@@ -71,8 +99,8 @@ impl Pins {
     }
 
     /// Everyone who is accepted on any branch.
-    pub(super) fn everyone(&self) -> io::Result<BTreeSet<String>> {
-        let mut all = BTreeSet::new();
+    pub(super) fn everyone(&self) -> io::Result<Readers> {
+        let mut all = Readers::new();
         for entry in fs::read_dir(&self.directory)? {
             let pin: Option<Pin> = serde_json::from_slice(&fs::read(entry?.path())?).ok();
             all.extend(pin.unwrap_or_default().readers);
@@ -82,7 +110,7 @@ impl Pins {
 
     /// Accepts for a branch.
     pub(super) fn write(&self, branch: &str, pin: &Pin) -> io::Result<()> {
-        fs::create_dir_all(&self.directory)?;
+        disk::private_dir(&self.directory)?;
         let (file, text) = (self.file(branch), serde_json::to_vec(pin)?);
         match replace::content(&file, &text) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => disk::private_file(&file, &text),
@@ -93,7 +121,7 @@ impl Pins {
     /// Accepts for many branches, in a clone that has no pins yet: all of them or none.
     pub(super) fn write_all(&self, pins: &BTreeMap<String, Pin>) -> io::Result<()> {
         let fresh = Self { directory: self.directory.with_extension(format!("new-{}", std::process::id())) };
-        fs::create_dir_all(&fresh.directory)?;
+        disk::private_dir(&fresh.directory)?;
         for (branch, pin) in pins {
             fs::write(fresh.file(branch), serde_json::to_vec(pin)?)?;
         }
@@ -108,6 +136,12 @@ impl Pins {
         let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_".contains(byte);
         let spell =
             |byte: u8| if plain(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
-        self.directory.join(branch.bytes().map(spell).collect::<String>() + ".json")
+        let mut name: String = branch.bytes().map(spell).collect();
+        if name.len() > LONGEST {
+            // `%` stands in no other name but before two digits.
+            let hash: String = Sha256::digest(branch).iter().map(|byte| format!("{byte:02x}")).collect();
+            name = format!("%-{hash}");
+        }
+        self.directory.join(name + ".json")
     }
 }

@@ -44,6 +44,19 @@ impl Sandbox {
         self.write(&path, format!("{}      - {key}\n{}", &config[..at], &config[at..]));
     }
 
+    /// A file that is sealed for the owner alone, under a data key that somebody else knows.
+    fn forge(&self, known: &DataKey, plaintext: &[u8]) -> Vec<u8> {
+        let list = self.ok("lab", &["hlx", "keys", "list"]);
+        let owner = list.split_whitespace().find(|word| word.starts_with("age1")).unwrap();
+        let envelope = Plugins::default().wrap_part(&owner.parse().unwrap(), known.expose()).unwrap();
+        let rule = Rule::from_fields(|_| None).unwrap();
+        let (key, groups) = (known.duplicate(), KeyGroups::one(vec![envelope]));
+        let basis = Basis::New { key, groups, rule, coverage: Coverage::All };
+        let mut random = |buffer: &mut [u8]| getrandom::fill(buffer).unwrap();
+        let stamp = Stamp { now: "2026-01-01T00:00:00Z".into(), entropy: &mut random };
+        seal(plaintext, Format::Dotenv, &basis, stamp).unwrap()
+    }
+
     #[track_caller]
     fn refused(&self, line: &str, words: &[&str]) -> Done {
         let done = self.run("lab", &["sh", "-euc", line]);
@@ -59,17 +72,8 @@ impl Sandbox {
 #[test]
 fn whoever_knows_only_public_keys_cannot_read_what_is_added_to_a_file_of_theirs() {
     let sandbox = shared();
-    let owner = sandbox.ok("lab", &["hlx", "keys", "list"]);
-    let owner = owner.split_whitespace().find(|word| word.starts_with("age1")).unwrap().to_owned();
-    // Sealed for the owner alone, under a data key that the attacker keeps.
-    let mut random = |buffer: &mut [u8]| getrandom::fill(buffer).unwrap();
-    let known = DataKey::random(&mut random);
-    let envelope = Plugins::default().wrap_part(&owner.parse().unwrap(), known.expose()).unwrap();
-    let rule = Rule::from_fields(|_| None).unwrap();
-    let (key, groups) = (known.duplicate(), KeyGroups::one(vec![envelope]));
-    let basis = Basis::New { key, groups, rule, coverage: Coverage::All };
-    let stamp = Stamp { now: "2026-01-01T00:00:00Z".into(), entropy: &mut random };
-    let forged = seal(b"A=1\nB=2\n", Format::Dotenv, &basis, stamp).unwrap();
+    let known = DataKey::random(&mut |buffer| getrandom::fill(buffer).unwrap());
+    let forged = sandbox.forge(&known, b"A=1\nB=2\n");
     fs::write(sandbox.path("other/.env"), &forged).unwrap();
     sandbox.push();
     assert_eq!(sandbox.read("lab/.env"), "A=1\nB=2\n", "unchanged it passes as it is");
@@ -195,7 +199,7 @@ fn what_the_owner_writes_counts_at_once() {
 }
 
 #[test]
-fn a_new_branch_of_somebody_has_known_readers_or_waits() {
+fn a_new_branch_of_somebody_waits_unless_one_is_its_only_reader() {
     let sandbox = shared();
     let key = sandbox.stranger("mallory.txt");
     sandbox.sh("other", "hlx init 2>/dev/null; hlx new known; git push -q origin known");
@@ -205,6 +209,136 @@ fn a_new_branch_of_somebody_has_known_readers_or_waits() {
     sandbox.refused("git commit -qam o", &["`odd`", "have not accepted"]);
     sandbox.ok("lab", &["hlx", "recipients", "accept", "-y", "--branch", "odd"]);
     sandbox.sh("lab", "git commit -qam o");
+    // A weak rule on a branch that nobody here knows is no better than on any other.
+    sandbox.sh("other", "hlx new weak");
+    sandbox.sh("other", "git switch -q weak; sed -i 's/  - age:/  - encrypted_regex: ^nothing$\\n    age:/' .sops.yaml; git commit -qam tidy; git push -q origin weak");
+    sandbox.sh("lab", "git fetch -q; git switch -q weak");
+    sandbox.write("lab/new.env", format!("SECRET={CANARY}\nnothing=1\n"));
+    sandbox.refused("git add new.env", &["`SECRET` would stay in clear"]);
+    let shown = sandbox.run("lab", &["hlx", "recipients", "accept"]);
+    assert!(shown.out.contains("other rules"), "{shown:?}");
+}
+
+#[test]
+fn what_somebody_pushed_is_not_the_owners_however_it_gets_into_a_commit() {
+    for way in [
+        "git pull -q; git mv .env prod.env; git commit -qm rename",
+        "git fetch -q; git switch -q -c work; git merge -q --squash origin/app; git commit -qm squash; git mv .env prod.env; git commit -qm moved",
+        "git fetch -q; git cherry-pick -n origin/app; git commit -qm picked; git mv .env prod.env; git commit -qm moved",
+        "git fetch -q; git switch -q -c work; git checkout -q origin/app -- .env; git commit -qm taken; git mv .env prod.env; git commit -qm moved",
+        "git pull -q; hlx track --whole .env; git add -A; git commit -qm whole; git mv .env prod.env; git commit -qm moved",
+    ] {
+        let sandbox = shared();
+        let known = DataKey::random(&mut |buffer| getrandom::fill(buffer).unwrap());
+        fs::write(sandbox.path("other/.env"), sandbox.forge(&known, b"A=2\n")).unwrap();
+        sandbox.sh("other", "git add .; git commit -qm tidy; git push -q");
+        sandbox.sh("lab", way);
+        sandbox.sh("lab", &format!("echo NEW={CANARY} >>prod.env; git add -A; git commit -qm more"));
+        let blob = sandbox.ok("lab", &["git", "cat-file", "blob", "HEAD:prod.env"]);
+        assert!(is_sealed(blob.as_bytes()), "{way}: {blob}");
+        assert!(
+            Sealed::parse(blob.as_bytes()).unwrap().open(&known).is_err(),
+            "{way}: the attacker can read it"
+        );
+    }
+}
+
+#[test]
+fn nothing_is_trusted_more_on_a_branch_or_commit_without_a_name_of_its_own() {
+    for way in [
+        "git switch -q -c fix origin/app",
+        "git checkout -q origin/app",
+        "git worktree add -q --detach ../tree origin/app; cd ../tree",
+    ] {
+        let sandbox = shared();
+        let config =
+            sandbox.read("other/.sops.yaml").replace("  - age:", "  - encrypted_regex: ^nothing$\n    age:");
+        sandbox.write("other/.sops.yaml", config);
+        sandbox.sh("other", "git add .; git commit -qm tidy; git push -q");
+        sandbox.sh("lab", "git fetch -q");
+        let done = sandbox.run(
+            "lab",
+            &[
+                "sh",
+                "-euc",
+                &format!("{way}; printf 'SECRET={CANARY}\nnothing=1\n' >new.env; git add new.env"),
+            ],
+        );
+        assert!(done.code != Some(0) && done.err.contains("`SECRET` would stay in clear"), "{way}: {done:?}");
+        sandbox.no_canary_in_objects("lab");
+        // A branch of the owner's own goes by what is accepted for the one it came from.
+        sandbox.sh("lab", "git switch -q app 2>/dev/null || true; git switch -q -c mine app; echo M=1 >>.env; git commit -qam m; git switch -q --detach; echo N=1 >>.env; git commit -qam n");
+    }
+}
+
+#[test]
+fn rules_of_somebodys_are_not_accepted_with_a_comment_of_the_owners() {
+    let sandbox = shared();
+    let config =
+        sandbox.read("other/.sops.yaml").replace("  - age:", "  - encrypted_regex: ^nothing$\n    age:");
+    sandbox.write("other/.sops.yaml", config);
+    sandbox.push();
+    sandbox.sh("lab", "echo '# note' >>.sops.yaml; git commit -qam note; git push -q");
+    sandbox.write("lab/new.env", format!("SECRET={CANARY}\nnothing=1\n"));
+    sandbox.refused("git add new.env", &["`SECRET` would stay in clear"]);
+    // Nor is a rule for a path that had none.
+    let sandbox = shared();
+    let config = sandbox.read("lab/.sops.yaml").replace("  - age:", "  - path_regex: ^\\.env$\n    age:");
+    sandbox.write("lab/.sops.yaml", &config);
+    sandbox.sh("lab", "git commit -qam 'one rule'; git push -q");
+    sandbox.sh("other", "git pull -q");
+    let more =
+        config.replace("creation_rules:\n", "").replace("path_regex: ^\\.env$", "encrypted_regex: ^nothing$");
+    sandbox.write("other/.sops.yaml", config + &more);
+    sandbox.push();
+    sandbox.write("lab/new.env", format!("SECRET={CANARY}\nnothing=1\n"));
+    sandbox.refused("git add new.env", &["`SECRET` would stay in clear"]);
+}
+
+#[test]
+fn a_data_key_is_accepted_for_its_readers_only() {
+    let sandbox = shared();
+    let key = sandbox.stranger("server.txt");
+    sandbox.sh("lab", &format!("hlx new srv -r {key}; git switch -q srv; echo S=1 >.env; git commit -qam s; git push -q origin srv; git switch -q app"));
+    // The server knows the data key of its branch, and seals another branch's file under it, for the owner alone.
+    let envelope = sandbox.ok("lab", &["git", "cat-file", "blob", "srv:.env"]);
+    let opened = Sealed::parse(envelope.as_bytes()).unwrap();
+    let identity = fs::read_to_string(sandbox.path("server.txt")).unwrap();
+    let identity: age::x25519::Identity =
+        identity.lines().find(|line| line.starts_with("AGE-")).unwrap().parse().unwrap();
+    let envelopes = opened.groups().groups().iter().flat_map(|group| &group.envelopes);
+    let part = envelopes
+        .filter_map(|envelope| envelope.unwrap(std::iter::once(&identity as &dyn age::Identity)).unwrap())
+        .next();
+    let known = DataKey::from_bytes(part.unwrap().expose()).unwrap();
+    fs::write(sandbox.path("other/.env"), sandbox.forge(&known, b"A=1\nB=2\n")).unwrap();
+    sandbox.push();
+    sandbox.sh("lab", &format!("echo NEW={CANARY} >>.env; git commit -qam more"));
+    let blob = sandbox.ok("lab", &["git", "cat-file", "blob", "HEAD:.env"]);
+    assert!(Sealed::parse(blob.as_bytes()).unwrap().open(&known).is_err(), "the server can read it");
+}
+
+#[test]
+fn a_reader_who_was_taken_out_does_not_come_back_unseen() {
+    let sandbox = shared();
+    let key = sandbox.stranger("gone.txt");
+    sandbox.sh("lab", &format!("hlx recipients add {key}; git push -q"));
+    sandbox.sh("other", "git pull -q; git show --no-textconv HEAD:.env >../old");
+    sandbox.sh("lab", &format!("grep -v {key} .sops.yaml >../x; cp ../x .sops.yaml; git rm -q --cached .env; git commit -qam 'out'; git add .env; git commit -qm 'sealed anew'; git push -q"));
+    sandbox.sh("other", "git pull -q; cp ../old .env");
+    sandbox.push();
+    sandbox.sh("lab", &format!("echo NEW={CANARY} >>.env"));
+    sandbox.refused("git add .env", &["have not accepted"]);
+}
+
+#[test]
+fn a_branch_with_a_long_name_stops_nobody() {
+    let sandbox = shared();
+    let name = "é".repeat(60);
+    sandbox.sh("other", &format!("git branch {name}; git push -q origin {name}"));
+    sandbox
+        .sh(".", "git clone -q -b app hub.git third; cd third; hlx init; echo T=1 >>.env; git commit -qam t");
+    sandbox.sh("third", &format!("git switch -q {name}; echo U=1 >>.env; git commit -qam u"));
 }
 
 #[test]
@@ -264,7 +398,7 @@ fn two_people_edit_in_turns_without_a_word() {
 #[test]
 fn a_data_key_that_was_replaced_can_still_be_accepted() {
     let sandbox = shared();
-    // A branch of somebody else's, with known readers and a data key of its own.
+    // A branch of one's own, made elsewhere, with a data key of its own.
     sandbox.sh("other", "hlx init 2>/dev/null; hlx new web; git push -q origin web");
     let edit = "git pull -q; echo X=1 >>.env; git commit -qam mine; git push -q";
     sandbox.sh("lab", "git fetch -q; git switch -q web");
