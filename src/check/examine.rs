@@ -87,8 +87,12 @@ impl Checker<'_> {
         examined.rule = judged.rule;
         examined.readers = judged.groups.iter().flat_map(|groups| groups.recipients()).map(normal).collect();
         examined.spots.extend(of_standing(&judged.standing, protected));
-        if let Depth::Full(settings) = self.depth {
-            self.look_deeper(path, content, &mut examined, settings);
+        match (self.depth, std::str::from_utf8(content)) {
+            (Depth::Full(settings), _) => self.look_deeper(path, content, &mut examined, settings),
+            (Depth::Guard, Ok(text)) if examined.clear => {
+                examined.spots.extend(secrets::tokens(path, text));
+            }
+            (Depth::Guard, _) => {}
         }
         if judged.clear_comments > 0 {
             let message =
@@ -153,9 +157,11 @@ fn of_standing(standing: &Standing, protected: bool) -> Option<Spot> {
     }
 }
 
-/// The place is a part of the message: `line 3: …`.
+/// The place stands before the message: `line 3: …`.
 fn broken_config(message: &str) -> Spot {
-    let line = message.strip_prefix("line ").and_then(|rest| rest.split(':').next()?.parse().ok());
+    let placed = message.strip_prefix("line ").and_then(|rest| rest.split_once(": "));
+    let placed = placed.and_then(|(line, rest)| Some((line.parse().ok()?, rest)));
+    let (line, message) = placed.map_or((None, message), |(line, rest)| (Some(line), rest));
     Spot { rule: Rule::ConfigBroken, line, message: message.to_owned() }
 }
 
@@ -167,7 +173,7 @@ mod tests {
     fn a_broken_config_says_where() {
         let error = Config::parse("creation_rules:\n  - age: [\n").unwrap_err();
         let spot = broken_config(&error.to_string());
-        assert!(spot.line.is_some(), "{spot:?}");
+        assert!(spot.line.is_some() && !spot.message.starts_with("line"), "{spot:?}");
         let error = Config::parse("creation_rules:\n  - age: nobody\n").unwrap_err();
         assert_eq!(broken_config(&error.to_string()).line, None);
     }

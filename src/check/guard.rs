@@ -8,10 +8,10 @@ use crate::git::history::{Change, Commit, commits};
 use crate::git::{Git, Protection};
 use crate::trust::untracked;
 
+use super::copies::Keep;
 use super::examine::{CONFIG, Spot};
-use super::place::{Kind, Place};
 use super::tree::{must_be_clear, of_index};
-use super::{Checker, Error, Finding, Rule, signed};
+use super::{Checker, Error, Finding, Rule, secrets, signed};
 
 /// A ref that a push moves.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,11 +51,17 @@ pub fn staged(checker: &Checker<'_>) -> Result<Vec<Finding>, Error> {
         None => Vec::new(),
     };
     let was_protected = checker.protection(&before)?;
+    let index = of_index(checker)?;
+    let keep = Keep::of(
+        checker,
+        protected(&before, &was_protected)
+            .chain(index.iter().filter(|(_, attributes)| attributes.filtered).map(|(file, _)| file)),
+    );
     let before: HashMap<&[u8], &str> =
         before.iter().map(|file| (file.path.as_slice(), file.blob.as_str())).collect();
     let name = checker.repository.branch().unwrap_or_else(|| "HEAD".to_owned());
     let mut findings = Vec::new();
-    for (file, attributes) in of_index(checker)? {
+    for (file, attributes) in &index {
         let old = before.get(file.path.as_slice()).copied();
         let newly = attributes.filtered && !was_protected.of(&file.path).filtered;
         if old == Some(file.blob.as_str()) && !newly {
@@ -68,7 +74,8 @@ pub fn staged(checker: &Checker<'_>) -> Result<Vec<Finding>, Error> {
             protected: attributes.filtered,
             conversion: attributes.conversion,
         };
-        findings.extend(judge(checker, &candidate, &name)?.map(|found| Finding { staged: true, ..found }));
+        let found = judge(checker, &candidate, &keep, &name)?;
+        findings.extend(found.map(|found| Finding { staged: true, ..found }));
     }
     Ok(findings)
 }
@@ -111,6 +118,11 @@ fn brought(checker: &Checker<'_>, commit: &Commit) -> Result<Vec<Finding>, Error
     let files = checker.repository.files(&commit.name)?;
     let now = checker.protection(&files)?;
     let newly = newly_protected(checker, commit, &files, &now)?;
+    // A file that was renamed is only in the commit before.
+    let parent = commit.parents.first().filter(|_| commit.changes.iter().any(|change| change.new.is_none()));
+    let gone = parent.map_or(Ok(Vec::new()), |parent| checker.repository.files(parent))?;
+    let then = checker.protection(&gone)?;
+    let keep = Keep::of(checker, protected(&files, &now).chain(protected(&gone, &then)));
     let changed = commit.changes.iter().filter_map(|change| {
         let attributes = now.of(&change.path);
         Some(Candidate {
@@ -124,9 +136,14 @@ fn brought(checker: &Checker<'_>, commit: &Commit) -> Result<Vec<Finding>, Error
     let name = format!("{:.10}", commit.name);
     let mut findings = Vec::new();
     for candidate in changed.chain(newly) {
-        findings.extend(judge(checker, &candidate, &name)?);
+        findings.extend(judge(checker, &candidate, &keep, &name)?);
     }
     Ok(findings)
+}
+
+/// The files that attributes protect.
+fn protected<'f>(files: &'f [Entry], by: &Protection) -> impl Iterator<Item = &'f Entry> {
+    files.iter().filter(|file| file.is_file() && by.of(&file.path).filtered)
 }
 
 /// The files that a commit left as they were, and whose path it is the first to protect.
@@ -156,27 +173,66 @@ fn newly_protected<'f>(
 }
 
 /// The first thing that keeps a file out, if there is one.
-fn judge(checker: &Checker<'_>, file: &Candidate<'_>, place: &str) -> Result<Option<Finding>, Error> {
+fn judge(
+    checker: &Checker<'_>,
+    file: &Candidate<'_>,
+    keep: &Keep<'_>,
+    place: &str,
+) -> Result<Option<Finding>, Error> {
     let path = String::from_utf8_lossy(file.path);
     let spot = match must_be_clear(&path) {
         true if path != CONFIG => None,
-        clear => {
-            let examined = checker.examine(file.path, file.new, file.protected && !clear)?;
-            let stops = |spot: &&Spot| stops(spot.rule);
-            let own = examined.spots.iter().find(stops).cloned();
-            let exposed = !file.protected && !clear && examined.clear && was_sealed(checker, file)?;
-            own.or_else(|| exposed.then(unprotected)).or_else(|| converted(file).filter(|_| !clear))
+        true => {
+            checker.examine(file.path, file.new, false)?.spots.iter().find(|spot| stops(spot.rule)).cloned()
         }
+        false => first_of(checker, file, keep)?,
     };
-    let place = Place { name: place.to_owned(), commit: None, kind: Kind::Tip };
     Ok(spot.map(|spot| Finding {
         rule: spot.rule,
-        place: place.name,
+        place: place.to_owned(),
         staged: false,
         path: Some(path.into_owned()),
         line: spot.line,
         message: spot.message,
     }))
+}
+
+fn first_of(checker: &Checker<'_>, file: &Candidate<'_>, keep: &Keep<'_>) -> Result<Option<Spot>, Error> {
+    let examined = checker.examine(file.path, file.new, file.protected)?;
+    for spot in examined.spots.iter().filter(|spot| stops(spot.rule)) {
+        if spot.rule != Rule::Token || is_new_line(checker, file, spot.line)? {
+            return Ok(Some(spot.clone()));
+        }
+    }
+    if !file.protected && examined.clear && was_sealed(checker, file)? {
+        return Ok(Some(unprotected()));
+    }
+    let copied = keep.copied(file.path, file.new, file.old)?;
+    if copied.is_some() {
+        return Ok(copied);
+    }
+    if !file.protected && examined.clear && file.old.is_none() {
+        let content = checker.repository.blob_named(file.new)?;
+        if let Some(spot) = dotenv(&String::from_utf8_lossy(file.path), &content) {
+            return Ok(Some(spot));
+        }
+    }
+    Ok(converted(file))
+}
+
+/// Whether the version before did not have a line: what it had stops no other commit.
+fn is_new_line(checker: &Checker<'_>, file: &Candidate<'_>, line: Option<usize>) -> Result<bool, Error> {
+    let (Some(old), Some(line)) = (file.old, line) else { return Ok(true) };
+    let (new, old) = (checker.repository.blob_named(file.new)?, checker.repository.blob_named(old)?);
+    let line = new.split(|byte| *byte == b'\n').nth(line - 1);
+    Ok(!old.split(|byte| *byte == b'\n').any(|known| Some(known) == line))
+}
+
+/// What is wrong with a file that nothing protects, if its name says that it holds variables.
+pub(super) fn dotenv(path: &str, content: &[u8]) -> Option<Spot> {
+    let text = String::from_utf8_lossy(content);
+    let open = secrets::is_dotenv(path) && !text.trim().is_empty() && !secrets::is_allowed(&text);
+    open.then(|| Spot::new(Rule::Dotenv, "a dotenv file in clear, and nothing protects it"))
 }
 
 /// Whether it was sealed before, and nobody here said that it shall be in clear.
@@ -204,6 +260,9 @@ fn stops(rule: Rule) -> bool {
         Rule::Plaintext
         | Rule::PlaintextValue
         | Rule::Unprotected
+        | Rule::SealedValue
+        | Rule::Dotenv
+        | Rule::Token
         | Rule::Broken
         | Rule::Altered
         | Rule::StaleMac
@@ -212,6 +271,7 @@ fn stops(rule: Rule) -> bool {
         | Rule::Unsigned => true,
         Rule::PlaintextComment
         | Rule::PlaintextHistory
+        | Rule::ClearBefore
         | Rule::Abandoned
         | Rule::ReaderUnknown
         | Rule::ReaderLost
@@ -225,7 +285,6 @@ fn stops(rule: Rule) -> bool {
         | Rule::PortConflict
         | Rule::EnvironmentFile
         | Rule::Environment
-        | Rule::Token
         | Rule::LikelySecret => false,
     }
 }

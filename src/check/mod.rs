@@ -7,6 +7,7 @@
 
 mod across;
 mod compose;
+mod copies;
 pub mod docker;
 mod examine;
 pub mod guard;
@@ -93,6 +94,7 @@ pub struct Checker<'a> {
     depth: Depth,
     examined: RefCell<HashMap<FileKey, Rc<Examined>>>,
     protections: RefCell<HashMap<SourcesKey, Rc<Protection>>>,
+    kept: RefCell<copies::Known>,
 }
 
 impl std::fmt::Debug for Checker<'_> {
@@ -104,8 +106,8 @@ impl std::fmt::Debug for Checker<'_> {
 impl<'a> Checker<'a> {
     /// A checker of a repository.
     pub fn new(repository: &'a Repository, keyring: &'a Keyring, depth: Depth) -> Self {
-        let (examined, protections) = (RefCell::default(), RefCell::default());
-        Self { repository, keyring, depth, examined, protections }
+        let (examined, protections, kept) = (RefCell::default(), RefCell::default(), RefCell::default());
+        Self { repository, keyring, depth, examined, protections, kept }
     }
 
     /// Everything that is wrong in these places, in their order.

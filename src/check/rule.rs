@@ -30,7 +30,10 @@ pub enum Rule {
     PlaintextValue,
     PlaintextComment,
     PlaintextHistory,
+    ClearBefore,
     Unprotected,
+    SealedValue,
+    Dotenv,
     Abandoned,
     Broken,
     Altered,
@@ -77,7 +80,7 @@ impl Rule {
 }
 
 /// Every rule in order: its name, how bad it is, and what it finds.
-const FACTS: [(Rule, &str, Severity, &str); 26] = [
+const FACTS: [(Rule, &str, Severity, &str); 29] = [
     (Rule::Plaintext, "plaintext", Severity::Error, "A protected file is in git in clear."),
     (
         Rule::PlaintextValue,
@@ -98,11 +101,24 @@ const FACTS: [(Rule, &str, Severity, &str); 26] = [
         "The history holds a protected file in clear.",
     ),
     (
+        Rule::ClearBefore,
+        "clear-before",
+        Severity::Warning,
+        "The history holds a file in clear from before it was protected, and nothing in it looks like a secret.",
+    ),
+    (
         Rule::Unprotected,
         "unprotected",
         Severity::Error,
         "A file that was encrypted is clear now, as no attribute protects it any more.",
     ),
+    (
+        Rule::SealedValue,
+        "sealed-value",
+        Severity::Error,
+        "A value that an encrypted file keeps stands in clear in another file.",
+    ),
+    (Rule::Dotenv, "dotenv", Severity::Warning, "A dotenv file is in git in clear, and nothing protects it."),
     (
         Rule::Abandoned,
         "abandoned",

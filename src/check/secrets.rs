@@ -45,6 +45,27 @@ pub(super) fn scan(path: &str, text: &str) -> Vec<Spot> {
         .collect()
 }
 
+/// The tokens in a file that show by their shape what they are, by line.
+pub(super) fn tokens(path: &str, text: &str) -> Vec<Spot> {
+    let mut found = if tokens::any(text) { scan(path, text) } else { Vec::new() };
+    found.retain(|spot| spot.rule == Rule::Token);
+    found
+}
+
+/// Whether a file is named as files of variables and their copies are: `.env`, `.env.prod`, `db.env`, `.env~`.
+pub(super) fn is_dotenv(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or(path).to_ascii_lowercase();
+    let ends = |(at, part): (usize, &str)| {
+        !name[at + part.len()..].starts_with(|next: char| next.is_ascii_alphanumeric())
+    };
+    name.match_indices(".env").any(ends) && !is_exempt(&name) && !is_source(&name)
+}
+
+/// Whether a line of a file says nothing but that the file may be in clear.
+pub(super) fn is_allowed(text: &str) -> bool {
+    text.lines().any(|line| line.trim_matches(|letter: char| !letter.is_alphanumeric()) == ALLOW)
+}
+
 /// Which values can be one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Values {
@@ -160,6 +181,18 @@ fn is_password(value: &str) -> bool {
 
 fn has_digit_and_letter(value: &str) -> bool {
     value.bytes().any(|byte| byte.is_ascii_digit()) && value.bytes().any(|byte| byte.is_ascii_alphabetic())
+}
+
+/// Whether letters and digits alternate as in what a machine made; a name with a number at its end is none.
+pub(super) fn is_mixed(value: &str) -> bool {
+    let kinds: Vec<bool> =
+        value.bytes().filter(u8::is_ascii_alphanumeric).map(|byte| byte.is_ascii_digit()).collect();
+    kinds.windows(2).filter(|pair| pair[0] != pair[1]).count() >= 3 && entropy(value) >= 2.9
+}
+
+/// Whether it is an address with a password.
+pub(super) fn is_address_with_password(value: &str) -> bool {
+    ADDRESS.captures_iter(value).any(|address| is_password(&address[1]))
 }
 
 /// Shannon's entropy, in bits for each byte.

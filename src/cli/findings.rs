@@ -37,6 +37,13 @@ pub(super) fn hint(finding: &Finding) -> String {
         Rule::PlaintextHistory => {
             "change each secret in it at its source: whoever has the repository can read it, even after `git filter-repo`".to_owned()
         }
+        Rule::ClearBefore => "nothing to do if it never held a secret; if it did, change that at its source".to_owned(),
+        Rule::SealedValue => format!(
+            "encrypt it (`hlx track {path}`), or take the value out; if it is no secret, `git commit --no-verify` (or `git push --no-verify`) lets it pass"
+        ),
+        Rule::Dotenv => format!(
+            "encrypt it: `hlx track {path}`, then `git add {path}`; if it holds no secret, put `# hlx:allow` on a line of its own in it"
+        ),
         Rule::Unprotected => format!(
             "`hlx track {path}`, then `git add {path}`; if that is meant, `hlx untrack {path}`"
         ),

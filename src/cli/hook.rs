@@ -191,10 +191,13 @@ fn unexpected() -> Failure {
 
 /// Fails with all that was found, if anything was.
 fn refuse(what: &str, found: &[Finding]) -> Result<(), Failure> {
-    let line = |finding: &Finding| match (&finding.path, finding.staged) {
-        (Some(path), true) => format!("{path}: {}", finding.message),
-        (Some(path), false) => format!("{path}: {} (commit {})", finding.message, finding.place),
-        (None, _) => finding.message.clone(),
+    let line = |finding: &Finding| {
+        let at = finding.line.map(|line| format!("line {line}: ")).unwrap_or_default();
+        match (&finding.path, finding.staged) {
+            (Some(path), true) => format!("{path}: {at}{}", finding.message),
+            (Some(path), false) => format!("{path}: {at}{} (commit {})", finding.message, finding.place),
+            (None, _) => finding.message.clone(),
+        }
     };
     let message = match found {
         [] => return Ok(()),

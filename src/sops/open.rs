@@ -247,6 +247,24 @@ impl<'t> Opened<'t> {
         whole.into_iter().chain(leaves)
     }
 
+    /// The sealed values with their names, dotted. A whole file is one value without a name.
+    pub fn values(&self) -> impl Iterator<Item = (String, Cow<'_, [u8]>)> {
+        let whole = || (String::new(), Cow::Borrowed(self.plaintext.expose().as_slice()));
+        let (whole, document) = match &self.sealed.body {
+            Body::Whole { .. } => (Some(whole()), None),
+            Body::Leaves { document, .. } => (None, Some(document)),
+        };
+        let leaves = document.into_iter().flat_map(|document| {
+            document.leaves.iter().enumerate().filter_map(|(number, leaf)| {
+                match self.contents.get(number)? {
+                    Content::Value(value) => Some((document.paths.display(leaf.path), value.into_bytes())),
+                    Content::Comment(_) => None,
+                }
+            })
+        });
+        whole.into_iter().chain(leaves)
+    }
+
     /// The names of the sealed values, dotted; comments have none.
     pub fn names(&self) -> Vec<String> {
         let Body::Leaves { document, .. } = &self.sealed.body else { return Vec::new() };

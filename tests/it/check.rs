@@ -68,7 +68,7 @@ fn plaintext_is_found_in_every_branch_by_that_branchs_own_attributes() {
     commit_unfiltered(&sandbox, "old.env", &format!("A={CANARY}\n"));
     commit_unfiltered(&sandbox, "open.txt", "text\n");
     // `main` protects nothing, so that the same path is no finding there.
-    sandbox.sh("lab", "git switch -q main; echo x=1 >old.env; git add old.env; git commit -qm open");
+    sandbox.sh("lab", "git switch -q main; echo x=1 >old.env; git add old.env; git commit -qnm open");
     assert_eq!(findings(&sandbox, &[]), ["plaintext app:old.env"]);
     assert_eq!(findings(&sandbox, &["--branch", "main"]), Vec::<String>::new());
     let missing = sandbox.run("lab", &["hlx", "check", "--branch", "nowhere"]);
@@ -296,7 +296,7 @@ fn compose_files_secrets_in_clear_and_environments_are_looked_at() {
     let token = format!("ghp_{}", "a1B2c3D4e5F6g7H8i9J0".repeat(2));
     sandbox.sh("lab", "git switch -q main");
     sandbox.write("lab/notes.md", format!("use {token}\nfine {token} hlx:allow\n"));
-    sandbox.sh("lab", "git add .; git commit -qm notes");
+    sandbox.sh("lab", "git add .; git commit -qnm notes");
     assert_eq!(findings(&sandbox, &["--branch", "main"]), ["token main:notes.md"]);
     let done = sandbox.run("lab", &["hlx", "check", "--branch", "main"]);
     assert!(

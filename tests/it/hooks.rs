@@ -224,3 +224,117 @@ fn init_puts_hooks_beside_no_others_and_can_be_run_again() {
     sandbox.ok("lab", &["git", "config", "core.hooksPath", "elsewhere"]);
     assert_eq!(sandbox.run("lab", &["hlx", "init"]).err.matches("or another place for hooks").count(), 2);
 }
+
+/// A lab whose `.env` has a value as machines make them.
+fn lab_with_a_key() -> Sandbox {
+    let sandbox = lab();
+    sandbox.write("lab/.env", format!("API_KEY={CANARY}\nTITLE=\"My home server\"\nMOTD=welcome to all\n"));
+    sandbox.sh("lab", "git commit -qam values");
+    sandbox
+}
+
+#[test]
+fn a_copy_of_an_encrypted_file_in_clear_is_refused_under_any_name() {
+    let sandbox = lab_with_a_key();
+    for line in [
+        "cp .env .env-backup",
+        "cp .env .env~",
+        "cp .env .env_old",
+        "cp .env .envrc",
+        "cp .env prod.env.bak",
+        "mv .env settings.txt",
+        "git mv .env moved.txt",
+        "sed 's/^/export /' .env >env.sh",
+    ] {
+        sandbox.sh("lab", &format!("{line}; git add -A"));
+        let done = sandbox.run("lab", &["git", "commit", "-qm", "x"]);
+        refused(
+            &done,
+            &["nothing was committed: ", "of `.env`", "hlx track", "--no-verify"].map(|word| {
+                // The same content is told as such.
+                if line.contains("sed") || word != "of `.env`" { word } else { "it is `.env` in clear" }
+            }),
+        );
+        // Past that hook, the next one refuses.
+        sandbox.sh("lab", "git commit -qnm x; git init -q --bare ../away.git");
+        refused(
+            &sandbox.run("lab", &["git", "push", "-q", "../away.git", "app"]),
+            &["nothing was pushed: ", "`.env`"],
+        );
+        sandbox.sh("lab", "git reset -q --hard HEAD~1; rm -rf ../away.git");
+    }
+}
+
+#[test]
+fn one_value_in_a_clear_file_is_refused_by_its_name_and_chance_is_not() {
+    let sandbox = lab_with_a_key();
+    sandbox.write("lab/README.md", format!("# Lab\n\ncurl -H 'Key: {CANARY}' nas\n"));
+    refused(
+        &sandbox.run("lab", &["git", "commit", "-qam", "x"]),
+        &["README.md: line 3: `API_KEY` of `.env` stands here in clear"],
+    );
+    // It is there by the owner's will, and stops no later commit.
+    sandbox.sh("lab", "git commit -qnam x; echo more >>README.md; git commit -qam more");
+    sandbox.sh("lab", "git reset -q --hard HEAD~2; echo 'My home server' >>README.md; git commit -qam title");
+    sandbox.sh("lab", "echo 'My home server: welcome to all' >notes; git add notes");
+    refused(
+        &sandbox.run("lab", &["git", "commit", "-qm", "x"]),
+        &["notes: line 1: `MOTD`, `TITLE` of `.env` stand"],
+    );
+    sandbox.sh("lab", "rm notes; git add -A");
+    // A longer word is another one; and untracking is on purpose.
+    sandbox.sh("lab", &format!("echo 'X={CANARY}d' >other; git add other; git commit -qm other"));
+    sandbox.sh("lab", "hlx untrack .env; git add -A; git commit -qm meant");
+    // Without a key it cannot be known.
+    sandbox.sh("lab", "git reset -q --hard HEAD~1; cp .env copy.txt; mv ../home/.config ../home/away; git add copy.txt; git commit -qm blind");
+}
+
+#[test]
+fn a_dotenv_file_that_nothing_protects_is_refused() {
+    let sandbox = lab_and_server();
+    sandbox.sh("lab", "git switch -q --orphan own; git clean -qfdx");
+    for name in [".env", "sub/.env.prod", "db.env", ".env~"] {
+        sandbox.write(&format!("lab/{name}"), "A=1\n");
+        sandbox.sh("lab", "git add -A");
+        let done = sandbox.run("lab", &["git", "commit", "-qm", "x"]);
+        refused(
+            &done,
+            &[&format!("{name}: a dotenv file in clear"), &format!("hlx track {name}"), "hlx:allow"],
+        );
+        sandbox.sh("lab", "git commit -qnm x");
+        for words in [&["own"][..], &["--no-verify", "own"]] {
+            refused(
+                &sandbox.run("lab", &[&["git", "push", "-q", "origin"], words].concat()),
+                &[&format!("{name}: a dotenv file in clear")],
+            );
+        }
+        sandbox.sh("lab", "git update-ref -d HEAD; git rm -qrf --cached .; git clean -qfdx");
+    }
+    sandbox.write("lab/.env.example", "A=1\n");
+    sandbox.write("lab/empty.env", "");
+    sandbox.write("lab/vite.env.ts", "A\n");
+    sandbox.write("lab/stack.env", "# hlx:allow\nTZ=Europe/Berlin\n");
+    sandbox.sh("lab", "git add -A; git commit -qm fine; git push -q origin own");
+    // What is there already stops nothing.
+    sandbox.sh("lab", "echo TZ=UTC >stack.env; git commit -qam changed; git push -q origin own");
+}
+
+#[test]
+fn tokens_of_a_well_known_shape_are_refused_where_they_are_new() {
+    let sandbox = lab_and_server();
+    let token = format!("ghp_{}", "a1B2c3D4e5F6g7H8i9J0".repeat(2));
+    sandbox.write("lab/README.md", format!("# Lab\nuse {token}\n"));
+    let done = sandbox.run("lab", &["git", "commit", "-qam", "x"]);
+    refused(&done, &["README.md: line 2: what looks like a GitHub token", "hlx:allow"]);
+    assert!(!done.err.contains("a1B2"), "{done:?}");
+    sandbox.sh("lab", "git commit -qnam x");
+    for words in [&["app"][..], &["--no-verify", "app"]] {
+        refused(
+            &sandbox.run("lab", &[&["git", "push", "-q", "origin"], words].concat()),
+            &["README.md: line 2"],
+        );
+    }
+    sandbox.sh("lab", "echo more >>README.md; git commit -qam more; git reset -q --hard HEAD~2");
+    sandbox.write("lab/README.md", format!("# Lab\nuse {token} <!-- hlx:allow -->\n"));
+    sandbox.sh("lab", "git commit -qam allowed; git push -q origin app");
+}

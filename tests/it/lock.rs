@@ -123,7 +123,7 @@ fn lock_covers_just_what_gits_attributes_say() {
     for file in files {
         sandbox.write(&format!("lab/{file}"), format!("A={CANARY}\n"));
     }
-    sandbox.sh("lab", "git add -A; git commit -qm all");
+    sandbox.sh("lab", "git add -A; git commit -qnm all");
     let mut expected = by_git(&sandbox);
     expected.retain(|path| path != ".env");
     assert!(expected.len() >= 7, "{expected:?}");
