@@ -283,7 +283,7 @@ pub(super) fn repo(error: repo::Error) -> Failure {
             several => format!("`git switch --track {}/{name}` takes you there", several[0]),
         }),
         E::NoRecipients => Failure::new(Exit::Policy, message).hint(
-            "`hlx init` sets this clone up, and makes a key of your own; `hlx new` takes others with `-r KEY` or `-R FILE`",
+            "`hlx init` sets this clone up, and makes a key of your own; `hlx new` takes others with `-r KEY` or `-R KEYS`",
         ),
         E::Uneditable(_) => {
             Failure::new(Exit::Failed, message).hint("add the key to `age:` by hand, and commit")
