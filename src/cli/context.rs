@@ -105,6 +105,15 @@ impl Context {
         Plugins::allow(allowed, Dialogue { tell: ui::tell, ask: ui::ask, ask_secret: ui::ask_secret })
     }
 
+    /// What others call the user: git's `user.name`, else the names of user and host. It goes into a comment.
+    pub(super) fn user(&self) -> String {
+        let user = || variable("USER").or_else(|| variable("LOGNAME")).unwrap_or_else(|| "user".to_owned());
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let name = config::values(&self.directory(), "user.name").pop();
+        let plain = |name: String| name.replace(char::is_control, " ").trim().to_owned();
+        name.map(plain).filter(|name| !name.is_empty()).unwrap_or_else(|| plain(format!("{}@{host}", user())))
+    }
+
     /// Now, as metadata write it.
     pub(super) fn now(&self) -> String {
         now()

@@ -83,6 +83,8 @@ pub(super) fn sops(error: sops::Error) -> Failure {
     let message = error.to_string();
     let whole = "or encrypt the whole file as one value: `hlx track FILE --whole`";
     match error {
+        E::Format(error) if error.is_unmerged() => Failure::new(Exit::Failed, message)
+            .hint("choose between the sides, take the markers out, and `git add FILE`"),
         E::Format(_) => Failure::new(Exit::Failed, message).hint("correct the line").hint(whole),
         E::NotText => Failure::new(Exit::Failed, message).hint("encrypt it whole: `hlx track FILE --whole`"),
         E::NotSealed => Failure::new(Exit::NotAuthentic, message),
@@ -281,13 +283,19 @@ pub(super) fn repo(error: repo::Error) -> Failure {
             several => format!("`git switch --track {}/{name}` takes you there", several[0]),
         }),
         E::NoRecipients => Failure::new(Exit::Policy, message).hint(
-            "name a key with `-r`, or a file of keys with `-R`; `hlx keys generate` makes one of your own",
+            "`hlx init` sets this clone up, and makes a key of your own; `hlx new` takes others with `-r KEY` or `-R KEYS`",
         ),
         E::Uneditable(_) => {
             Failure::new(Exit::Failed, message).hint("add the key to `age:` by hand, and commit")
         }
         E::Rule { lines, .. } => Failure::new(Exit::Failed, message)
             .hint(format!("give that rule these lines in place of its own:\n{}", lines.trim_end())),
+        E::Unsaved(files) if files.iter().any(repo::lock::Unsaved::is_unreadable) => {
+            Failure::new(Exit::Failed, message)
+                .hint("`hlx keys list` shows where keys were looked for")
+                .hint("without one: copy away what you need of them; `rm FILE` and `git checkout -- FILE` put the encrypted version in its place")
+                .hint("nothing was locked")
+        }
         E::Unsaved(_) => Failure::new(Exit::Failed, message)
             .hint("`git add` and commit them, stash them, or take them back with `git checkout -- FILE`")
             .hint("nothing was locked"),

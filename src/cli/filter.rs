@@ -1,5 +1,6 @@
 //! The plumbing that git calls: filter, textconv, merge driver.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -51,8 +52,8 @@ struct Filter<'a> {
     ui: Ui,
     locked: bool,
     left_sealed: usize,
-    /// Some of them only because their MAC does not fit.
-    stale: bool,
+    /// Why, each reason once.
+    reasons: BTreeSet<Reason>,
 }
 
 impl Handler for Filter<'_> {
@@ -84,7 +85,7 @@ impl Handler for Filter<'_> {
 
     fn stays_sealed(&mut self, path: &[u8], error: &keys::Error) {
         self.left_sealed += 1;
-        self.stale |= is_stale(error);
+        self.reasons.insert(reason(error));
         // A clone without a key would say the same of every file.
         if self.left_sealed == 1 || !matches!(error, keys::Error::NoIdentity { .. }) {
             self.ui.warning(format!("{} stays encrypted: {error}", String::from_utf8_lossy(path)));
@@ -95,22 +96,45 @@ impl Handler for Filter<'_> {
         if self.left_sealed > 1 {
             self.ui.warning(format!("{} files stay encrypted", self.left_sealed));
         }
-        match (self.stale, self.left_sealed) {
-            (_, 0) => {}
-            (true, _) => self.ui.hint(IF_MERGED_ELSEWHERE),
-            (false, _) => self.ui.hint(ONCE_THERE_IS_A_KEY),
+        self.reasons.iter().for_each(|reason| self.ui.hint(reason.hint()));
+    }
+}
+
+/// Why a file stays encrypted, as far as it matters for what to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Reason {
+    /// No key opens it.
+    NoKey,
+    /// Every value may be authentic, but the MAC is not.
+    Stale,
+    /// It is not as it was encrypted.
+    Altered,
+}
+
+fn reason(error: &keys::Error) -> Reason {
+    match error {
+        keys::Error::NoIdentity { .. } | keys::Error::Plugin(_) => Reason::NoKey,
+        keys::Error::Sops(sops::Error::Mac) => Reason::Stale,
+        keys::Error::Sops(_) | keys::Error::BrokenEnvelope { .. } | keys::Error::BrokenParts(_) => {
+            Reason::Altered
         }
     }
 }
 
-const IF_MERGED_ELSEWHERE: &str =
-    "if that was merged or edited elsewhere, `hlx reseal` shows what changed, and asks";
-const ONCE_THERE_IS_A_KEY: &str =
-    "`hlx keys list` shows where keys were looked for; `hlx unlock` opens them once there is one";
-
-/// Every value may be authentic, but the MAC is not.
-fn is_stale(error: &keys::Error) -> bool {
-    matches!(error, keys::Error::Sops(sops::Error::Mac))
+impl Reason {
+    fn hint(self) -> &'static str {
+        match self {
+            Self::NoKey => {
+                "`hlx keys list` shows where keys were looked for; `hlx unlock` opens what it can once there is one"
+            }
+            Self::Stale => {
+                "if that was merged or edited elsewhere, `hlx reseal` shows what changed, and asks"
+            }
+            Self::Altered => {
+                "what was altered is not opened: `git log -- FILE` shows who changed it, and an earlier commit has it as it was"
+            }
+        }
+    }
 }
 
 /// A checkout that stops half-way leaves a mixed tree: even a defect must leave the file sealed.
@@ -127,7 +151,7 @@ pub(super) fn process(cx: &Context) -> Result<(), Failure> {
         ui: cx.ui,
         locked: repository.is_locked(),
         left_sealed: 0,
-        stale: false,
+        reasons: BTreeSet::new(),
     };
     let mut to = ui::past_the_buffer(io::stdout()).map_err(|error| broken(&error))?;
     let mut from = git_pipe().map_err(|error| broken(&error))?;
@@ -194,7 +218,7 @@ pub(super) fn smudge(args: &PathArgs, cx: &Context) -> Result<(), Failure> {
         Smudged::Clear | Smudged::Locked => output(cx, blob.expose()),
         Smudged::Sealed(error) => {
             cx.ui.warning(format!("{} stays encrypted: {error}", args.path.display()));
-            cx.ui.hint(if is_stale(&error) { IF_MERGED_ELSEWHERE } else { ONCE_THERE_IS_A_KEY });
+            cx.ui.hint(reason(&error).hint());
             output(cx, blob.expose())
         }
     }
@@ -224,7 +248,7 @@ pub(super) fn merge(args: &MergeArgs, cx: &Context) -> Result<(), Failure> {
     let merged = merged.map_err(|error| merge_failure(&path, error))?;
     note_rekeyed(&guard, cx.ui);
     merged.changes.iter().for_each(|change| cx.ui.note(format!("{path}: the sides differed: {change}")));
-    std::fs::write(&args.ours, merged.sealed).map_err(|error| errors::io(&args.ours, &error))?;
+    std::fs::write(&args.ours, merged.content.expose()).map_err(|error| errors::io(&args.ours, &error))?;
     match merged.conflict {
         None => Ok(()),
         Some(conflict) => Err(in_conflict(&path, conflict)),

@@ -6,6 +6,7 @@ use crate::repo::forget::Forgotten;
 use crate::repo::{lock as locking, unlock as unlocking};
 
 use super::context::Context;
+use super::ui::counted;
 use super::{Exit, Failure, errors};
 
 /// `hlx lock`
@@ -24,8 +25,8 @@ pub(super) fn lock(cx: &Context) -> Result<(), Failure> {
 /// Says what held plaintext besides the files.
 pub(super) fn report_forgotten(forgotten: &Forgotten, cx: &Context) {
     if forgotten.merges > 0 {
-        let count = forgotten.merges;
-        cx.ui.note(format!("{count} merges that git had remembered with their text are forgotten"));
+        let merges = counted(forgotten.merges, "merge", "merges");
+        cx.ui.note(format!("forgot {merges} that git had remembered with the text"));
     }
     if !forgotten.messages.is_empty() {
         let names = forgotten.messages.join(", ");
@@ -84,7 +85,10 @@ pub(super) fn open(
     }
     let names = locked.iter().map(|(path, _)| path.as_str()).collect::<Vec<_>>().join(", ");
     if let Some((path, error)) = locked.into_iter().next() {
-        let fact = format!("{names} {}", if names == path { "stays encrypted" } else { "stay encrypted" });
+        let fact = match names == path {
+            true => format!("{path} stays encrypted"),
+            false => format!("{names} stay encrypted; of {path}"),
+        };
         failures.push(errors::named_keys(&fact, &path, error));
     }
     Ok(failures)

@@ -65,6 +65,9 @@ enum Command {
     /// Take the protection of files away: they are in clear from the next commit on.
     Untrack(track::UntrackArgs),
     /// Bring the list of services on the landing page up to date.
+    ///
+    /// Of branches that share their first commit, it has the one that `hlx new` made; where none is left of that name,
+    /// those that a remote has, or all.
     Index,
     /// Show which files are protected, in what state, and who can read them.
     Status(repo::StatusArgs),

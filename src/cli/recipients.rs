@@ -11,6 +11,7 @@ use crate::repo::recipients::{self, Addition, Place, Readers};
 
 use super::accept::{self, AcceptArgs};
 use super::context::Context;
+use super::ui::counted;
 use super::{Exit, Failure, errors};
 
 #[derive(Debug, Subcommand)]
@@ -116,7 +117,8 @@ fn add(args: &AddArgs, cx: &Context) -> Result<(), Failure> {
         let done = recipients::add(&repository, &git, &keyring, name, added).map_err(errors::repo)?;
         match done.commit {
             Some(commit) => {
-                cx.ui.result(format!("{name}: {} files rewrapped in commit {:.10}", done.files, commit));
+                let files = counted(done.files, "file", "files");
+                cx.ui.result(format!("{name}: {files} rewrapped in commit {commit:.10}"));
                 cx.ui.note(format!("the new readers can also read earlier versions on `{name}` since its data keys last changed"));
             }
             None => cx.ui.note(format!("{name}: they can read all of it already")),
@@ -142,7 +144,8 @@ fn list(args: &ListArgs, cx: &Context) -> Result<(), Failure> {
         return Ok(());
     }
     for branch in all.iter().filter(|branch| !branch.readers.is_empty()) {
-        cx.ui.result(format!("{} ({} encrypted files)", branch.branch, branch.files));
+        let files = counted(branch.files, "encrypted file", "encrypted files");
+        cx.ui.result(format!("{} ({files})", branch.branch));
         for (key, reader) in &branch.readers {
             let short = key.parse::<Recipient>().map_or_else(|_| key.clone(), |key| key.short());
             let name = reader.name.as_deref().unwrap_or("-");

@@ -16,6 +16,7 @@ use crate::trust::{self, Reach};
 
 use super::context::{Context, default_key_file};
 use super::recipients::KeyArgs;
+use super::ui::counted;
 use super::uninstall::{self, Files};
 use super::{Exit, Failure, errors, keys, lock};
 
@@ -52,13 +53,13 @@ pub(super) fn init(args: &InitArgs, cx: &Context) -> Result<(), Failure> {
     let git = cx.git(&repository)?;
     let mut keyring = cx.keyring();
     if !args.no_key {
-        refuse_unusable(&keyring)?;
+        refuse_unusable(&keyring, cx)?;
     }
     setup::configure(&git, &program).map_err(errors::repo)?;
     cx.ui.note("git now encrypts and decrypts protected files in this clone");
     install_hooks(&repository, &git, &program, &hooks::CLONE, cx)?;
     warn_of_config(&repository, cx);
-    match (&own(&keyring)[..], args.no_key) {
+    match (&own(&keyring, cx)[..], args.no_key) {
         ([first, ..], _) => cx.ui.note(format!("your public key is {}", first.recipient)),
         ([], true) => cx.ui.note("there is no private key here: encrypted files stay so"),
         ([], false) => {
@@ -72,7 +73,8 @@ pub(super) fn init(args: &InitArgs, cx: &Context) -> Result<(), Failure> {
         && branches > 0
     {
         cx.ui.note(format!(
-            "the readers, rules and data keys of {branches} branches are trusted as they are now: `hlx recipients list` shows who reads them"
+            "the readers, rules and data keys of {} are trusted as they are now: `hlx recipients list` shows who reads them",
+            counted(branches, "branch", "branches")
         ));
     }
     if repository.is_locked() {
@@ -85,8 +87,8 @@ pub(super) fn init(args: &InitArgs, cx: &Context) -> Result<(), Failure> {
 }
 
 /// Fails if one's own key file is there, but of no use: another cannot be made in its place.
-fn refuse_unusable(keyring: &Keyring) -> Result<(), Failure> {
-    let Some(path) = default_key_file().filter(|path| path.exists() && own(keyring).is_empty()) else {
+fn refuse_unusable(keyring: &Keyring, cx: &Context) -> Result<(), Failure> {
+    let Some(path) = default_key_file().filter(|path| path.exists() && own(keyring, cx).is_empty()) else {
         return Ok(());
     };
     let place = path.display().to_string();
@@ -148,7 +150,7 @@ pub(super) fn new(args: &NewArgs, cx: &Context) -> Result<(), Failure> {
     let repository = cx.repository()?;
     let git = cx.git(&repository)?;
     let keyring = cx.keyring();
-    let mut recipients = own(&keyring);
+    let mut recipients = own(&keyring, cx);
     for named in args.keys.read(cx)? {
         if !recipients.iter().any(|known| known.recipient == named.recipient) {
             recipients.push(named);
@@ -186,17 +188,17 @@ pub(super) fn index(cx: &Context) -> Result<(), Failure> {
 }
 
 /// One's own keys, as readers: those that a person uses, not the host's.
-pub(super) fn own(keyring: &Keyring) -> Vec<Named> {
+pub(super) fn own(keyring: &Keyring, cx: &Context) -> Vec<Named> {
     let host = Path::new("/etc/ssh/ssh_host_ed25519_key").display().to_string();
     let found = keyring
         .tried()
         .iter()
         .filter(|tried| tried.place != host)
         .filter_map(|tried| tried.outcome.as_ref().ok());
-    let mut named: Vec<Named> = Vec::new();
+    let (mut named, me): (Vec<Named>, _) = (Vec::new(), cx.user());
     for recipient in found.flatten().filter_map(Found::recipient) {
         if !named.iter().any(|known| known.recipient == *recipient) {
-            named.push(Named { recipient: recipient.clone(), name: Some("me".to_owned()) });
+            named.push(Named { recipient: recipient.clone(), name: Some(me.clone()) });
         }
     }
     named
@@ -245,7 +247,7 @@ pub(super) fn status(args: &StatusArgs, cx: &Context) -> Result<(), Failure> {
         cx.ui.note("this work tree is locked: `hlx unlock` opens it");
     }
     warn_of_config(&repository, cx);
-    for path in status::abandoned(&repository).map_err(errors::repo)? {
+    for path in status::exposed(&repository).map_err(errors::repo)? {
         cx.ui.warning(format!(
             "{path} is encrypted in git, but nothing protects it: the next version would be in clear"
         ));

@@ -13,7 +13,7 @@ use super::{Failure, errors};
 #[derive(Debug, Args)]
 #[command(
     after_long_help = "A file that git has encrypted by another rule, or in another form, is encrypted anew for the same readers, and \
-    staged: so this command also carries out what was changed in `.sops.yaml`."
+    staged together with `.sops.yaml` and `.gitattributes`: so this command also carries out what was changed in `.sops.yaml`."
 )]
 pub(super) struct TrackArgs {
     /// The files, from where you stand. With `--whole`, the top of the work tree is everything on the branch
@@ -21,7 +21,7 @@ pub(super) struct TrackArgs {
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<String>,
     /// Encrypt only what stands below keys that match this regular expression. For compose files the default
-    /// is `^environment$`.
+    /// is `^environment$`; a rule that was chosen for the file before stays until another is.
     #[arg(long, value_name = "REGEX", conflicts_with_all = ["marked", "whole"])]
     keys: Option<String>,
     /// Encrypt only what a comment `# secret` stands before.
@@ -44,7 +44,7 @@ pub(super) fn track(args: &TrackArgs, cx: &Context) -> Result<(), Failure> {
         (None, false, false) => Mode::Default,
     };
     let keyring = cx.keys()?;
-    let (own, now) = (own(&keyring), cx.now());
+    let (own, now) = (own(&keyring, cx), cx.now());
     let tracker = Tracker { repository: &repository, git: &git, keyring: &keyring, own: &own, now: &now };
     for path in &args.paths {
         let path = from_top(&repository, &prefix, path)?;
@@ -71,7 +71,7 @@ fn report_all(done: &Tracked, cx: &Context) {
         );
     }
     if done.attributes || done.was_plaintext {
-        cx.ui.hint("commit it with `git add --renormalize .`, `git add .` and `git commit`");
+        cx.ui.hint("commit it with `git add .` and `git commit`");
     }
 }
 
@@ -80,7 +80,7 @@ fn report(path: &str, done: &Tracked, cx: &Context) {
     let news = if changed { "is protected now" } else { "was protected already" };
     cx.ui.result(format!("{path} {news}"));
     if !done.resealed.is_empty() {
-        cx.ui.note(format!("{path} was encrypted otherwise: the new form is staged, for the same readers"));
+        cx.ui.note(format!("{path} was encrypted otherwise: the new form is staged, for the same readers, with `.sops.yaml` and `.gitattributes`"));
     }
     if done.missing {
         cx.ui.warning(format!("there is no {path} yet: it will be encrypted once it is there"));
@@ -93,9 +93,14 @@ fn report(path: &str, done: &Tracked, cx: &Context) {
         cx.ui.warning(format!(
             "{path} is in git in clear, and its history keeps that: change any secret in it at its source"
         ));
-        cx.ui.hint(format!("encrypt it from now on: `git add --renormalize {path}`"));
     }
-    if changed || !done.resealed.is_empty() {
+    if let Some((field, text)) = &done.kept {
+        cx.ui.note(format!("{path} keeps its rule in `.sops.yaml`, `{field}: {text}`"));
+        cx.ui.hint("choose another with `--keys`, `--marked` or `--whole`");
+    }
+    if !done.resealed.is_empty() {
+        cx.ui.hint("commit it with `git commit`");
+    } else if changed || done.was_plaintext {
         let there = if done.missing { String::new() } else { format!(" {path}") };
         cx.ui.hint(format!("commit it with `git add .gitattributes .sops.yaml{there}` and `git commit`"));
     }
@@ -124,7 +129,8 @@ pub(super) fn untrack(args: &UntrackArgs, cx: &Context) -> Result<(), Failure> {
                  stays encrypted"
             ));
         }
-        cx.ui.hint(format!("commit it with `git add .gitattributes {path}` and `git commit`; `hlx track {path}` takes it back"));
+        let there = if done.missing { String::new() } else { format!(" {path}") };
+        cx.ui.hint(format!("commit it with `git add .gitattributes{there}` and `git commit`; `hlx track {path}` takes it back"));
     }
     Ok(())
 }

@@ -71,6 +71,11 @@ impl Ui {
     }
 }
 
+/// A number of things, in words.
+pub fn counted(count: usize, one: &str, several: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { several })
+}
+
 /// Shows what a plugin of age has to say.
 pub fn tell(message: &str) {
     Ui::default().note(message);

@@ -36,12 +36,12 @@ pub enum Error {
     /// The merged file cannot be sealed, not even as a whole.
     #[error("the merged file cannot be encrypted: {0}")]
     Seal(#[from] crate::sops::Error),
+    /// Only the ancestor is encrypted, so nothing says for whom to seal the result, which may hold lines of it.
+    #[error("neither side is encrypted")]
+    ClearSides,
     /// A file in memory, or git's merge, failed.
     #[error("cannot merge: {0}")]
     Io(#[from] std::io::Error),
-    /// Neither side is encrypted, so nothing says for whom to seal the result.
-    #[error("neither side is encrypted")]
-    ClearSides,
 }
 
 /// The three sides as git hands them over.
@@ -67,8 +67,8 @@ pub struct Markers {
 /// A merged file.
 #[derive(Debug)]
 pub struct Merged {
-    /// The file, sealed; what is in conflict is sealed as a whole file.
-    pub sealed: Vec<u8>,
+    /// The file, sealed; what is in conflict is sealed as a whole file. In clear if no side is sealed.
+    pub content: SecretBytes,
     /// Why it is not merged yet.
     pub conflict: Option<Conflict>,
     /// Differences in how the sides are sealed, and what came of them.
@@ -104,16 +104,15 @@ pub fn merge(
     let ours = open(keyring, "ours", &sides.ours)?;
     let theirs = open(keyring, "theirs", &sides.theirs)?;
     let base = open(keyring, "base", &sides.base)?;
-    let (one, clear) =
-        (ours.as_ref().or(theirs.as_ref()), !sides.ours.is_empty() || !sides.theirs.is_empty());
-    if one.is_none() && clear {
+    let one = ours.as_ref().or(theirs.as_ref());
+    if one.is_none() && base.is_some() && !(sides.ours.is_empty() && sides.theirs.is_empty()) {
         return Err(Error::ClearSides);
     }
     let texts = [plain(ours.as_ref(), &sides.ours), plain(base.as_ref(), &sides.base)];
     let (text, lines) = merge_plain(texts, plain(theirs.as_ref(), &sides.theirs), markers)?;
+    // `rerere` merges texts of the work tree, and puts the outcome back there. An empty file stays one.
     let Some(one) = one.filter(|_| !text.expose().is_empty()) else {
-        // An empty file stays one.
-        return Ok(Merged { sealed: Vec::new(), conflict: None, changes: Vec::new() });
+        return Ok(Merged { content: text, conflict: lines, changes: Vec::new() });
     };
     let Stamp { now, entropy } = stamp;
     let based = base.as_ref().map(|base| (base.sealed(), base.key()));
@@ -126,11 +125,12 @@ pub fn merge(
         Ok((united.seal(guard, file, stamp)?, united.decision().changes.clone()))
     });
     match united {
-        Ok((sealed, changes)) => Ok(Merged { sealed, conflict: lines, changes }),
+        Ok((sealed, changes)) => Ok(Merged { content: SecretBytes::new(sealed), conflict: lines, changes }),
         Err(error) => {
             let stamp = Stamp { now, entropy };
             let sealed = seal(text.expose(), Format::Binary, &Basis::Again(one), stamp)?;
-            Ok(Merged { sealed, conflict: Some(Conflict::Sealing(error)), changes: Vec::new() })
+            let conflict = Some(Conflict::Sealing(error));
+            Ok(Merged { content: SecretBytes::new(sealed), conflict, changes: Vec::new() })
         }
     }
 }

@@ -85,12 +85,19 @@ impl fmt::Display for Change {
             Self::Removed(reader, side) => {
                 write!(f, "{} cannot read it any more, removed by {side}", short(reader))
             }
-            Self::Key(side) => write!(f, "it has the new data key of {side}"),
+            Self::Key(side) => write!(f, "{side} changed its key, and the merged file has the new one"),
             Self::OneOfTwoKeys(side) => {
-                write!(f, "both sides have a new data key for the same readers: it has that of {side}")
+                write!(
+                    f,
+                    "each encrypted it under a key of its own, for the same readers: the merged file has that of {side}"
+                )
             }
-            Self::Rule(side) => write!(f, "it has the new rule of {side}"),
-            Self::OnlySealed(side) => write!(f, "only {side} is encrypted: it has key and readers of {side}"),
+            Self::Rule(side) => {
+                write!(f, "{side} changed what is encrypted in it, and the merged file follows")
+            }
+            Self::OnlySealed(side) => {
+                write!(f, "only {side} had it encrypted: the merged file is, for the same readers")
+            }
         }
     }
 }

@@ -54,6 +54,26 @@ impl Error {
             reason: reason.into(),
         }
     }
+
+    /// Whether it is a merge that was not resolved.
+    pub fn is_unmerged(&self) -> bool {
+        self.reason == UNMERGED
+    }
+}
+
+const UNMERGED: &str = "unresolved merge: conflict markers";
+
+/// The first line of a conflict that git left in a text.
+fn unmerged(text: &str) -> Option<Error> {
+    let mark = |mark: &str| {
+        let lines = text.split_inclusive('\n').scan(0, |at, line| {
+            *at += line.len();
+            Some((*at - line.len(), line))
+        });
+        lines.into_iter().find(|(_, line)| line.starts_with(mark)).map(|(at, _)| at)
+    };
+    let (begin, end) = (mark("<<<<<<<")?, mark(">>>>>>>")?);
+    (begin < end).then(|| Error::at(text, begin, UNMERGED))
 }
 
 /// A store of SOPS.
@@ -131,12 +151,13 @@ impl Store {
     /// Reads a plaintext that is to be sealed: strictly, so that no secret is taken for structure.
     pub fn parse_plaintext(self, text: &str) -> Result<Document<'_>, Error> {
         fits(text)?;
-        match self {
+        let parsed = match self {
             Self::Dotenv => dotenv::parse_strictly(text),
             Self::Ini => ini::parse(text),
             Self::Yaml => yaml::parse(text),
             Self::Json => json::parse(text),
-        }
+        };
+        parsed.map_err(|error| unmerged(text).unwrap_or(error))
     }
 
     /// Reads a plaintext or sealed text as SOPS does. A sealed text has [`Document::metadata`].

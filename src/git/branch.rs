@@ -52,6 +52,16 @@ pub fn all(git: &Git) -> Result<Vec<String>, Error> {
     Ok(names.lines().map(str::to_owned).collect())
 }
 
+/// The first commit of a branch, and the subject of its message.
+pub fn root(git: &Git, branch: &str) -> Result<(String, String), Error> {
+    let name = format!("refs/heads/{branch}");
+    let words =
+        ["rev-list", "--first-parent", "--max-parents=0", "--no-commit-header", "--format=%H %s", &name];
+    let line = git.text(&words)?;
+    let (commit, subject) = line.split_once(' ').unwrap_or((&line, ""));
+    Ok((commit.to_owned(), subject.to_owned()))
+}
+
 /// The remotes that have a branch of this name, as far as they were fetched.
 pub fn remotes(git: &Git, branch: &str) -> Result<Vec<String>, Error> {
     let names = git.text(&["for-each-ref", "--format=%(refname)", &format!("refs/remotes/*/{branch}")])?;

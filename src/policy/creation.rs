@@ -115,6 +115,32 @@ const KNOWN: [&str; 11] = [
     "shamir_threshold",
 ];
 
+/// Fields of SOPS that name keys of other kinds. (getsops/sops v3.13.2, `config/config.go`.)
+const OTHER_KINDS: [&str; 9] = [
+    "pgp",
+    "kms",
+    "aws_profile",
+    "gcp_kms",
+    "hckms",
+    "azure_keyvault",
+    "hc_vault",
+    "hc_vault_transit_uri",
+    "hc_vault_uris",
+];
+
+/// What is wrong with a field that is none of these.
+fn unknown(name: &str, known: &[&str]) -> String {
+    if OTHER_KINDS.contains(&name) {
+        return format!("`{name}` is not supported: hlx seals for age recipients only");
+    }
+    let likeness = |known: &str| strsim::normalized_damerau_levenshtein(name, known);
+    let nearest = known.iter().max_by(|one, other| likeness(one).total_cmp(&likeness(other)));
+    match nearest.filter(|nearest| likeness(nearest) > 0.6) {
+        Some(nearest) => format!("unknown field `{name}`; did you mean `{nearest}`?"),
+        None => format!("unknown field `{name}`"),
+    }
+}
+
 /// No rule nests brackets as deep. The parser's time grows with the square of the depth.
 const MOST_BRACKETS: usize = 200;
 
@@ -199,7 +225,7 @@ impl CreationRule {
         for key in raw.keys() {
             let name = key.as_str().unwrap_or_default();
             if !KNOWN.contains(&name) {
-                return Err(fail(format!("`{name}` is not supported: hlx seals for age recipients only")));
+                return Err(fail(unknown(name, &KNOWN)));
             }
         }
         let others = ["age", "key_groups", "mac_only_encrypted", "shamir_threshold"];
@@ -253,7 +279,7 @@ fn merged(group: &serde_yaml::Value, place: &str, depth: usize) -> Result<Vec<Re
         group.as_mapping().ok_or_else(|| fail("it must be a mapping, such as `age: […]`".to_owned()))?;
     let names = group.keys().map(|key| key.as_str().unwrap_or_default());
     if let Some(name) = names.into_iter().find(|name| !["age", "merge"].contains(name)) {
-        return Err(fail(format!("`{name}` is not supported: hlx seals for age recipients only")));
+        return Err(fail(unknown(name, &["age", "merge"])));
     }
     let merge = match group.get("merge") {
         None | Some(serde_yaml::Value::Null) => &[][..],
@@ -380,6 +406,15 @@ mod tests {
             (
                 "creation_rules:\n  - pgp: X\n",
                 "creation rule 1: `pgp` is not supported: hlx seals for age recipients only",
+            ),
+            (
+                "creation_rules:\n  - path_regx: x\n",
+                "creation rule 1: unknown field `path_regx`; did you mean `path_regex`?",
+            ),
+            ("creation_rules:\n  - colour: red\n", "creation rule 1: unknown field `colour`"),
+            (
+                "creation_rules:\n  - key_groups:\n      - aeg: x\n",
+                "creation rule 1, key group 1: unknown field `aeg`; did you mean `age`?",
             ),
             (
                 "creation_rules:\n  - age: age1x\n",

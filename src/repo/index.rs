@@ -1,5 +1,7 @@
 //! The landing page: the list of services in the README of `main`.
 
+use std::collections::BTreeMap;
+
 use crate::git::branch::{self, Commit, File, Parent};
 use crate::git::{Git, Repository};
 
@@ -28,10 +30,7 @@ pub fn landing(git: &Git) -> Result<String, Error> {
 /// Brings the list in the README of `main` up to date with the branches. `None` if it was.
 pub fn update(repository: &Repository, git: &Git) -> Result<Option<String>, Error> {
     let main = landing(git)?;
-    let services: Vec<String> = branch::all(git)?
-        .into_iter()
-        .filter(|name| *name != main && super::new::is_service_name(name))
-        .collect();
+    let services = services(git, &main)?;
     let exists = branch::tip(git, &main)?.is_some();
     if !exists {
         super::new::refuse_remote(git, &main)?;
@@ -45,6 +44,38 @@ pub fn update(repository: &Repository, git: &Git) -> Result<Option<String>, Erro
     let parent = if exists { Parent::Tip } else { Parent::Orphan };
     let commit = Commit { branch: &main, parent, files: &files, message: "README: list the services" };
     Ok(Some(branch::commit(git, &super::new::scratch(repository)?, &commit)?))
+}
+
+/// The branches that are services: of those that share their first commit, the one that `hlx new` made by it. Where
+/// none is left of that name, those that a remote has; where no remote has one, all of them.
+fn services(git: &Git, main: &str) -> Result<Vec<String>, Error> {
+    let mut families = BTreeMap::<String, Vec<String>>::new();
+    let mut made = BTreeMap::new();
+    for name in branch::all(git)? {
+        let (root, subject) = branch::root(git, &name)?;
+        made.insert(root.clone(), subject);
+        families.entry(root).or_default().push(name);
+    }
+    let mut found = Vec::new();
+    for (root, family) in families.into_iter().filter(|(_, family)| family.iter().all(|name| name != main)) {
+        let (own, others): (Vec<_>, Vec<_>) =
+            family.into_iter().partition(|name| made[&root] == super::new::subject(name));
+        found.extend(if own.is_empty() { shared(git, others)? } else { own });
+    }
+    found.retain(|name| super::new::is_service_name(name));
+    found.sort();
+    Ok(found)
+}
+
+/// Those that a remote has, or all if none is.
+fn shared(git: &Git, names: Vec<String>) -> Result<Vec<String>, Error> {
+    let mut at_remotes = Vec::new();
+    for name in &names {
+        if !branch::remotes(git, name)?.is_empty() {
+            at_remotes.push(name.clone());
+        }
+    }
+    Ok(if at_remotes.is_empty() { names } else { at_remotes })
 }
 
 fn readme(repository: &Repository, git: &Git, main: &str) -> Result<Option<String>, Error> {

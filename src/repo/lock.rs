@@ -39,6 +39,15 @@ pub struct Unsaved {
     pub why: &'static str,
 }
 
+impl Unsaved {
+    /// Whether git's version cannot be opened here, and so the file not be committed either.
+    pub fn is_unreadable(&self) -> bool {
+        self.why == UNREADABLE
+    }
+}
+
+const UNREADABLE: &str = "git's version cannot be opened here";
+
 /// Seals every protected file of the work tree, and removes the copies of plaintext that git keeps.
 ///
 /// Fails before anything changed if a file would lose changes.
@@ -109,7 +118,8 @@ fn survey(repository: &Repository, git: &Git, keyring: &Keyring) -> Result<(Open
         }
     }
     let clear = |path: &String| fs::read(tree.join(path)).is_ok_and(|content| !is_sealed(&content));
-    let abandoned = super::status::abandoned(repository)?.into_iter().filter(clear);
+    let abandoned = super::status::abandoned(repository)?.into_iter();
+    let abandoned = abandoned.map(|(path, _)| String::from_utf8_lossy(&path).into_owned()).filter(clear);
     unsaved.extend(abandoned.map(|path| Unsaved { path, why: "not protected by `.gitattributes` any more" }));
     let unmerged = git.run(&["ls-files", "--unmerged", "-z"])?;
     let mut names: Vec<&[u8]> = unmerged
@@ -163,7 +173,7 @@ fn judge(tree: &Path, path: &str, blob: &[u8], keyring: &Keyring) -> io::Result<
     Ok(match key {
         Ok(true) => Stands::Open,
         Ok(false) => Stands::Otherwise("changed"),
-        Err(_) => Stands::Otherwise("git's version cannot be opened here"),
+        Err(_) => Stands::Otherwise(UNREADABLE),
     })
 }
 

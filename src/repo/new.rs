@@ -96,9 +96,14 @@ pub fn create(
         return Err(Error::NoRecipients);
     }
     let files = files(service, stamp)?;
-    let message = format!("{name}: new service");
+    let message = subject(name);
     let commit = Commit { branch: name, parent: Parent::Orphan, files: &files, message: &message };
     Ok(branch::commit(git, &scratch(repository)?, &commit)?)
+}
+
+/// The message of the commit that makes a service.
+pub(super) fn subject(name: &str) -> String {
+    format!("{name}: new service")
 }
 
 /// Fails if a remote has the branch already, and this clone just does not.

@@ -9,6 +9,8 @@ use crate::git::{Git, Protection, Repository, Tip};
 use crate::keys::{Keyring, Standing};
 use crate::sops::is_sealed;
 
+use crate::trust::untracked;
+
 use super::{Error, config};
 
 /// How a file stands in git.
@@ -103,14 +105,21 @@ fn by_protection(repository: &Repository) -> Result<(Vec<Indexed>, Vec<Indexed>)
 }
 
 /// The encrypted files of the index that nothing protects: what is added to them next stays in clear.
-pub fn abandoned(repository: &Repository) -> Result<Vec<String>, Error> {
+pub(super) fn abandoned(repository: &Repository) -> Result<Vec<Indexed>, Error> {
     let mut found = Vec::new();
     for (path, name) in by_protection(repository)?.1 {
         if is_sealed(&repository.blob_named(&name)?) {
-            found.push(String::from_utf8_lossy(&path).into_owned());
+            found.push((path, name));
         }
     }
     Ok(found)
+}
+
+/// Those of them for which nobody said `hlx untrack` in this clone.
+pub fn exposed(repository: &Repository) -> Result<Vec<String>, Error> {
+    let found = abandoned(repository)?.into_iter();
+    let unsaid = found.filter(|(path, name)| !untracked::is_meant(repository, path, name));
+    Ok(unsaid.map(|(path, _)| String::from_utf8_lossy(&path).into_owned()).collect())
 }
 
 /// The branch checked out here with its protected files, those that git does not have yet among them.

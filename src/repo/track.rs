@@ -1,5 +1,6 @@
 //! Protecting a path: its attributes, and a rule for what is encrypted in it.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 
@@ -16,6 +17,7 @@ use crate::trust::{At, Guard};
 use super::Error;
 use super::config::{self, Selection};
 use super::draft::Draft;
+use super::lock::forget_sizes;
 use super::reseal::stage;
 
 /// What git and hlx must be able to read without a key.
@@ -55,8 +57,10 @@ pub struct Tracked {
     pub ignored: bool,
     /// git has the path in clear, and its history will keep that.
     pub was_plaintext: bool,
-    /// What git has was encrypted otherwise: the new form is staged.
+    /// What git has was encrypted otherwise: the new form is staged, with the rules that it follows.
     pub resealed: Vec<String>,
+    /// An earlier choice for just this path counts on: the field of its rule, and the text.
+    pub kept: Option<(&'static str, String)>,
 }
 
 /// What tracking needs to know of the world.
@@ -104,10 +108,13 @@ impl Tracker<'_> {
             ignored: self.git.test(&["check-ignore", "-q", "--no-index", "--", path])?,
             was_plaintext: blob.is_some_and(|blob| !blob.is_empty() && !is_sealed(&blob)),
             resealed: resealed.iter().map(|_| path.to_owned()).collect(),
+            kept: kept(path, mode, &config, &terms)?.filter(|_| !whole),
         };
         self.put(&[config, attributes], &[(path, whole)])?;
-        if let Some(resealed) = resealed {
-            stage(self.git, path, &resealed)?;
+        self.stage(resealed.map(|blob| (path.to_owned(), blob)))?;
+        if done.was_plaintext {
+            // The file is as it was, and git would not look at it.
+            forget_sizes(self.git, &HashSet::from([path.as_bytes().to_vec()]))?;
         }
         Ok(done)
     }
@@ -123,25 +130,37 @@ impl Tracker<'_> {
         }
         let mut done =
             Tracked { attributes: attributes.changes(), rule: config.changes(), ..Tracked::default() };
-        let (mut paths, mut resealed) = (Vec::new(), Vec::new());
+        let (mut paths, mut resealed, mut clear) = (Vec::new(), Vec::new(), HashSet::new());
         for (path, name) in self.repository.index_entries()? {
             let path = String::from_utf8_lossy(&path).into_owned();
             if CLEAR.contains(&path.rsplit('/').next().unwrap_or_default()) {
                 continue;
             }
             let blob = self.repository.blob_named(&name)?;
-            done.was_plaintext |= !blob.is_empty() && !is_sealed(&blob);
+            if !blob.is_empty() && !is_sealed(&blob) {
+                clear.insert(path.as_bytes().to_vec());
+            }
             let terms = config::terms(&config.text, &path)?;
             resealed.extend(self.reseal(&path, &blob, true, &terms)?.map(|blob| (path.clone(), blob)));
             paths.push(path);
         }
         let all: Vec<(&str, bool)> = paths.iter().map(|path| (path.as_str(), true)).collect();
         self.put(&[config, attributes], &all)?;
-        for (path, blob) in resealed {
-            stage(self.git, &path, &blob)?;
-            done.resealed.push(path);
-        }
+        done.resealed = resealed.iter().map(|(path, _)| path.clone()).collect();
+        self.stage(resealed)?;
+        done.was_plaintext = !clear.is_empty();
+        forget_sizes(self.git, &clear)?;
         Ok(done)
+    }
+
+    /// Stages files in their new form, and what says that they have it: one without the other would not fit.
+    fn stage(&self, resealed: impl IntoIterator<Item = (String, Vec<u8>)>) -> Result<(), Error> {
+        let resealed: Vec<_> = resealed.into_iter().collect();
+        if resealed.is_empty() {
+            return Ok(());
+        }
+        self.git.run(&[&["add", "--force", "--"][..], &CLEAR].concat())?;
+        resealed.iter().try_for_each(|(path, blob)| stage(self.git, path, blob))
     }
 
     /// Writes drafts, and takes them back if a path is then not protected as it should be: another line further down,
@@ -204,6 +223,7 @@ impl Tracker<'_> {
                 (true, false) => " !hlx",
                 (false, false) => "",
             };
+            draft.text = without(&draft.text, &pattern);
             draft.add_line(&format!(
                 "{pattern} filter=hlx diff=hlx merge=hlx -text -ident -working-tree-encoding{store}"
             ));
@@ -237,6 +257,20 @@ impl Tracker<'_> {
         let stamp = Stamp { now: self.now.to_owned(), entropy: &mut random::fill };
         seal(old.plaintext().expose(), format, &basis, stamp).map(Some).map_err(wrong)
     }
+}
+
+/// The rule that someone chose for just this path, where the mode suggests another.
+fn kept(
+    path: &str,
+    mode: &Mode,
+    config: &Draft,
+    terms: &Terms,
+) -> Result<Option<(&'static str, String)>, Error> {
+    let other = *mode == Mode::Default
+        && config::names_path(&config.text, path)
+        && !config::has_rule(&config.text, path, &selection(path, mode)?)?;
+    let (field, text) = terms.rule.field();
+    Ok(other.then(|| (field, text.to_owned())))
 }
 
 /// What a mode selects in a file of this name.
@@ -315,9 +349,26 @@ pub(super) fn pattern(path: &str) -> String {
     if path.contains(' ') { format!("\"/{literal}\"") } else { format!("/{literal}") }
 }
 
+/// Every attribute that protects, unset.
+pub(super) const NOTHING: &str = "!filter !diff !merge !text !ident !working-tree-encoding !hlx";
+
+/// The attributes without the lines that `track` and `untrack` wrote for a path.
+pub(super) fn without(text: &str, pattern: &str) -> String {
+    let said = |rest: &str| rest.starts_with(" filter=hlx ") || rest.trim() == NOTHING;
+    let own = |line: &&str| line.strip_prefix(pattern).is_some_and(said);
+    text.split_inclusive('\n').filter(|line| !own(line)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_the_lines_that_were_written_for_the_path_go() {
+        let text = "*.env filter=hlx diff=hlx\n/a filter=hlx diff=hlx\n/a.b filter=hlx\n/a text\n";
+        let text = format!("{text}/a {NOTHING}\n");
+        assert_eq!(without(&text, "/a"), "*.env filter=hlx diff=hlx\n/a.b filter=hlx\n/a text\n");
+    }
 
     #[test]
     fn a_pattern_matches_its_path_only() {

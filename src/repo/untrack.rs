@@ -13,7 +13,7 @@ use crate::trust::untracked;
 use super::Error;
 use super::draft::Draft;
 use super::lock::forget_sizes;
-use super::track::pattern;
+use super::track::{NOTHING, pattern, without};
 
 /// What untracking a path changed.
 #[derive(Debug, Default)]
@@ -22,6 +22,8 @@ pub struct Untracked {
     pub attributes: bool,
     /// The last commit has it encrypted.
     pub was_sealed: bool,
+    /// There is no such file in the work tree.
+    pub missing: bool,
 }
 
 /// Takes the protection of one path of the work tree away, given from its top.
@@ -60,29 +62,10 @@ pub fn untrack(repository: &Repository, git: &Git, path: &str) -> Result<Untrack
     if let Some(name) = &sealed {
         untracked::note(repository, path, name)?;
     }
-    Ok(Untracked { attributes: draft.changes(), was_sealed: sealed.is_some() })
+    let missing = tree.join(path).symlink_metadata().is_err();
+    Ok(Untracked { attributes: draft.changes(), was_sealed: sealed.is_some(), missing })
 }
-
-/// Every attribute that protects, unset.
-const NOTHING: &str = "!filter !diff !merge !text !ident !working-tree-encoding !hlx";
 
 fn is_protected(repository: &Repository, path: &str) -> Result<bool, Error> {
     Ok(Repository::discover(repository.work_tree()?)?.attributes(path.as_bytes())?.filtered)
-}
-
-/// The attributes without the lines that `track` wrote for a path.
-fn without(text: &str, pattern: &str) -> String {
-    let own = |line: &&str| line.strip_prefix(pattern).is_some_and(|rest| rest.starts_with(" filter=hlx "));
-    text.split_inclusive('\n').filter(|line| !own(line)).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_the_lines_that_track_wrote_for_the_path_go() {
-        let text = "*.env filter=hlx diff=hlx\n/a filter=hlx diff=hlx\n/a.b filter=hlx\n/a text\n";
-        assert_eq!(without(text, "/a"), "*.env filter=hlx diff=hlx\n/a.b filter=hlx\n/a text\n");
-    }
 }

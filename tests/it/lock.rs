@@ -184,10 +184,19 @@ fn what_stays_sealed_is_named_with_its_reason_and_the_exit_code_says_so() {
     sandbox.sh("lab", "hlx unlock; hlx lock; mv ../home/.config ../home/away");
     let done = sandbox.run("lab", &["hlx", "unlock"]);
     assert!(
-        done.code == Some(3) && done.err.contains(".env, sub/b.env, tls.pem stay encrypted: no key of yours"),
+        done.code == Some(3)
+            && done.err.contains(".env, sub/b.env, tls.pem stay encrypted; of .env: no key of yours"),
         "{done:?}"
     );
     assert_eq!(sandbox.run("lab", &["hlx", "init", "--no-key"]).code, Some(0));
+    // What stands open without a key can be neither committed nor stashed.
+    sandbox.write("lab/.env", "A=2\n");
+    let done = sandbox.run("lab", &["hlx", "lock"]);
+    assert!(
+        done.code == Some(1) && done.err.contains("`rm FILE` and") && !done.err.contains("stash"),
+        "{done:?}"
+    );
+    sandbox.sh("lab", "rm .env; git checkout -- .env; grep -q sops_mac .env");
     // A file named as one's identity that is of no use.
     for (file, reason) in [("nowhere", "No such file"), ("lab/README.md", "others can read it")] {
         let done = sandbox.run("lab", &["hlx", "--identity", &format!("../{file}"), "unlock"]);

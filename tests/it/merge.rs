@@ -262,7 +262,11 @@ fn readers_added_on_either_side_stay_and_those_taken_out_stay_out() {
         "git switch -q side; hlx recipients accept --yes; sed -i s/A=10/A=11/ .env; git commit -qam a",
     );
     let merge = sandbox.run("lab", &["git", "merge", "-q", "-m", "both", "app"]);
-    assert!(merge.code == Some(0) && merge.err.contains("it has the new data key of theirs"), "{merge:?}");
+    assert!(
+        merge.code == Some(0)
+            && merge.err.contains("theirs changed its key, and the merged file has the new one"),
+        "{merge:?}"
+    );
     assert!(merge.err.contains("cannot read it any more, removed by theirs"), "{merge:?}");
     let merged = blob(&sandbox, "HEAD:.env");
     assert!(!merged.contains(&one) && merged.contains(&two), "{merged}");
@@ -289,7 +293,13 @@ fn a_conflict_that_is_resolved_keeps_readers_key_and_lines_of_both_sides() {
     sandbox.ok("lab", &["hlx", "recipients", "add", &one, "--branch", "side"]);
     sandbox.sh("lab", "sed -i s/A=1/A=11/ .env; git commit -qam theirs; git switch -q app");
     assert_eq!(sandbox.run("lab", &["git", "merge", "-q", "side"]).code, Some(1));
-    assert!(sandbox.read("lab/.env").starts_with("<<<<<<< HEAD\nA=10\n=======\nA=11\n>>>>>>> side\n"));
+    assert!(sandbox.read("lab/.env").starts_with("    let refused = sandbox.run("lab", &["git", "add", ".env"]);
+    assert!(
+        refused.code == Some(128)
+            && refused.err.contains("line 1, column 1: unresolved merge: conflict markers")
+            && !refused.err.contains("--whole"),
+        "{refused:?}"
+    );
     // Resolved to just what ours was: its reader is not lost.
     sandbox.sh("lab", "git show HEAD:.env >/dev/null; printf 'A=10\\n#\\n#\\n#\\nB=2\\n#\\n#\\n#\\nC=canary-swordfish-7f3a9c\\n' >.env; git add .env");
     let (ours, added) = (blob(&sandbox, "HEAD:.env"), blob(&sandbox, ":.env"));
@@ -385,6 +395,7 @@ fn without_a_key_a_merge_is_left_to_someone_who_has_one() {
 }
 
 #[test]
+<<<<<<< HEAD
 fn in_a_conflict_git_looks_at_the_file_as_ever_and_takes_no_markers_into_a_commit() {
     for git in gits() {
         let twins = Twins::new(git);
@@ -406,5 +417,42 @@ fn in_a_conflict_git_looks_at_the_file_as_ever_and_takes_no_markers_into_a_commi
         twins.run("lab", "printf 'A=5\\n' >.env; git add .env; git commit -qm y");
         assert!(blob(&twins.sandbox, "HEAD:.env").contains("A=ENC["), "{git}");
         assert_eq!(twins.run("lab", "git status --porcelain").out, "");
+    }
+}
+
+#[test]
+fn a_resolution_that_git_remembers_is_replayed_and_ends_encrypted() {
+    for git in gits() {
+        for updates in ["false", "true"] {
+            let sandbox = Sandbox::with_git(&Path::new(git).join("git"));
+            sandbox.lab();
+            sandbox.sh(
+                "lab",
+                &format!("git config rerere.enabled true; git config rerere.autoUpdate {updates}"),
+            );
+            sandbox.write("lab/.env", format!("A=1\n#\n#\n#\nB=2\n#\n#\n#\nC={CANARY}\n"));
+            sandbox.sh("lab", "git add .env; git commit -qm base; git branch side");
+            sandbox.sh("lab", "sed -i s/A=1/A=10/ .env; git commit -qam a; git switch -q side; sed -i s/A=1/A=11/ .env; git commit -qam b; git switch -q app");
+            assert_eq!(sandbox.run("lab", &["git", "merge", "-q", "side"]).code, Some(1));
+            sandbox.sh("lab", "sed -i '/^[<=>]/d;/A=10/d;s/A=11/A=12/' .env; git add .env; git commit -qm resolved; cp .env ../resolved");
+            // What else changed on one side is merged with what was remembered.
+            sandbox.sh("lab", "git reset -q --hard HEAD~1; sed -i s/B=2/B=20/ .env; git commit -qam c");
+            let again = sandbox.run("lab", &["git", "merge", "side"]);
+            assert!(
+                again.code == Some(1) && again.err.contains("'.env' using previous resolution"),
+                "{git}: {again:?}"
+            );
+            let expected = sandbox.read("resolved").replace("B=2", "B=20");
+            assert_eq!(sandbox.read("lab/.env"), expected, "{git}: {again:?}");
+            let staged = sandbox.ok("lab", &["git", "ls-files", "--unmerged"]).is_empty();
+            assert_eq!(staged, updates == "true", "{git}: {again:?}");
+            sandbox.sh("lab", "git add .env; git commit -qm again");
+            assert!(blob(&sandbox, "HEAD:.env").contains("sops_mac="), "{git}");
+            assert_eq!(sandbox.ok("lab", &["git", "status", "--porcelain"]), "", "{git}");
+            // git keeps what it remembers as text beside its objects; in these there is none of it.
+            sandbox.no_canary_in_objects("lab");
+            sandbox.write("merged.env", blob(&sandbox, "HEAD:.env"));
+            assert!(sandbox.sops(".", &["-d", "merged.env"]).out.contains("A=12"), "{git}");
+        }
     }
 }

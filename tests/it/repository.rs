@@ -58,7 +58,8 @@ fn a_recipient_that_was_added_can_read() {
     sandbox.write("keys", format!("# nas\n{key}"));
     sandbox.sh("lab", "git switch -q main; hlx recipients add -R ../keys --branch app; git switch -q app");
     let listed = sandbox.ok("lab", &["hlx", "recipients", "list"]);
-    assert!(listed.contains(" nas") && listed.contains(" me"), "{listed}");
+    assert!(listed.contains(" nas") && listed.contains(" Test"), "{listed}");
+    assert!(listed.contains("(1 encrypted file)"), "{listed}");
     sandbox.sh(".", "mv home/.config home/away; git clone -q -b app lab server");
     let smudged = sandbox.ok("server", &["hlx", "--identity", "../server.key", "textconv", ".env"]);
     assert_eq!(smudged, format!("A={CANARY}\n"));
@@ -144,8 +145,14 @@ fn status_tells_what_is_not_in_git_yet_and_what_is_not_authentic() {
         [".env encrypted true", "altered.env not authentic false", "stale.env mac does not fit false"];
     assert_eq!(states("lab"), expected);
     let shown = sandbox.ok("lab", &["hlx", "status"]);
-    assert!(shown.contains("encrypted, 1 reader, yours (me)"), "{shown}");
-    assert!(shown.contains("NOT AUTHENTIC, 1 reader, yours, but it does not open (me)"), "{shown}");
+    assert!(shown.contains("encrypted, 1 reader, yours (Test)"), "{shown}");
+    assert!(shown.contains("NOT AUTHENTIC, 1 reader, yours, but it does not open (Test)"), "{shown}");
+    let checkout = sandbox.run("lab", &["git", "switch", "-q", "app"]);
+    assert!(
+        checkout.err.contains("altered.env stays encrypted") && checkout.err.contains("shows who changed it"),
+        "{checkout:?}"
+    );
+    assert!(!checkout.err.contains("hlx keys list"), "{checkout:?}");
 }
 
 #[test]

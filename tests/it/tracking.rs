@@ -87,7 +87,7 @@ fn a_file_that_git_has_is_encrypted_anew_by_another_choice() {
         );
         assert!(opened.code == Some(0) && opened.out.contains(CANARY), "{words:?}: {opened:?}");
         // The work tree is as it was, and git knows that.
-        sandbox.sh("lab", "touch v.yml; git add .sops.yaml .gitattributes; git commit -qnm again");
+        sandbox.sh("lab", "touch v.yml; git commit -qnm again");
         assert_eq!(sandbox.ok("lab", &["git", "status", "--porcelain"]), "", "{words:?}");
         let again = sandbox.run("lab", &[&["hlx", "track"], words, &["v.yml"]].concat());
         assert!(
@@ -101,6 +101,7 @@ fn a_file_that_git_has_is_encrypted_anew_by_another_choice() {
     }
     // There is one rule for it, whatever was chosen before; and one that was changed by hand is carried out.
     assert_eq!(sandbox.read("lab/.sops.yaml").matches("path_regex").count(), 1);
+    assert_eq!(sandbox.read("lab/.gitattributes").matches("/v.yml ").count(), 1);
     sandbox.sh("lab", "sed -i 's/(password|token)/token/' .sops.yaml; hlx track v.yml");
     assert!(blob(&sandbox, ":v.yml").contains("encrypted_regex: ^token$"));
 }
@@ -230,13 +231,80 @@ fn uninstalling_leaves_no_trace_and_no_plaintext_that_git_would_store() {
 }
 
 #[test]
+fn a_branch_that_was_renamed_is_listed_and_work_on_it_is_not_once_a_remote_has_it() {
+    let sandbox = Sandbox::new();
+    sandbox.lab();
+    sandbox.sh("lab", "git branch -q -m app jelly; git branch -q feat; git clone -q . ../origin; git remote add origin ../origin; hlx index");
+    assert!(sandbox.ok("lab", &["git", "show", "main:README.md"]).contains("`feat`"));
+    sandbox.sh("lab", "git push -q origin jelly:jelly; git fetch -q; hlx index");
+    let page = sandbox.ok("lab", &["git", "show", "main:README.md"]);
+    assert!(page.contains("`jelly`") && !page.contains("`feat`"), "{page}");
+}
+
+#[test]
+fn what_git_has_in_clear_is_encrypted_by_the_commands_of_the_hint() {
+    let sandbox = Sandbox::new();
+    sandbox.lab();
+    sandbox.write("lab/old.conf", format!("{CANARY}\n"));
+    // git knows the file for sure, and would not look at it again.
+    sandbox.sh(
+        "lab",
+        "git add old.conf; git commit -qm old; sleep 1.1; git status >/dev/null; git diff --exit-code",
+    );
+    let done = sandbox.run("lab", &["hlx", "track", "old.conf"]);
+    let hint = "`git add .gitattributes .sops.yaml old.conf` and `git commit`";
+    assert!(done.err.contains(hint) && !done.err.contains("--renormalize"), "{done:?}");
+    sandbox.sh("lab", "git add .gitattributes .sops.yaml old.conf; git commit -qm sealed");
+    assert!(!blob(&sandbox, "HEAD:old.conf").contains(CANARY));
+    assert_eq!(sandbox.ok("lab", &["git", "status", "--porcelain"]), "");
+}
+
+#[test]
+fn an_earlier_choice_counts_on_and_that_is_said() {
+    let sandbox = Sandbox::new();
+    sandbox.lab();
+    sandbox.sh("lab", "hlx track --keys '^image$' compose.yml");
+    let done = sandbox.run("lab", &["hlx", "track", "compose.yml"]);
+    assert!(
+        done.err.contains("compose.yml keeps its rule in `.sops.yaml`, `encrypted_regex: ^image$`"),
+        "{done:?}"
+    );
+    sandbox.sh("lab", "hlx track --keys '^environment$' compose.yml 2>/dev/null || hlx track --whole compose.yml; hlx track --whole compose.yml");
+    assert_eq!(sandbox.read("lab/.gitattributes").matches("/compose.yml ").count(), 1);
+}
+
+#[test]
+fn between_untrack_and_the_commit_nothing_is_said_against_it() {
+    let sandbox = Sandbox::new();
+    sandbox.lab();
+    sandbox.write("lab/.env", "A=1\n");
+    sandbox.sh("lab", "git add .env; git commit -qm one; hlx untrack .env");
+    let status = sandbox.run("lab", &["hlx", "status"]);
+    assert!(status.code == Some(0) && !status.err.contains("nothing protects it"), "{status:?}");
+    // Taken away by a hand that said nothing of it here.
+    sandbox.sh("lab", "rm .git/hlx/untracked");
+    assert!(sandbox.run("lab", &["hlx", "status"]).err.contains("nothing protects it"));
+    // A file that is not there is not to be added.
+    sandbox.sh("lab", "hlx track none.conf");
+    let done = sandbox.run("lab", &["hlx", "untrack", "none.conf"]);
+    assert!(done.err.contains("`git add .gitattributes` and"), "{done:?}");
+    let plain = sandbox.path("home/.config/sops").display().to_string();
+    sandbox.sh(".", &format!("rm -r {plain}; git init -q bare-of-keys"));
+    let done = sandbox.run("bare-of-keys", &["hlx", "new", "x"]);
+    assert!(done.code == Some(5) && done.err.contains("hint: `hlx init` sets this clone up"), "{done:?}");
+}
+
+#[test]
 fn the_list_of_services_is_brought_up_to_date_once() {
     let sandbox = Sandbox::new();
     sandbox.lab();
-    sandbox.sh("lab", "git branch -q other");
+    // A branch of work on a service is none, nor one of the landing page; another service is.
+    sandbox.sh("lab", "git branch -q feat; git branch -q page main; git switch -q --orphan other; git commit -q --allow-empty -m other; git switch -q app");
     let done = sandbox.run("lab", &["hlx", "index"]);
     assert!(done.code == Some(0) && done.out.contains("up to date at"), "{done:?}");
-    assert!(sandbox.ok("lab", &["git", "show", "main:README.md"]).contains("`other`"));
+    let page = sandbox.ok("lab", &["git", "show", "main:README.md"]);
+    let listed: Vec<&str> = page.lines().filter(|line| line.starts_with("- [")).collect();
+    assert_eq!(listed, ["- [`app`](../../tree/app)", "- [`other`](../../tree/other)"]);
     let tip = sandbox.ok("lab", &["git", "rev-parse", "main"]);
     let again = sandbox.run("lab", &["hlx", "index"]);
     assert!(
