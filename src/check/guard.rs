@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use crate::git::branch::Entry;
 use crate::git::history::{Change, Commit, commits};
 use crate::git::{Git, Protection};
-use crate::trust::untracked;
+use crate::trust::{self, untracked};
 
 use super::copies::Keep;
 use super::examine::{CONFIG, Spot};
@@ -40,6 +40,8 @@ struct Candidate<'a> {
     old: Option<&'a str>,
     /// Attributes say that it must be sealed.
     protected: bool,
+    /// The attributes that were accepted here say so.
+    accepted: bool,
     conversion: Option<&'static str>,
 }
 
@@ -60,6 +62,7 @@ pub fn staged(checker: &Checker<'_>) -> Result<Vec<Finding>, Error> {
     let before: HashMap<&[u8], &str> =
         before.iter().map(|file| (file.path.as_slice(), file.blob.as_str())).collect();
     let name = checker.repository.branch().unwrap_or_else(|| "HEAD".to_owned());
+    let accepted = trust::protection(checker.repository);
     let mut findings = Vec::new();
     for (file, attributes) in &index {
         let old = before.get(file.path.as_slice()).copied();
@@ -72,6 +75,7 @@ pub fn staged(checker: &Checker<'_>) -> Result<Vec<Finding>, Error> {
             new: &file.blob,
             old,
             protected: attributes.filtered,
+            accepted: accepted.as_ref().is_some_and(|accepted| accepted.of(&file.path).filtered),
             conversion: attributes.conversion,
         };
         let found = judge(checker, &candidate, &keep, &name)?;
@@ -130,6 +134,7 @@ fn brought(checker: &Checker<'_>, commit: &Commit) -> Result<Vec<Finding>, Error
             new: change.new.as_deref()?,
             old: change.old.as_deref(),
             protected: attributes.filtered,
+            accepted: false,
             conversion: attributes.conversion,
         })
     });
@@ -167,6 +172,7 @@ fn newly_protected<'f>(
         new: &file.blob,
         old: None,
         protected: true,
+        accepted: true,
         conversion: now.of(&file.path).conversion,
     };
     Ok(files.iter().filter(is_new).map(candidate).collect())
@@ -204,8 +210,12 @@ fn first_of(checker: &Checker<'_>, file: &Candidate<'_>, keep: &Keep<'_>) -> Res
             return Ok(Some(spot.clone()));
         }
     }
-    if !file.protected && examined.clear && was_sealed(checker, file)? {
-        return Ok(Some(unprotected()));
+    if !file.protected && examined.clear && !is_meant(checker, file) {
+        match (was_sealed(checker, file)?, file.accepted) {
+            (true, _) => return Ok(Some(unprotected("it was encrypted, and is clear now"))),
+            (false, true) => return Ok(Some(unprotected("it was to be encrypted, and is clear"))),
+            (false, false) => {}
+        }
     }
     let copied = keep.copied(file.path, file.new, file.old)?;
     if copied.is_some() {
@@ -235,15 +245,19 @@ pub(super) fn dotenv(path: &str, content: &[u8]) -> Option<Spot> {
     open.then(|| Spot::new(Rule::Dotenv, "a dotenv file in clear, and nothing protects it"))
 }
 
-/// Whether it was sealed before, and nobody here said that it shall be in clear.
+/// Whether it was sealed before.
 fn was_sealed(checker: &Checker<'_>, file: &Candidate<'_>) -> Result<bool, Error> {
     let Some(old) = file.old else { return Ok(false) };
-    let meant = || untracked::is_meant(checker.repository, file.path, old);
-    Ok(checker.examine(file.path, old, true)?.sealed && !meant())
+    Ok(checker.examine(file.path, old, true)?.sealed)
 }
 
-fn unprotected() -> Spot {
-    Spot::new(Rule::Unprotected, "it was encrypted, and is clear now: nothing protects it any more")
+/// Whether somebody here said that it shall be in clear.
+fn is_meant(checker: &Checker<'_>, file: &Candidate<'_>) -> bool {
+    file.old.is_some_and(|old| untracked::is_meant(checker.repository, file.path, old))
+}
+
+fn unprotected(what: &str) -> Spot {
+    Spot::new(Rule::Unprotected, format!("{what}: nothing protects it any more"))
 }
 
 fn converted(file: &Candidate<'_>) -> Option<Spot> {

@@ -65,12 +65,12 @@ fn pre_commit(cx: &Context) -> Result<(), Failure> {
     let (repository, keyring) = (cx.repository()?, cx.keyring());
     refuse_markers(&conflict::added(&repository, &keyring).map_err(errors::repo)?)?;
     let checker = Checker::new(&repository, &keyring, Depth::Guard);
-    refuse("nothing was committed", &guard::staged(&checker).map_err(findings::failure)?)?;
     match trust::adopt_staged(&repository, &keyring) {
         // They came by somebody's commit, and still wait to be accepted.
-        Ok(()) | Err(trust::Error::Strangers { .. }) => Ok(()),
-        Err(error) => Err(errors::trust(error)),
+        Ok(()) | Err(trust::Error::Strangers { .. }) => {}
+        Err(error) => return Err(errors::trust(error)),
     }
+    refuse("nothing was committed", &guard::staged(&checker).map_err(findings::failure)?)
 }
 
 /// A conflict that was added as it stands is of no use to anyone.

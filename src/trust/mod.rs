@@ -17,7 +17,9 @@ pub use clone_key::CloneKey;
 pub use first::begin;
 pub use guard::{At, File, Guard};
 pub use marks::Marks;
-pub use pending::{Brought, Pending, Reach, accept, adopt, adopt_staged, pending, require_settled};
+pub use pending::{
+    Brought, Pending, Reach, accept, adopt, adopt_staged, pending, protection, require_settled,
+};
 
 use crate::{crypto, git};
 

@@ -1,9 +1,7 @@
 //! What others pushed and nobody here accepted yet, and accepting it.
 
-use std::collections::BTreeSet;
-
 use crate::crypto::mac::Coverage;
-use crate::git::{self, Git, Repository};
+use crate::git::{self, Git, Protection, Repository};
 use crate::keys::Keyring;
 use crate::policy::creation::Config;
 use crate::sops::{Sealed, is_sealed};
@@ -86,8 +84,10 @@ pub fn pending(
         if found.rules.is_none() && !same_rules(rules, &now.config) {
             found.rules = Some(Brought { what: (), by: by(&[], CONFIG) });
         }
-        if found.attributes.is_none() && pin.as_ref().is_some_and(|pin| !protects_alike(pin, &now)) {
-            found.attributes = Some(Brought { what: (), by: by(&[], ATTRIBUTES) });
+        if found.attributes.is_none()
+            && let Some(path) = pin.as_ref().and_then(|pin| protects_otherwise(pin, &now))
+        {
+            found.attributes = Some(Brought { what: (), by: by(&[], &path) });
         }
         for path in under {
             if !found.files.iter().any(|known| known.what == path) {
@@ -181,6 +181,12 @@ pub fn adopt_staged(repository: &Repository, keyring: &Keyring) -> Result<(), Er
     }
 }
 
+/// What the attributes protect that were accepted for the branch that is checked out; `None` if none were.
+pub fn protection(repository: &Repository) -> Option<Protection> {
+    let pin = Pins::of(repository).read(&repository.branch_in_work()?).ok()??;
+    (!pin.attributes.is_empty()).then(|| pin.protection())
+}
+
 /// Whoever reads a file of the index.
 fn sealed_for(repository: &Repository) -> Result<Readers, Error> {
     let mut readers = Readers::new();
@@ -259,16 +265,17 @@ pub(super) fn same_rules(one: &str, other: &str) -> bool {
 /// The field of the rule that counts without any.
 const MOST: &str = r#"("unencrypted_suffix", "_unencrypted")"#;
 
-/// True if the same lines say which files are filtered.
-fn protects_alike(pin: &Pin, now: &Pin) -> bool {
-    let lines = |pin: &Pin| -> BTreeSet<(String, String)> {
-        let of = |(path, text): (&String, &String)| {
-            let lines = text.lines().filter(|line| line.contains("filter") || line.contains("hlx"));
-            lines.map(|line| (path.clone(), line.to_owned())).collect::<Vec<_>>()
-        };
-        pin.attributes.iter().flat_map(of).collect()
+/// The first file of attributes whose lines about filters are others.
+fn protects_otherwise(pin: &Pin, now: &Pin) -> Option<String> {
+    if pin.attributes.is_empty() {
+        return None;
+    }
+    let says = |pin: &Pin, path: &String| -> Vec<String> {
+        let lines = pin.attributes.get(path).map_or("", String::as_str).lines();
+        lines.filter(|line| line.contains("filter") || line.contains("hlx")).map(str::to_owned).collect()
     };
-    pin.attributes.is_empty() || lines(pin) == lines(now)
+    let mut paths = pin.attributes.keys().chain(now.attributes.keys());
+    paths.find(|path| says(pin, path) != says(now, path)).cloned()
 }
 
 /// The part of a key that is not its type.

@@ -48,7 +48,7 @@ impl Pin {
         Rules { config: Config::parse(&self.config).ok(), files: self.rules.clone() }
     }
 
-    /// What it says of paths.
+    /// What its attributes say of paths.
     pub(super) fn protection(&self) -> Protection {
         let mut sources: Vec<_> = self.attributes.iter().collect();
         sources.sort_by_key(|(path, _)| path.matches('/').count());

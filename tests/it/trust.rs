@@ -416,3 +416,24 @@ fn a_data_key_that_was_replaced_can_still_be_accepted() {
     let second = sandbox.run("lab", &["sh", "-euc", edit]);
     assert!(second.code == Some(0) && second.err.is_empty(), "{second:?}");
 }
+
+#[test]
+fn protection_that_somebody_took_away_is_missed_by_the_owners_next_commit() {
+    for (theirs, file) in [
+        ("sed -i '/filter=hlx/d' .gitattributes; printf '# fill in\\nA=changeme\\n' >.env", ".env"),
+        ("git rm -q .env; sed -i '/filter=hlx/d' .gitattributes", ".env"),
+        ("sed -i '/^\\*.env/d' .gitattributes", "db.env"),
+        ("mkdir conf; echo '*.env -filter' >conf/.gitattributes", "conf/x.env"),
+    ] {
+        let sandbox = shared();
+        sandbox.sh("other", &format!("{theirs}; git add -A; git commit -qm tidy; git push -q"));
+        sandbox.sh("lab", "git pull -q");
+        sandbox.write(&format!("lab/{file}"), format!("A={CANARY}\n"));
+        sandbox.refused("git add -A; git commit -qm mine", &["nothing was committed", "nothing protects it"]);
+        let shown = sandbox.run("lab", &["hlx", "recipients", "accept"]);
+        assert!(
+            shown.out.contains("`.gitattributes` protects other files") && shown.out.contains("Mallory"),
+            "{shown:?}"
+        );
+    }
+}

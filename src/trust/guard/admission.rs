@@ -176,8 +176,8 @@ impl Guard<'_> {
         let git = self.repository.git();
         let mut envelopes = groups.groups().iter().flat_map(|group| &group.envelopes);
         envelopes.any(|envelope| {
-            let lines = envelope.enc.lines().filter(|line| !line.starts_with("-----") && line.len() > 20);
-            let Some(line) = lines.last() else { return true };
+            let mut lines = envelope.enc.lines().filter(|line| !line.starts_with("-----") && line.len() > 20);
+            let Some(line) = lines.next_back() else { return true };
             let mut words = vec!["log", "-1", "--format=%H", "--no-textconv", "--all"];
             let coming = [MERGED.as_slice(), &["FETCH_HEAD"]].concat();
             words.extend(coming.into_iter().filter(|name| self.repository.commit_named(name).is_some()));
