@@ -38,6 +38,8 @@ struct Candidate<'a> {
     path: &'a [u8],
     new: &'a str,
     old: Option<&'a str>,
+    /// No commit has it yet.
+    staged: bool,
     /// Attributes say that it must be sealed.
     protected: bool,
     conversion: Option<&'static str>,
@@ -71,6 +73,7 @@ pub fn staged(checker: &Checker<'_>) -> Result<Vec<Finding>, Error> {
             path: &file.path,
             new: &file.blob,
             old,
+            staged: true,
             protected: attributes.filtered,
             conversion: attributes.conversion,
         };
@@ -129,6 +132,7 @@ fn brought(checker: &Checker<'_>, commit: &Commit) -> Result<Vec<Finding>, Error
             path: &change.path,
             new: change.new.as_deref()?,
             old: change.old.as_deref(),
+            staged: false,
             protected: attributes.filtered,
             conversion: attributes.conversion,
         })
@@ -142,7 +146,7 @@ fn brought(checker: &Checker<'_>, commit: &Commit) -> Result<Vec<Finding>, Error
 }
 
 /// The files that attributes protect.
-fn protected<'f>(files: &'f [Entry], by: &Protection) -> impl Iterator<Item = &'f Entry> {
+pub(super) fn protected<'f>(files: &'f [Entry], by: &Protection) -> impl Iterator<Item = &'f Entry> {
     files.iter().filter(|file| file.is_file() && by.of(&file.path).filtered)
 }
 
@@ -166,6 +170,7 @@ fn newly_protected<'f>(
         path: &file.path,
         new: &file.blob,
         old: None,
+        staged: false,
         protected: true,
         conversion: now.of(&file.path).conversion,
     };
@@ -238,8 +243,15 @@ pub(super) fn dotenv(path: &str, content: &[u8]) -> Option<Spot> {
 /// Whether it was sealed before, and nobody here said that it shall be in clear.
 fn was_sealed(checker: &Checker<'_>, file: &Candidate<'_>) -> Result<bool, Error> {
     let Some(old) = file.old else { return Ok(false) };
-    let meant = || untracked::is_meant(checker.repository, file.path, old);
-    Ok(checker.examine(file.path, old, true)?.sealed && !meant())
+    if !checker.examine(file.path, old, true)?.sealed
+        || untracked::is_meant(checker.repository, file.path, old)
+    {
+        return Ok(false);
+    }
+    // The note of that is in one clone only; in the file itself it reaches a server too. A commit is not made by the
+    // file's word: someone else can have put it there.
+    let new = checker.repository.blob_named(file.new)?;
+    Ok(file.staged || !secrets::is_allowed(&String::from_utf8_lossy(&new)))
 }
 
 fn unprotected() -> Spot {

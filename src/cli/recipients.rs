@@ -142,7 +142,12 @@ fn list(args: &ListArgs, cx: &Context) -> Result<(), Failure> {
         return Ok(());
     }
     for branch in all.iter().filter(|branch| !branch.readers.is_empty()) {
-        cx.ui.result(format!("{} ({} encrypted files)", branch.branch, branch.files));
+        cx.ui.result(format!(
+            "{} ({} encrypted file{})",
+            branch.branch,
+            branch.files,
+            if branch.files == 1 { "" } else { "s" }
+        ));
         for (key, reader) in &branch.readers {
             let short = key.parse::<Recipient>().map_or_else(|_| key.clone(), |key| key.short());
             let name = reader.name.as_deref().unwrap_or("-");
