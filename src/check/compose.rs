@@ -86,7 +86,7 @@ pub(super) fn read(path: &str, text: &str, origin: Origin, settings: ReadSetting
     let Value::Mapping(top) = &value else {
         return (vec![invalid(None, "it is no mapping with `services:`")], Compose::default());
     };
-    let file = File { path, lines: lines(text, &document), document, origin };
+    let file = File { path, text, lines: lines(text, &document), document, origin };
     let mut spots = file.form(top);
     let hosts = match file.settings(top, settings) {
         Ok(hosts) => hosts,
@@ -114,6 +114,7 @@ fn invalid(line: Option<usize>, reason: &str) -> Spot {
 /// A compose file being read.
 struct File<'t> {
     path: &'t str,
+    text: &'t str,
     document: Document<'t>,
     lines: HashMap<Vec<String>, usize>,
     origin: Origin,
@@ -208,6 +209,15 @@ impl File<'_> {
         claims.map(|claim| Claimed { service: name.to_owned(), claim, line, optional, hidden }).collect()
     }
 
+    /// A secret that the file itself holds in clear.
+    fn literal(&self, variable: &Variable, line: Option<usize>) -> Option<Spot> {
+        let text = line.and_then(|line| self.text.lines().nth(line - 1)).unwrap_or_default();
+        let clear = self.origin == Origin::Stored && secrets::is_literal(&variable.value);
+        let message = format!("`{}` is in git in clear", variable.name);
+        (clear && !secrets::is_allowed_line(text))
+            .then(|| Spot { line, ..Spot::new(Rule::LikelySecret, message) })
+    }
+
     /// Secrets that Docker will keep on its disk with the container.
     fn environment(&self, name: &str, service: &Value) -> Vec<Spot> {
         let image = service.get("image").and_then(Value::as_str).unwrap_or_default();
@@ -215,6 +225,7 @@ impl File<'_> {
         let mut others = Vec::new();
         for variable in variables(service.get("environment")).into_iter().filter(Variable::is_secret) {
             let path = ["services", name, "environment", &variable.name];
+            spots.extend(self.literal(&variable, self.line(&path).or_else(|| self.line(&path[..3]))));
             match images::file_variant(image, &variable.name) {
                 Some(variant) => spots.push(Spot {
                     rule: Rule::EnvironmentFile,

@@ -12,7 +12,7 @@ use crate::policy::{self, creation::Config};
 use crate::sops::Sealed;
 
 use super::compose::{self, Compose, Origin};
-use super::{Checker, Depth, Rule, secrets};
+use super::{Checker, Depth, Rule, guard, secrets};
 
 /// Reads the `x-hlx` of a compose file: the hosts that the stack is for, or what is wrong.
 pub type ReadSettings = fn(&serde_json::Value) -> Result<Vec<String>, String>;
@@ -88,7 +88,11 @@ impl Checker<'_> {
         examined.readers = judged.groups.iter().flat_map(|groups| groups.recipients()).map(normal).collect();
         examined.spots.extend(of_standing(&judged.standing, protected));
         match (self.depth, std::str::from_utf8(content)) {
-            (Depth::Full(settings), _) => self.look_deeper(path, content, &mut examined, settings),
+            (Depth::Full(settings), _) => {
+                self.look_deeper(path, content, &mut examined, settings);
+                let open = examined.clear && !protected;
+                examined.spots.extend(guard::dotenv(path, content).filter(|_| open));
+            }
             (Depth::Guard, Ok(text)) if examined.clear => {
                 examined.spots.extend(secrets::tokens(path, text));
             }
@@ -122,7 +126,16 @@ impl Checker<'_> {
             }
         }
         if let (true, Ok(text)) = (examined.clear, std::str::from_utf8(content)) {
-            examined.spots.extend(secrets::scan(path, text));
+            add_new(&mut examined.spots, secrets::scan(path, text));
+        }
+    }
+}
+
+/// Adds what is not said of its line already.
+fn add_new(spots: &mut Vec<Spot>, found: Vec<Spot>) {
+    for spot in found {
+        if !spots.iter().any(|known| (known.rule, known.line) == (spot.rule, spot.line)) {
+            spots.push(spot);
         }
     }
 }
@@ -130,8 +143,9 @@ impl Checker<'_> {
 /// What a file in clear shows by itself, without a repository around it: the rules that it breaks, and where.
 pub fn in_clear(path: &str, text: &str, settings: ReadSettings) -> Vec<(Rule, Option<usize>, String)> {
     let read = compose::is_compose(path).then(|| compose::read(path, text, Origin::Stored, settings).0);
-    let spots = read.into_iter().flatten().chain(secrets::scan(path, text));
-    spots.map(|spot| (spot.rule, spot.line, spot.message)).collect()
+    let mut spots = read.unwrap_or_default();
+    add_new(&mut spots, secrets::scan(path, text));
+    spots.into_iter().map(|spot| (spot.rule, spot.line, spot.message)).collect()
 }
 
 /// A recipient as it is compared: without the comment of an ssh key.

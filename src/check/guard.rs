@@ -38,6 +38,8 @@ struct Candidate<'a> {
     path: &'a [u8],
     new: &'a str,
     old: Option<&'a str>,
+    /// No commit has it yet.
+    staged: bool,
     /// Attributes say that it must be sealed.
     protected: bool,
     /// The attributes that were accepted here say so.
@@ -74,6 +76,7 @@ pub fn staged(checker: &Checker<'_>) -> Result<Vec<Finding>, Error> {
             path: &file.path,
             new: &file.blob,
             old,
+            staged: true,
             protected: attributes.filtered,
             accepted: accepted.as_ref().is_some_and(|accepted| accepted.of(&file.path).filtered),
             conversion: attributes.conversion,
@@ -133,6 +136,7 @@ fn brought(checker: &Checker<'_>, commit: &Commit) -> Result<Vec<Finding>, Error
             path: &change.path,
             new: change.new.as_deref()?,
             old: change.old.as_deref(),
+            staged: false,
             protected: attributes.filtered,
             accepted: false,
             conversion: attributes.conversion,
@@ -147,7 +151,7 @@ fn brought(checker: &Checker<'_>, commit: &Commit) -> Result<Vec<Finding>, Error
 }
 
 /// The files that attributes protect.
-fn protected<'f>(files: &'f [Entry], by: &Protection) -> impl Iterator<Item = &'f Entry> {
+pub(super) fn protected<'f>(files: &'f [Entry], by: &Protection) -> impl Iterator<Item = &'f Entry> {
     files.iter().filter(|file| file.is_file() && by.of(&file.path).filtered)
 }
 
@@ -171,6 +175,7 @@ fn newly_protected<'f>(
         path: &file.path,
         new: &file.blob,
         old: None,
+        staged: false,
         protected: true,
         accepted: true,
         conversion: now.of(&file.path).conversion,
@@ -245,10 +250,16 @@ pub(super) fn dotenv(path: &str, content: &[u8]) -> Option<Spot> {
     open.then(|| Spot::new(Rule::Dotenv, "a dotenv file in clear, and nothing protects it"))
 }
 
-/// Whether it was sealed before.
+/// Whether it was sealed before, and the file itself does not say that it is to be clear.
 fn was_sealed(checker: &Checker<'_>, file: &Candidate<'_>) -> Result<bool, Error> {
     let Some(old) = file.old else { return Ok(false) };
-    Ok(checker.examine(file.path, old, true)?.sealed)
+    if !checker.examine(file.path, old, true)?.sealed {
+        return Ok(false);
+    }
+    // The note of `untrack` is in one clone only; in the file itself it reaches a server too. A commit is not made by the
+    // file's word: someone else can have put it there.
+    let new = checker.repository.blob_named(file.new)?;
+    Ok(file.staged || !secrets::is_allowed(&String::from_utf8_lossy(&new)))
 }
 
 /// Whether somebody here said that it shall be in clear.

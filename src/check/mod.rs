@@ -10,6 +10,7 @@ mod compose;
 mod copies;
 pub mod docker;
 mod examine;
+mod former;
 pub mod guard;
 mod history;
 mod images;
@@ -82,6 +83,15 @@ pub enum Depth {
     Full(ReadSettings),
 }
 
+/// How far back is looked for files that were encrypted once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// Through the last commits.
+    Recent,
+    /// Through all of them.
+    All,
+}
+
 /// A file by its blob and path, and whether it must be sealed.
 type FileKey = (String, Vec<u8>, bool);
 /// The `.gitattributes` of a tree, by blob and path.
@@ -95,6 +105,8 @@ pub struct Checker<'a> {
     examined: RefCell<HashMap<FileKey, Rc<Examined>>>,
     protections: RefCell<HashMap<SourcesKey, Rc<Protection>>>,
     kept: RefCell<copies::Known>,
+    /// Whether blobs are sealed.
+    sealed: RefCell<HashMap<String, bool>>,
 }
 
 impl std::fmt::Debug for Checker<'_> {
@@ -106,16 +118,25 @@ impl std::fmt::Debug for Checker<'_> {
 impl<'a> Checker<'a> {
     /// A checker of a repository.
     pub fn new(repository: &'a Repository, keyring: &'a Keyring, depth: Depth) -> Self {
-        let (examined, protections, kept) = (RefCell::default(), RefCell::default(), RefCell::default());
-        Self { repository, keyring, depth, examined, protections, kept }
+        Self {
+            repository,
+            keyring,
+            depth,
+            examined: RefCell::default(),
+            protections: RefCell::default(),
+            kept: RefCell::default(),
+            sealed: RefCell::default(),
+        }
     }
 
     /// Everything that is wrong in these places, in their order.
-    pub fn check(&self, places: &[Place]) -> Result<Vec<Finding>, Error> {
+    pub fn check(&self, places: &[Place], reach: Reach) -> Result<Vec<Finding>, Error> {
         let mut findings = Vec::new();
         let mut trees = Vec::new();
+        let past = former::Past::of(self, places, reach)?;
         for place in places {
-            let tree = tree::read(self, place)?;
+            let mut tree = tree::read(self, place)?;
+            tree.look_back(self, &past)?;
             for finding in tree.findings() {
                 // What the branch has is not said again of the index.
                 let known = |other: &Finding| Finding { staged: other.staged, ..finding.clone() } == *other;
@@ -127,6 +148,15 @@ impl<'a> Checker<'a> {
         }
         findings.extend(across::find(self, &trees)?);
         Ok(findings)
+    }
+
+    /// Whether a file or folder of this path was met.
+    pub fn has_met(&self, path: &str) -> bool {
+        let met = |known: &[u8]| {
+            let rest = known.strip_prefix(path.as_bytes());
+            path.is_empty() || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+        };
+        self.examined.borrow().keys().any(|(_, known, _)| met(known))
     }
 
     /// The files of a commit.

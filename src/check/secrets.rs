@@ -21,9 +21,10 @@ const ALLOW: &str = "hlx:allow";
 
 /// A name and what is given to it: `NAME=value`, `name: value`, `"name": "value"`.
 static ASSIGNMENT: LazyLock<Regex> = LazyLock::new(|| {
-    let name = r#"(?:^|[ \t,{])["']?([A-Za-z][A-Za-z0-9_.-]{0,80})["']?"#;
+    let name = r#"(?:^|[ \t,{])["']?([A-Za-z][A-Za-z0-9_.-]{0,80})"#;
     let value = r#"(?:"([^"]*)"|'([^']*)'|([^ \t,;}'"]+))"#;
-    Regex::new(&format!(r"{name}[ \t]*(?:=|:[ \t])[ \t]*{value}")).expect("it is tested")
+    let sign = r#"(?:["'][ \t]*:|["']?[ \t]*(?:=|:[ \t]))"#;
+    Regex::new(&format!(r"{name}{sign}[ \t]*{value}")).expect("it is tested")
 });
 
 /// An address with a password in it.
@@ -183,6 +184,25 @@ fn has_digit_and_letter(value: &str) -> bool {
     value.bytes().any(|byte| byte.is_ascii_digit()) && value.bytes().any(|byte| byte.is_ascii_alphabetic())
 }
 
+/// Whether a value beside a secret's name can only be one, random or not.
+pub(super) fn is_literal(value: &str) -> bool {
+    value.len() >= 6 && is_password(value)
+}
+
+/// Whether there is a value beside a secret's name in a text, or what looks like a secret by itself.
+pub(super) fn may_hold_any(path: &str, text: &str) -> bool {
+    let literal = |assignment: regex::Captures<'_>| {
+        let value = assignment.get(2).or(assignment.get(3)).or(assignment.get(4));
+        names_a_secret(&assignment[1]) && value.is_some_and(|value| is_literal(value.as_str()))
+    };
+    text.lines().any(|line| ASSIGNMENT.captures_iter(line).any(literal)) || !scan(path, text).is_empty()
+}
+
+/// Whether a line says that it holds no secret.
+pub(super) fn is_allowed_line(line: &str) -> bool {
+    line.contains(ALLOW)
+}
+
 /// Whether letters and digits alternate as in what a machine made; a name with a number at its end is none.
 pub(super) fn is_mixed(value: &str) -> bool {
     let kinds: Vec<bool> =
@@ -216,6 +236,7 @@ mod tests {
             "\"clientSecret\": \"a8Kd0-pQz3_Lm\",",
             "admin_token: 7d9f3k2m1q8x",
             "{ secretKey: zx81Kq04pT, other: 1 }",
+            "{\"password\":\"Zk39dkLqp20dkfLLw93x\"}",
             "url: postgres://app:hunter2@db/app",
             "PrivateKey = yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=",
         ] {

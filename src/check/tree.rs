@@ -8,6 +8,7 @@ use crate::git::branch::Entry;
 use crate::policy::creation::Config;
 
 use super::examine::{CONFIG, Examined, Spot, normal};
+use super::former::Past;
 use super::place::{Kind, Place};
 use super::{Checker, Error, Finding, Protected, Rule};
 
@@ -25,8 +26,8 @@ pub(super) struct File {
     pub(super) blob: String,
     pub(super) attributes: Attributes,
     pub(super) examined: Rc<Examined>,
-    /// The commit before has it sealed.
-    was_sealed: bool,
+    /// It was sealed once, and is clear.
+    exposed: Option<Spot>,
 }
 
 /// Reads the tree of a place.
@@ -41,9 +42,8 @@ pub(super) fn read(checker: &Checker<'_>, place: &Place) -> Result<Tree, Error> 
         let file = checker.examine(&entry.path, &entry.blob, attributes.filtered)?;
         examined.push((entry, attributes, file));
     }
-    let before = before(checker, place, &examined)?;
     let file = |(entry, attributes, examined): (Entry, Attributes, Rc<Examined>)| File {
-        was_sealed: before.contains(&entry.path),
+        exposed: None,
         path: String::from_utf8_lossy(&entry.path).into_owned(),
         blob: entry.blob,
         attributes,
@@ -67,34 +67,22 @@ pub(super) fn of_index(checker: &Checker<'_>) -> Result<Vec<Protected>, Error> {
     Ok(files.into_iter().zip(here).map(pick).collect())
 }
 
-/// The files that are clear and not protected, and that the commit before has sealed.
-fn before(
-    checker: &Checker<'_>,
-    place: &Place,
-    files: &[(Entry, Attributes, Rc<Examined>)],
-) -> Result<BTreeSet<Vec<u8>>, Error> {
-    let parent = match (&place.commit, place.kind) {
-        (Some(commit), Kind::Tip) => checker.repository.parents(commit)?.into_iter().next(),
-        (commit, Kind::Index) => commit.clone(),
-        (None, Kind::Tip) => None,
-    };
-    let suspects: HashMap<&[u8], &str> = files
-        .iter()
-        .filter(|(_, attributes, file)| !attributes.filtered && file.clear)
-        .map(|(entry, ..)| (entry.path.as_slice(), entry.blob.as_str()))
-        .collect();
-    let Some(parent) = parent.filter(|_| !suspects.is_empty()) else { return Ok(BTreeSet::new()) };
-    let mut found = BTreeSet::new();
-    for old in checker.repository.files(&parent)?.into_iter().filter(Entry::is_file) {
-        let changed = suspects.get(old.path.as_slice()).is_some_and(|blob| *blob != old.blob);
-        if changed && checker.examine(&old.path, &old.blob, true)?.sealed {
-            found.insert(old.path);
-        }
-    }
-    Ok(found)
-}
-
 impl Tree {
+    /// Finds what of it was sealed once, and is clear.
+    pub(super) fn look_back(&mut self, checker: &Checker<'_>, past: &Past) -> Result<(), Error> {
+        let suspects: HashMap<&[u8], &str> = self
+            .files
+            .iter()
+            .filter(|file| !file.attributes.filtered && file.examined.clear)
+            .map(|file| (file.path.as_bytes(), file.blob.as_str()))
+            .collect();
+        let mut found = past.exposed(checker, &self.place, &suspects)?;
+        for file in &mut self.files {
+            file.exposed = found.remove(file.path.as_bytes());
+        }
+        Ok(())
+    }
+
     /// What is wrong in this tree alone, in the order of its files.
     pub(super) fn findings(&self) -> Vec<Finding> {
         let config = self.config();
@@ -114,7 +102,12 @@ impl Tree {
     fn unprotected(&self) -> Option<Spot> {
         let sealed = self.files.iter().filter(|file| file.examined.sealed).count();
         let message = format!(
-            "nothing is protected by `.gitattributes`, and {sealed} files are encrypted: edited in plaintext, they would be committed so"
+            "nothing is protected by `.gitattributes`, and {}: edited in plaintext, that would be committed so",
+            if sealed == 1 {
+                "1 file is encrypted".to_owned()
+            } else {
+                format!("{sealed} files are encrypted")
+            }
         );
         (sealed > 0 && !self.is_protected()).then(|| Spot::new(Rule::Abandoned, message))
     }
@@ -184,10 +177,9 @@ impl File {
                 "encrypted, but nothing protects it: the next version would be in clear",
             ));
         }
-        if !self.attributes.filtered && self.was_sealed {
-            let message =
-                "it was encrypted in the commit before, and is clear now: nothing protects it any more";
-            spots.push(Spot::new(Rule::Unprotected, message));
+        if let Some(exposed) = &self.exposed {
+            spots.retain(|spot| spot.rule != Rule::Dotenv);
+            spots.push(exposed.clone());
         }
         spots
     }

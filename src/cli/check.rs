@@ -3,7 +3,7 @@
 use clap::{Args, ValueEnum};
 
 use crate::check::docker::Docker;
-use crate::check::{self, Checker, Depth, Finding, Scope, Severity, place};
+use crate::check::{self, Checker, Depth, Finding, Reach, Scope, Severity, place};
 use crate::git::{Git, Repository};
 
 use super::context::Context;
@@ -64,16 +64,32 @@ pub(super) fn check(args: &CheckArgs, cx: &Context) -> Result<(), Failure> {
     };
     let places = place::places(&repository, &scope).map_err(findings::failure)?;
     let checker = Checker::new(&repository, &keyring, Depth::Full(findings::settings));
-    let mut found = checker.check(&places).map_err(findings::failure)?;
+    let reach = if args.history { Reach::All } else { Reach::Recent };
+    let mut found = checker.check(&places, reach).map_err(findings::failure)?;
     if args.history {
         found.extend(check::history(&checker, &git, &places).map_err(findings::failure)?);
     }
     if args.compose {
         let docker = Docker { env: std::env::vars_os().collect(), place: std::env::temp_dir() };
-        cx.ui.note(format!("asking Docker Compose about {} trees", places.len()));
-        found.extend(check::docker::ask(&checker, &places, &docker).map_err(findings::failure)?);
+        cx.ui.note(format!("asking Docker Compose about {}", counted(places.len(), "tree")));
+        for refused in check::docker::ask(&checker, &places, &docker).map_err(findings::failure)? {
+            // It is said of the branch already, or hlx says why itself.
+            let same = |known: &Finding| {
+                (known.rule, &known.place, &known.path) == (refused.rule, &refused.place, &refused.path)
+            };
+            if !found.iter().any(same) {
+                found.push(refused);
+            }
+        }
     }
     let paths = paths(&repository, &git, &args.paths)?;
+    if let Some(path) = paths.iter().find(|path| !checker.has_met(path)) {
+        return Err(Failure::new(
+            Exit::Usage,
+            format!("git has no file or folder `{path}` where it was looked"),
+        )
+        .hint("without a PATH all is told; `--history` looks at files that are gone too"));
+    }
     found.retain(|finding| is_wanted(finding, &paths));
     match (args.json, args.format) {
         (true, _) | (false, Format::Json) => cx.ui.result(formats::json(&found)),
@@ -102,11 +118,14 @@ fn is_wanted(finding: &Finding, paths: &[String]) -> bool {
     paths.is_empty() || paths.iter().any(below)
 }
 
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
 /// Says how much was found, and fails if that is too much.
 fn conclude(found: &[Finding], places: usize, strict: bool, cx: &Context) -> Result<(), Failure> {
     let count = |severity| found.iter().filter(|finding| finding.rule.severity() == severity).count();
     let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
-    let counted = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
     let summary = format!(
         "{}, {}, {} in {}",
         counted(errors, "error"),

@@ -24,6 +24,70 @@ pub(super) fn settings(value: &Value) -> Result<Vec<String>, String> {
     model::wishes(value).map(|wishes| wishes.hosts).map_err(|error| error.to_string())
 }
 
+/// Which commit it is that must not be pushed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Position {
+    /// The last that is pushed.
+    Last,
+    /// One before that.
+    Earlier,
+    /// The first of all, and not the last.
+    First,
+}
+
+/// What to do about a finding in a commit that is made already.
+pub(super) fn in_commit(finding: &Finding, position: Position) -> String {
+    let path = finding.path.as_deref().unwrap_or("FILE");
+    let (commit, mend) = (
+        &finding.place,
+        match finding.rule {
+            Rule::Plaintext => format!("encrypt it: `git add --renormalize {path}`"),
+            Rule::StaleMac => format!("look at what changed, and if it is right: `hlx reseal {path}`"),
+            Rule::Unprotected
+            | Rule::SealedValue
+            | Rule::Dotenv
+            | Rule::Abandoned
+            | Rule::PlaintextValue
+            | Rule::PlaintextComment
+            | Rule::PlaintextHistory
+            | Rule::ClearBefore
+            | Rule::Broken
+            | Rule::Altered
+            | Rule::ReaderUnknown
+            | Rule::ReaderLost
+            | Rule::ReadersDiffer
+            | Rule::ConfigBroken
+            | Rule::ConfigGap
+            | Rule::ConfigIdle
+            | Rule::Conversion
+            | Rule::MustBeClear
+            | Rule::Unsigned
+            | Rule::ComposeInvalid
+            | Rule::ComposeKey
+            | Rule::Settings
+            | Rule::PortConflict
+            | Rule::EnvironmentFile
+            | Rule::Environment
+            | Rule::Token
+            | Rule::LikelySecret => hint(finding),
+        },
+    );
+    let from = match position {
+        Position::Last => return format!("{mend}; then put that into the last commit: `git commit --amend`"),
+        Position::Earlier => format!("{commit}~"),
+        Position::First => "--root".to_owned(),
+    };
+    let anew = match position {
+        Position::Earlier => {
+            format!(", or join all since into one: `git reset --soft {commit}~`, `git commit`")
+        }
+        Position::Last | Position::First => String::new(),
+    };
+    format!(
+        "commit {commit} itself must be made anew, since a later one does not take it out of what is pushed: `git rebase -i {from}`, with `edit` before it{anew}; there {mend}"
+    )
+}
+
 /// What to do about a finding.
 pub(super) fn hint(finding: &Finding) -> String {
     let path = finding.path.as_deref().unwrap_or("FILE");
@@ -44,8 +108,11 @@ pub(super) fn hint(finding: &Finding) -> String {
         Rule::Dotenv => format!(
             "encrypt it: `hlx track {path}`, then `git add {path}`; if it holds no secret, put `# hlx:allow` on a line of its own in it"
         ),
-        Rule::Unprotected => format!(
+        Rule::Unprotected if finding.staged => format!(
             "`hlx track {path}`, then `git add {path}`; if that is meant, `hlx untrack {path}`"
+        ),
+        Rule::Unprotected => format!(
+            "`hlx track {path}`, `git add {path}`, and commit; if it is meant to be clear, put `# hlx:allow` on a line of its own in it"
         ),
         Rule::Abandoned if finding.path.is_none() => "`hlx track FILE` protects a file".to_owned(),
         Rule::Abandoned => {

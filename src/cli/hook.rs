@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 
 use crate::check::guard::{self, Signers, Update};
-use crate::check::{Checker, Depth, Finding};
+use crate::check::{Checker, Depth, Finding, Rule};
 use crate::git::{Git, Repository};
 use crate::keys::{Keyring, Places};
 use crate::repo::conflict;
@@ -14,6 +14,7 @@ use crate::sys::process::Call;
 use crate::trust;
 
 use super::context::Context;
+use super::findings::Position;
 use super::{Exit, Failure, errors, findings, reseal};
 
 /// How long a program that is told of a push may take.
@@ -70,7 +71,7 @@ fn pre_commit(cx: &Context) -> Result<(), Failure> {
         Ok(()) | Err(trust::Error::Strangers { .. }) => {}
         Err(error) => return Err(errors::trust(error)),
     }
-    refuse("nothing was committed", &guard::staged(&checker).map_err(findings::failure)?)
+    refuse("nothing was committed", &guard::staged(&checker).map_err(findings::failure)?, &findings::hint)
 }
 
 /// A conflict that was added as it stands is of no use to anyone.
@@ -99,9 +100,10 @@ fn pre_push(remote: &str, cx: &Context) -> Result<(), Failure> {
     }
     let keyring = cx.keyring();
     let checker = Checker::new(&repository, &keyring, Depth::Guard);
+    let tips = words.clone();
     let words = words.iter().map(String::as_str).chain(["--not"]).chain(known.iter().map(String::as_str));
     let found = guard::pushed(&checker, &git, &words.collect::<Vec<_>>()).map_err(findings::failure)?;
-    refuse("nothing was pushed", &found)
+    refuse("nothing was pushed", &found, &|finding| in_commit(&repository, finding, &tips))
 }
 
 fn pre_receive(cx: &Context) -> Result<(), Failure> {
@@ -123,7 +125,8 @@ fn pre_receive(cx: &Context) -> Result<(), Failure> {
         [] => Signers::Anyone,
     };
     let found = guard::received(&checker, &git, &updates, signers).map_err(findings::failure)?;
-    refuse("nothing was taken in", &found)
+    let tips: Vec<String> = updates.into_iter().filter_map(|update| update.new).collect();
+    refuse("nothing was taken in", &found, &|finding| in_commit(&repository, finding, &tips))
 }
 
 fn post_receive(cx: &Context) -> Result<(), Failure> {
@@ -189,8 +192,23 @@ fn unexpected() -> Failure {
     Failure::new(Exit::Usage, "this is no input of that hook").hint("git calls it: see the README")
 }
 
+/// What to do about a finding in a commit, where these are the last ones that are pushed.
+fn in_commit(repository: &Repository, finding: &Finding, tips: &[String]) -> String {
+    if finding.rule == Rule::Unsigned {
+        return findings::hint(finding);
+    }
+    let is_last = tips.iter().any(|tip| tip.starts_with(&finding.place));
+    let parents = || Some(repository.parents(&repository.commit_named(&finding.place)?).ok()?.len());
+    let position = match is_last {
+        true => Position::Last,
+        false if parents() == Some(0) => Position::First,
+        false => Position::Earlier,
+    };
+    findings::in_commit(finding, position)
+}
+
 /// Fails with all that was found, if anything was.
-fn refuse(what: &str, found: &[Finding]) -> Result<(), Failure> {
+fn refuse(what: &str, found: &[Finding], hint: &dyn Fn(&Finding) -> String) -> Result<(), Failure> {
     let line = |finding: &Finding| {
         let at = finding.line.map(|line| format!("line {line}: ")).unwrap_or_default();
         match (&finding.path, finding.staged) {
@@ -208,7 +226,7 @@ fn refuse(what: &str, found: &[Finding]) -> Result<(), Failure> {
         }
     };
     let mut hints: Vec<String> = Vec::new();
-    for hint in found.iter().map(findings::hint) {
+    for hint in found.iter().map(hint) {
         if !hints.contains(&hint) {
             hints.push(hint);
         }

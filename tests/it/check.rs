@@ -68,7 +68,10 @@ fn plaintext_is_found_in_every_branch_by_that_branchs_own_attributes() {
     commit_unfiltered(&sandbox, "old.env", &format!("A={CANARY}\n"));
     commit_unfiltered(&sandbox, "open.txt", "text\n");
     // `main` protects nothing, so that the same path is no finding there.
-    sandbox.sh("lab", "git switch -q main; echo x=1 >old.env; git add old.env; git commit -qnm open");
+    sandbox.sh(
+        "lab",
+        "git switch -q main; printf 'x=1\n# hlx:allow\n' >old.env; git add old.env; git commit -qm open",
+    );
     assert_eq!(findings(&sandbox, &[]), ["plaintext app:old.env"]);
     assert_eq!(findings(&sandbox, &["--branch", "main"]), Vec::<String>::new());
     let missing = sandbox.run("lab", &["hlx", "check", "--branch", "nowhere"]);
@@ -82,7 +85,7 @@ fn plaintext_is_found_in_every_branch_by_that_branchs_own_attributes() {
     );
     assert_eq!(findings(&sandbox, &[]), ["plaintext app*:sub/new.env"]);
     assert_eq!(findings(&sandbox, &["sub"]), ["plaintext app*:sub/new.env"]);
-    assert_eq!(findings(&sandbox, &["su", "README.md"]), Vec::<String>::new());
+    assert_eq!(findings(&sandbox, &["README.md"]), Vec::<String>::new());
     // The history keeps it.
     assert_eq!(
         findings(&sandbox, &["--history", "--branch", "app", "old.env"]),
@@ -278,8 +281,8 @@ fn compose_files_secrets_in_clear_and_environments_are_looked_at() {
             "compose-key a:compose.yml",
             "compose-invalid a:compose.yml",
             "settings b:compose.yml",
-            "environment-file c:compose.yml",
-            "likely-secret c:compose.yml"
+            "likely-secret c:compose.yml",
+            "environment-file c:compose.yml"
         ]
     );
     // Encrypted, it is no secret in clear any more; Docker keeps it all the same.
@@ -338,4 +341,83 @@ fn shallow_clones_and_repositories_without_a_commit_can_be_checked() {
     assert_eq!(findings(&sandbox, &["--history"]), Vec::<String>::new());
     let outside = sandbox.run(".", &["hlx", "check"]);
     assert!(outside.code == Some(1) && outside.err.contains("not in a git repository"), "{outside:?}");
+}
+
+#[test]
+fn what_was_encrypted_once_and_is_clear_now_is_found_however_long_ago() {
+    let sandbox = lab();
+    sandbox.sh("lab", "git rm -qf .gitattributes");
+    sandbox.write("lab/.env", "A=plain\n");
+    sandbox.sh("lab", "git add .env; git commit -qnm clear");
+    let clear = sandbox.ok("lab", &["git", "rev-parse", "HEAD"]);
+    sandbox.sh(
+        "lab",
+        "echo B=1 >>.env; git commit -qnam b; echo x >>README.md; git add .; git commit -qnm later",
+    );
+
+    assert_eq!(findings(&sandbox, &["--branch", "app", ".env"]), ["unprotected app:.env"]);
+    let done = sandbox.run("lab", &["hlx", "check", "--history"]);
+    assert!(done.out.contains(&format!("it was encrypted before commit {}", &clear[..10])), "{done:?}");
+    // A build server has a clone without hooks, notes and key.
+    sandbox.sh(".", "git clone -q -b app lab clone; mv home/.config home/away");
+    let done = sandbox.run("clone", &["hlx", "check", "--history"]);
+    assert!(done.code == Some(5) && done.out.contains("[unprotected]"), "{done:?}");
+    // The file itself can say that it is meant, wherever it is.
+    sandbox.sh("lab", "printf '# hlx:allow\\n' >>.env; git commit -qam meant");
+    sandbox.sh("clone", "git pull -q; hlx check --history");
+}
+
+#[test]
+fn what_was_untracked_on_purpose_is_no_error() {
+    let sandbox = lab();
+    sandbox.sh("lab", "hlx untrack .env; git add -A");
+    assert_eq!(findings(&sandbox, &["--branch", "app", ".env"]), ["dotenv app*:.env"]);
+    sandbox.sh("lab", "git commit -qm meant; echo more >>README.md; git commit -qam more");
+    assert_eq!(findings(&sandbox, &["--history", "--branch", "app", ".env"]), ["dotenv app:.env"]);
+}
+
+#[test]
+fn what_was_harmless_before_it_was_protected_is_a_warning_in_the_history() {
+    let sandbox = lab();
+    sandbox.write("lab/a.yml", "title: My home server\n");
+    sandbox.write("lab/b.yml", "db:\n  password: hunter2hunter2\n");
+    sandbox.write("lab/c.yml", "key: 9f8b3c1d7e6a5f40\n");
+    sandbox.sh("lab", "git add .; git commit -qm clear");
+    sandbox.write("lab/a.yml", "title: My home server\ndb: k3Jd9sQx2vLw\n");
+    sandbox
+        .sh("lab", "hlx track a.yml b.yml c.yml; git add --renormalize .; git add .; git commit -qm track");
+    assert_eq!(
+        findings(&sandbox, &["--history"]),
+        ["clear-before app:a.yml", "plaintext-history app:b.yml", "plaintext-history app:c.yml"]
+    );
+    // That value is changed at its source.
+    sandbox.sh("lab", "echo key: 0a1b2c3d4e5f6a7b >c.yml; git commit -qam changed");
+    assert_eq!(
+        findings(&sandbox, &["--history"]),
+        ["clear-before app:a.yml", "plaintext-history app:b.yml", "clear-before app:c.yml"]
+    );
+}
+
+#[test]
+fn a_path_that_is_nowhere_is_a_usage_error() {
+    let sandbox = lab();
+    for path in ["nope.txt", "su", ".en"] {
+        let done = sandbox.run("lab", &["hlx", "check", path]);
+        assert!(done.code == Some(2) && done.err.contains(&format!("`{path}`")), "{done:?}");
+    }
+    sandbox.sh("lab", "hlx check .env README.md; hlx check .");
+}
+
+#[test]
+fn secrets_in_json_and_in_a_clear_compose_file_are_found() {
+    let sandbox = lab();
+    sandbox.write("lab/conf.json", "{\"password\":\"Zk39dkLqp20dkfLLw93x\"}\n");
+    sandbox.write("lab/compose.yml", "services:\n  db:\n    image: postgres:16\n    environment:\n      POSTGRES_PASSWORD: hunter2hunter2\n      MODE_PASSWORD: ${X}\n      Z_PASSWORD: hunter2hunter2 # hlx:allow\n");
+    sandbox.sh("lab", "git add .; git commit -qm x");
+    let found = findings(&sandbox, &["--branch", "app"]);
+    let likely: Vec<_> = found.iter().filter(|found| found.starts_with("likely")).collect();
+    assert_eq!(likely, ["likely-secret app:compose.yml", "likely-secret app:conf.json"]);
+    let done = sandbox.run("lab", &["hlx", "check"]);
+    assert!(done.out.contains("line 5: `POSTGRES_PASSWORD` is in git in clear"), "{done:?}");
+    assert!(!done.out.contains("hunter2"), "{done:?}");
 }

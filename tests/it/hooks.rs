@@ -338,3 +338,33 @@ fn tokens_of_a_well_known_shape_are_refused_where_they_are_new() {
     sandbox.write("lab/README.md", format!("# Lab\nuse {token} <!-- hlx:allow -->\n"));
     sandbox.sh("lab", "git commit -qam allowed; git push -q origin app");
 }
+
+#[test]
+fn the_advice_of_a_refused_push_helps() {
+    let sandbox = lab_and_server();
+    let sealed = sandbox.ok("lab", &["git", "cat-file", "blob", "HEAD:.env"]);
+    let push = || sandbox.run("lab", &["git", "push", "-q", "origin", "app"]);
+    // In the last commit.
+    commit_unfiltered(&sandbox, "old.env", "A=plain-one\n");
+    sandbox.write("lab/old.env", "A=plain-one\n");
+    refused(&push(), &["hint: encrypt it: `git add --renormalize old.env`; then", "git commit --amend"]);
+    sandbox
+        .sh("lab", "git add --renormalize old.env; git commit -q --amend -m mended; git push -q origin app");
+    // In one before it, though it is encrypted since.
+    commit_unfiltered(&sandbox, "two.env", "A=plain-two\n");
+    let commit = sandbox.ok("lab", &["git", "rev-parse", "HEAD"]);
+    sandbox.write("lab/two.env", "A=plain-two\n");
+    sandbox.sh("lab", "git add --renormalize two.env; git commit -qm encrypted");
+    let reset = format!("git reset --soft {}~", &commit[..10]);
+    refused(&push(), &["must be made anew", &format!("git rebase -i {}~", &commit[..10]), &reset]);
+    sandbox.sh("lab", &format!("{reset}; git commit -qm anew; git push -q origin app"));
+    // The same of a file that does not open.
+    commit_unfiltered(&sandbox, "s.env", &format!("B_unencrypted=1\n{sealed}"));
+    sandbox.sh("lab", "echo more >>README.md; git add README.md; git commit -qnm more");
+    let commit = sandbox.ok("lab", &["git", "rev-parse", "HEAD~1"]);
+    refused(
+        &push(),
+        &["its MAC does not fit", &format!("git rebase -i {}~", &commit[..10]), "hlx reseal s.env"],
+    );
+    sandbox.sh("lab", &format!("git checkout -q s.env; GIT_SEQUENCE_EDITOR='sed -i 1s/pick/edit/' git rebase -q -i {}~; hlx reseal --yes s.env; git commit -q --amend --no-edit; git rebase --continue; git push -q origin app", &commit[..10]));
+}
