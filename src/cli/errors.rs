@@ -23,6 +23,11 @@ pub(super) fn git(error: git::Error) -> Failure {
         E::NoBranch(_) => Failure::new(Exit::Failed, message).hint("`git branch` lists the branches"),
         E::Moved(_) => Failure::new(Exit::Failed, message).hint("look at it with `git log`, and try again"),
         E::Dirty { .. } => Failure::new(Exit::Failed, message).hint("commit or stash these changes first"),
+        E::Busy(_) => Failure::new(Exit::Busy, message).hint("try again when it has finished"),
+        E::Locked(_) => Failure::new(Exit::Busy, message)
+            .hint("try again when that git has finished; if none runs, remove the file"),
+        E::Journal(_) => Failure::new(Exit::Failed, message).hint("use the version of hlx that made it"),
+        E::File { .. } => Failure::new(Exit::Failed, message),
     }
 }
 
@@ -224,8 +229,20 @@ pub(super) fn repo(error: repo::Error) -> Failure {
         E::NoRecipients => Failure::new(Exit::Policy, message).hint(
             "name a key with `-r`, or a file of keys with `-R`; `hlx keys generate` makes one of your own",
         ),
+        E::OnBranch { source, .. } => with(repo(*source)),
+        E::LastReader(_) => Failure::new(Exit::Policy, message)
+            .hint("let another key read it first: `hlx recipients add KEY`")
+            .hint("nothing was changed"),
+        E::Behind(_) => Failure::new(Exit::Failed, message)
+            .hint("bring them up to date first: `git pull` on each")
+            .hint("nothing was changed"),
+        E::NotPushed { remote, .. } => Failure::new(Exit::Failed, message)
+            .hint(format!("`git fetch {remote}`, `git pull --rebase` on what changed there, and push again")),
+        E::Rebased { .. } => Failure::new(Exit::Failed, message)
+            .hint("finish the rebase first, or `git rebase --abort`")
+            .hint("nothing was changed"),
         E::Uneditable(_) => {
-            Failure::new(Exit::Failed, message).hint("add the key to `age:` by hand, and commit")
+            Failure::new(Exit::Failed, message).hint("change the list of keys there by hand, and commit")
         }
         E::Unsaved(_) => Failure::new(Exit::Failed, message)
             .hint("`git add` and commit them, stash them, or take them back with `git checkout -- FILE`")

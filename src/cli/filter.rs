@@ -92,7 +92,7 @@ impl Handler for Filter<'_> {
 
 /// `hlx filter-process`
 pub(super) fn process(cx: &Context) -> Result<(), Failure> {
-    let (repository, keyring) = (cx.repository()?, cx.keyring());
+    let (repository, keyring) = (cx.repository_inside_git()?, cx.keyring());
     let mut filter = Filter {
         cleaner: Cleaner::new(&repository, &keyring, &now),
         keyring: &keyring,
@@ -116,7 +116,7 @@ fn git_pipe() -> io::Result<Reader<Eager<File>>> {
 
 /// `hlx clean -- PATH`
 pub(super) fn clean(args: &PathArgs, cx: &Context) -> Result<(), Failure> {
-    let (repository, keyring) = (cx.repository()?, cx.keyring());
+    let (repository, keyring) = (cx.repository_inside_git()?, cx.keyring());
     let plaintext = stdin()?;
     let path = args.path.to_string_lossy();
     let cleaner = Cleaner::new(&repository, &keyring, &now);
@@ -146,7 +146,7 @@ pub(super) fn warn_of_anchors(cleaner: &Cleaner<'_>, path: &str, ui: Ui) {
 /// `hlx smudge -- PATH`
 pub(super) fn smudge(args: &PathArgs, cx: &Context) -> Result<(), Failure> {
     let blob = stdin()?;
-    let smudged = match cx.repository()?.is_locked() {
+    let smudged = match cx.repository_inside_git()?.is_locked() {
         true => Smudged::Locked,
         false => smudging::smudge(&cx.keyring(), blob.expose()),
     };
@@ -172,7 +172,7 @@ pub(super) fn merge(args: &MergeArgs, cx: &Context) -> Result<(), Failure> {
         Sides { base: cx.read(&args.base)?, ours: cx.read(&args.ours)?, theirs: cx.read(&args.theirs)? };
     let labels = ["base", "ours", "theirs"].map(str::to_owned);
     let markers = Markers { size: args.marker_size, labels };
-    let whole = cx.repository()?.attributes(args.path.as_bytes()).map_err(errors::git)?.whole;
+    let whole = cx.repository_inside_git()?.attributes(args.path.as_bytes()).map_err(errors::git)?.whole;
     let format = if whole { Format::Binary } else { Format::of_path(&args.path) };
     let merged = merging::merge(&cx.keyring(), format, &sides, &markers, cx.stamp(&mut random::fill));
     let merged = merged.map_err(|error| merge_failure(&args.path, error))?;

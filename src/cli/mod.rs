@@ -12,6 +12,7 @@ mod lock;
 mod manual;
 mod recipients;
 mod repo;
+mod rotate;
 mod seal;
 mod server;
 pub mod ui;
@@ -75,9 +76,10 @@ enum Command {
     /// Make and list private keys.
     #[command(subcommand)]
     Keys(keys::KeysCommand),
-    /// Add and list those who can read a branch.
+    /// Add, remove and list those who can read a branch.
     #[command(subcommand)]
     Recipients(recipients::RecipientsCommand),
+    Rotate(rotate::RotateArgs),
     #[command(alias = "deploy")]
     DecryptDeploy(deploy::DeployArgs),
     Down(down::DownArgs),
@@ -146,6 +148,7 @@ fn run(command: &Command, cx: &Context) -> Result<(), Failure> {
         Command::Unlock => lock::unlock(cx),
         Command::Keys(command) => keys::run(command, cx),
         Command::Recipients(command) => recipients::run(command, cx),
+        Command::Rotate(args) => rotate::rotate(args, cx),
         Command::FilterProcess => filter::process(cx),
         Command::Clean(args) => filter::clean(args, cx),
         Command::Smudge(args) => filter::smudge(args, cx),

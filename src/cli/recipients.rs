@@ -1,5 +1,6 @@
 //! `hlx recipients`: who can read a branch.
 
+use std::io;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -8,14 +9,18 @@ use crate::crypto::envelope::Recipient;
 use crate::git::branch;
 use crate::keys::recipients::{self as files, Named};
 use crate::repo::recipients::{self, Addition, Place, Readers};
+use crate::repo::rotate::{Change, DataKeys};
 
 use super::context::Context;
+use super::rotate::{self, BranchArgs, HowArgs};
 use super::{Exit, Failure, errors};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum RecipientsCommand {
     /// Let keys read a branch: what is encrypted already, and what will be. One commit, nothing is checked out.
     Add(AddArgs),
+    /// Shut keys out of branches: they open nothing there any more. New data keys, all values sealed anew.
+    Remove(RemoveArgs),
     /// List who can read which branch.
     List(ListArgs),
 }
@@ -26,20 +31,27 @@ pub(super) struct KeyArgs {
     /// A public key: `age1…` or `ssh-ed25519 …`.
     #[arg(long = "recipient", short = 'r', value_name = "KEY")]
     recipients: Vec<String>,
-    /// A file of public keys, one a line, comments are names (see keys.example).
+    /// A file of public keys, one a line, comments are names (see keys.example), or what `ssh-keyscan` prints;
+    /// `-` for standard input.
     #[arg(long = "recipients-file", short = 'R', value_name = "FILE")]
     files: Vec<PathBuf>,
 }
 
 impl KeyArgs {
+    /// The keys in these words.
+    pub(super) fn parse_all(keys: &[String]) -> Result<Vec<Named>, Failure> {
+        let parse = |key: &String| files::parse_one(key).map_err(|error| Failure::new(Exit::Usage, error));
+        keys.iter().map(parse).collect()
+    }
+
     /// The keys named, with their names.
     pub(super) fn read(&self, cx: &Context) -> Result<Vec<Named>, Failure> {
-        let mut named = Vec::new();
-        for key in &self.recipients {
-            named.push(files::parse_one(key).map_err(|error| Failure::new(Exit::Usage, error))?);
-        }
+        let mut named = Self::parse_all(&self.recipients)?;
         for path in &self.files {
-            let text = String::from_utf8_lossy(&cx.read(path)?).into_owned();
+            let text = match path.as_os_str() == "-" {
+                true => io::read_to_string(io::stdin()).map_err(|error| errors::io(path, &error))?,
+                false => String::from_utf8_lossy(&cx.read(path)?).into_owned(),
+            };
             named.extend(files::parse(&text).map_err(|error| {
                 Failure::new(Exit::Usage, format!("{}: {error}", path.display()))
                     .hint("each line is a public key, a comment that begins with `#`, or empty")
@@ -56,15 +68,29 @@ pub(super) struct AddArgs {
     keys: Vec<String>,
     #[command(flatten)]
     more: KeyArgs,
-    /// The branches; by default the one that is checked out.
-    #[arg(long = "branch", short, value_name = "BRANCH")]
-    branches: Vec<String>,
     /// The key group that the keys join, counted from 1, in files and rules that have several.
     #[arg(long, value_name = "NUMBER")]
     group: Option<usize>,
     /// The name that stands behind the key in `.sops.yaml`.
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
+    #[command(flatten)]
+    branches: BranchArgs,
+    #[command(flatten)]
+    how: HowArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RemoveArgs {
+    /// Public keys: `age1…` or `"ssh-ed25519 …"`.
+    #[arg(value_name = "KEY")]
+    keys: Vec<String>,
+    #[command(flatten)]
+    more: KeyArgs,
+    #[command(flatten)]
+    branches: BranchArgs,
+    #[command(flatten)]
+    how: HowArgs,
 }
 
 #[derive(Debug, Args)]
@@ -81,45 +107,37 @@ pub(super) struct ListArgs {
 pub(super) fn run(command: &RecipientsCommand, cx: &Context) -> Result<(), Failure> {
     match command {
         RecipientsCommand::Add(args) => add(args, cx),
+        RecipientsCommand::Remove(args) => remove(args, cx),
         RecipientsCommand::List(args) => list(args, cx),
     }
 }
 
 fn add(args: &AddArgs, cx: &Context) -> Result<(), Failure> {
-    let repository = cx.repository()?;
-    let git = cx.git(&repository)?;
-    let mut added = args.more.read(cx)?;
-    for key in &args.keys {
-        added.push(files::parse_one(key).map_err(|error| Failure::new(Exit::Usage, error))?);
-    }
+    let mut added = all(&args.keys, &args.more, cx)?;
     if let Some(name) = &args.name {
         added.iter_mut().for_each(|named| named.name = Some(name.clone()));
     }
-    if added.is_empty() {
-        return Err(
-            Failure::new(Exit::Usage, "no key is named").hint("`hlx recipients add KEY`, or `-R FILE`")
-        );
-    }
-    let branches = match &args.branches[..] {
-        [] => vec![repository.branch().ok_or_else(|| {
-            Failure::new(Exit::Usage, "no branch is checked out").hint("name one with `--branch`")
-        })?],
-        named => named.to_vec(),
-    };
-    let keyring = cx.keyring();
-    let added = Addition { readers: &added, place: args.group.map_or(Place::Unsaid, Place::Group) };
-    for name in &branches {
-        let done = recipients::add(&repository, &git, &keyring, name, added).map_err(errors::repo)?;
-        match done.commit {
-            Some(commit) => {
-                cx.ui.result(format!("{name}: {} files rewrapped in commit {:.10}", done.files, commit));
-                cx.ui.note(format!("the new readers can also read earlier versions on `{name}` since its data keys last changed"));
-            }
-            None => cx.ui.note(format!("{name}: they can read all of it already")),
+    let place = args.group.map_or(Place::Unsaid, Place::Group);
+    rotate::run(Change::Add(Addition { readers: &added, place }), &args.branches, &args.how, cx)
+}
+
+fn remove(args: &RemoveArgs, cx: &Context) -> Result<(), Failure> {
+    let keys: Vec<Recipient> =
+        all(&args.keys, &args.more, cx)?.into_iter().map(|named| named.recipient).collect();
+    let change = Change::Remove { keys: &keys, data_keys: DataKeys::Fresh };
+    rotate::run(change, &args.branches, &args.how, cx)
+}
+
+/// All keys that were named; there must be one.
+fn all(keys: &[String], more: &KeyArgs, cx: &Context) -> Result<Vec<Named>, Failure> {
+    let mut all = more.read(cx)?;
+    all.extend(KeyArgs::parse_all(keys)?);
+    match all.is_empty() {
+        true => {
+            Err(Failure::new(Exit::Usage, "no key is named").hint("name a key, or a file of keys with `-R`"))
         }
+        false => Ok(all),
     }
-    cx.ui.hint("push the branches, so that servers get the change");
-    Ok(())
 }
 
 fn list(args: &ListArgs, cx: &Context) -> Result<(), Failure> {

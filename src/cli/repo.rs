@@ -326,7 +326,7 @@ pub(super) fn hook(args: &HookArgs, cx: &Context) -> Result<(), Failure> {
     if args.name != "pre-commit" {
         return Err(Failure::new(Exit::Usage, format!("there is no hook `{}`", args.name)).hint("pre-commit"));
     }
-    let repository = cx.repository()?;
+    let repository = cx.repository_inside_git()?;
     config::check_staged(&repository).map_err(not_committed)?;
     let exposed = status::exposed(&repository).map_err(errors::repo)?;
     if exposed.is_empty() {

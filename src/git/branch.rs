@@ -1,8 +1,8 @@
 //! Committing to a branch without checking it out, and letting its checkouts follow.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::{Attributes, Error, Git};
+use super::{Attributes, Error, Git, follow};
 
 /// A file to write in a commit.
 #[derive(Debug, Clone)]
@@ -127,7 +127,7 @@ pub fn commit(git: &Git, scratch: &Path, commit: &Commit<'_>) -> Result<String, 
         Parent::Orphan => None,
         Parent::Tip => Some(old.clone().ok_or_else(|| Error::NoBranch(commit.branch.to_owned()))?),
     };
-    let checkouts = checkouts(git, commit.branch)?;
+    let checkouts = follow::checkouts(git)?.remove(commit.branch).unwrap_or_default();
     for tree in &checkouts {
         refuse_changes(tree, commit, parent.is_some())?;
     }
@@ -144,22 +144,6 @@ pub fn commit(git: &Git, scratch: &Path, commit: &Commit<'_>) -> Result<String, 
         Git::at(tree).run(&words)?;
     }
     Ok(new)
-}
-
-/// The work trees that have a branch checked out.
-fn checkouts(git: &Git, branch: &str) -> Result<Vec<PathBuf>, Error> {
-    let out = git.run(&["worktree", "list", "--porcelain", "-z"])?;
-    let wanted = format!("branch refs/heads/{branch}");
-    let mut trees = Vec::new();
-    let mut current: Option<PathBuf> = None;
-    for line in out.split(|byte| *byte == 0).map(String::from_utf8_lossy) {
-        match line.strip_prefix("worktree ") {
-            Some(path) => current = Some(PathBuf::from(path)),
-            None if line == wanted => trees.extend(current.take()),
-            None => {}
-        }
-    }
-    Ok(trees)
 }
 
 fn refuse_changes(tree: &Path, commit: &Commit<'_>, born: bool) -> Result<(), Error> {

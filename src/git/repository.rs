@@ -179,6 +179,18 @@ impl Repository {
         Ok(std::mem::take(&mut object.data))
     }
 
+    /// An object of any kind, by its name in hex.
+    pub(super) fn object(&self, name: &str) -> Result<(gix::objs::Kind, Vec<u8>), Error> {
+        let id = gix::ObjectId::from_hex(name.as_bytes()).map_err(|_| Error::Unexpected("an object name"))?;
+        let mut object = self.repo.find_object(id).map_err(unreadable("an object"))?;
+        Ok((object.kind, std::mem::take(&mut object.data)))
+    }
+
+    /// How this repository names its objects.
+    pub(super) fn hash(&self) -> gix::hash::Kind {
+        self.repo.object_hash()
+    }
+
     /// The name that git gives a blob with this content, in hex.
     pub fn name_of(&self, content: &[u8]) -> Result<String, Error> {
         gix::objs::compute_hash(self.repo.object_hash(), gix::objs::Kind::Blob, content)
@@ -255,6 +267,6 @@ fn is_file(mode: gix::index::entry::Mode) -> bool {
     mode == Mode::FILE || mode == Mode::FILE_EXECUTABLE
 }
 
-fn unreadable<E: std::fmt::Display>(what: &'static str) -> impl Fn(E) -> Error {
+pub(super) fn unreadable<E: std::fmt::Display>(what: &'static str) -> impl Fn(E) -> Error {
     move |error| Error::Unreadable { what, reason: error.to_string() }
 }

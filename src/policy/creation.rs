@@ -3,6 +3,8 @@
 //! The first creation rule whose `path_regex` matches the path counts; a rule without one
 //! matches every path. (getsops/sops v3.13.2, `config/config.go`.)
 
+use std::collections::HashSet;
+
 use serde::Deserialize;
 
 use super::{Error, Pattern, Rule};
@@ -40,8 +42,16 @@ impl Audience {
         mine.count() >= usize::from(self.threshold)
     }
 
-    /// A threshold of 0 asks for all groups, as with sops.
-    fn new(groups: Vec<Vec<Recipient>>, threshold: u64) -> Result<Self, String> {
+    /// True if it is the same but for the order of keys.
+    pub fn is_like(&self, other: &Self) -> bool {
+        let sets = |audience: &Self| -> Vec<HashSet<Recipient>> {
+            audience.groups.iter().map(|group| group.iter().cloned().collect()).collect()
+        };
+        self.threshold == other.threshold && sets(self) == sets(other)
+    }
+
+    /// An audience of these groups. A threshold of 0 asks for all groups, as with sops. Fails with the reason.
+    pub fn new(groups: Vec<Vec<Recipient>>, threshold: u64) -> Result<Self, String> {
         let count = groups.len();
         if let Some(empty) = groups.iter().position(Vec::is_empty)
             && count > 1
@@ -256,7 +266,7 @@ fn recipients(value: Option<&serde_yaml::Value>, place: &str) -> Result<Vec<Reci
 }
 
 fn distinct(mut recipients: Vec<Recipient>) -> Vec<Recipient> {
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::new();
     recipients.retain(|recipient| seen.insert(recipient.clone()));
     recipients
 }

@@ -5,7 +5,7 @@
 //! come together. A file with one group has its keys directly under `sops`; those of several
 //! stand under `key_groups`. (getsops/sops v3.13.2, `stores/stores.go`, `sops.go`.)
 
-use crate::crypto::envelope::{Envelope, Plugins};
+use crate::crypto::envelope::{Envelope, Plugins, Recipient};
 use crate::crypto::shamir::{self, Share};
 use crate::crypto::{self, DataKey, Entropy};
 use crate::format::{Field, Step};
@@ -116,6 +116,33 @@ impl KeyGroups {
         let mut more = self.clone();
         more.groups[group].envelopes.extend(envelopes);
         more
+    }
+
+    /// The same without these keys' envelopes. `None`: nobody would be left in some group.
+    pub fn without(&self, keys: &[Recipient]) -> Option<Self> {
+        let stays = |envelope: &Envelope| !keys.iter().any(|key| envelope.is_for(key));
+        let mut fewer = self.clone();
+        for group in &mut fewer.groups {
+            group.envelopes.retain(stays);
+        }
+        let is_empty = |group: &Group| group.envelopes.is_empty() && group.foreign.is_empty();
+        (!fewer.groups.iter().any(is_empty)).then_some(fewer)
+    }
+
+    /// For whom it is wrapped, so that another data key can be. Fails for keys that are no recipients of age.
+    pub fn audience(&self) -> Result<Audience, Error> {
+        let broken = |reason: String| Error::Metadata(reason);
+        let recipients = |group: &Group| -> Result<Vec<Recipient>, Error> {
+            let kind = group.foreign.first().and_then(Field::top_name);
+            if let Some(kind) = kind {
+                return Err(broken(format!("it is sealed for a key of the kind `{kind}` too")));
+            }
+            let parse = |envelope: &Envelope| envelope.recipient.parse();
+            let all: Result<Vec<Recipient>, _> = group.envelopes.iter().map(parse).collect();
+            all.map_err(|error: crypto::Error| broken(error.to_string()))
+        };
+        let groups = self.groups.iter().map(recipients).collect::<Result<_, _>>()?;
+        Audience::new(groups, self.needed() as u64).map_err(broken)
     }
 
     /// Reads the groups of a `sops` block. Keys directly under `sops` count before any `key_groups`.

@@ -46,19 +46,28 @@ pub enum Basis<'a> {
     },
     /// The file as it was sealed last: its key, readers and rule stay.
     Again(&'a Opened<'a>),
+    /// The file as it was sealed last, all of it under another data key: only its rule stays.
+    Renewed {
+        /// The file.
+        old: &'a Opened<'a>,
+        /// The new data key.
+        key: DataKey,
+        /// The new data key, wrapped for the readers.
+        groups: KeyGroups,
+    },
 }
 
 impl Basis<'_> {
     pub(super) fn key(&self) -> &DataKey {
         match self {
-            Self::New { key, .. } => key,
+            Self::New { key, .. } | Self::Renewed { key, .. } => key,
             Self::Again(old) => &old.key,
         }
     }
 
     pub(super) fn groups(&self) -> &KeyGroups {
         match self {
-            Self::New { groups, .. } => groups,
+            Self::New { groups, .. } | Self::Renewed { groups, .. } => groups,
             Self::Again(old) => old.sealed.groups(),
         }
     }
@@ -67,7 +76,9 @@ impl Basis<'_> {
     pub fn rule(&self) -> (&Rule, Coverage) {
         match self {
             Self::New { rule, coverage, .. } => (rule, *coverage),
-            Self::Again(old) => (&old.sealed.metadata.rule, old.sealed.metadata.coverage),
+            Self::Again(old) | Self::Renewed { old, .. } => {
+                (&old.sealed.metadata.rule, old.sealed.metadata.coverage)
+            }
         }
     }
 }

@@ -14,6 +14,7 @@ mod lab;
 mod lock;
 mod memory;
 mod repository;
+mod rotate;
 mod sandbox;
 mod soak;
 mod values;
