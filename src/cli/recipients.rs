@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use crate::crypto::envelope::Recipient;
-use crate::git::branch;
+use crate::git::{self, branch};
 use crate::keys::recipients::{self as files, Named};
 use crate::repo::recipients::{self, Addition, Place, Readers};
 use crate::repo::rotate::{Change, DataKeys};
@@ -143,14 +143,13 @@ fn all(keys: &[String], more: &KeyArgs, cx: &Context) -> Result<Vec<Named>, Fail
 fn list(args: &ListArgs, cx: &Context) -> Result<(), Failure> {
     let repository = cx.repository()?;
     let git = cx.git(&repository)?;
-    let names = match &args.branches[..] {
-        [] => branch::all(&git).map_err(errors::git)?,
-        named => named.to_vec(),
-    };
-    let mut all = Vec::new();
-    for name in &names {
-        all.push(recipients::list(&repository, &git, name).map_err(errors::repo)?);
+    let mut tips = branch::tips(&git).map_err(errors::git)?;
+    if let Some(gone) = args.branches.iter().find(|name| !tips.contains_key(*name)) {
+        return Err(errors::git(git::Error::NoBranch(gone.clone())));
     }
+    tips.retain(|name, _| args.branches.is_empty() || args.branches.contains(name));
+    let list = |(name, commit): (&String, &String)| recipients::list(&repository, name, commit);
+    let all = tips.iter().map(list).collect::<Result<Vec<_>, _>>().map_err(errors::repo)?;
     if args.json {
         cx.ui.result(serde_json::Value::from(all.iter().map(to_json).collect::<Vec<_>>()));
         return Ok(());

@@ -1,5 +1,6 @@
 //! Committing to a branch without checking it out, and letting its checkouts follow.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::{Attributes, Error, Git, follow};
@@ -44,6 +45,13 @@ pub fn tip(git: &Git, branch: &str) -> Result<Option<String>, Error> {
         return Ok(None);
     }
     git.text(&["rev-parse", "--verify", "--quiet", &format!("{name}^{{commit}}")]).map(Some)
+}
+
+/// Every local branch and the name of its last commit.
+pub fn tips(git: &Git) -> Result<BTreeMap<String, String>, Error> {
+    let all = git.text(&["for-each-ref", "--format=%(objectname) %(refname:lstrip=2)", "refs/heads/"])?;
+    let pair = |line: &str| line.split_once(' ').map(|(id, name)| (name.to_owned(), id.to_owned()));
+    Ok(all.lines().filter_map(pair).collect())
 }
 
 /// The short names of all local branches.

@@ -8,7 +8,7 @@
 //! One process at a time has the turn to move refs: a lock that its git shares, so that it is
 //! free only when both have ended. It is not taken to look whether there is a journal.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use std::time::{Duration, Instant, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use super::follow::{self, Checkout, Side};
-use super::{Error, Git, Repository, locks};
+use super::{Error, Git, Repository, branch, locks};
 use crate::sys::disk;
 
 const JOURNAL: &str = "moves.json";
@@ -143,7 +143,7 @@ impl Turn {
         let git = self.git();
         let steps = moves.branches.iter().map(|step| Step { step, side: Side::New }).collect::<Vec<_>>();
         if let Err(error) = self.update(&git, &moves.reason, &steps) {
-            let now = branches(&git)?;
+            let now = branch::tips(&git)?;
             if moves.branches.iter().all(|step| now.get(&step.branch) != Some(&step.to)) {
                 fs::remove_file(&path).map_err(Error::file(&path))?;
                 let moved = moves.branches.iter().find(|step| now.get(&step.branch) != step.from.as_ref());
@@ -256,7 +256,7 @@ fn judge(stands: &[(&Move, Place)], lost: &[String]) -> (Side, Vec<String>) {
 }
 
 fn stands<'m>(git: &Git, moves: &'m Moves) -> Result<Vec<(&'m Move, Place)>, Error> {
-    let now = branches(git)?;
+    let now = branch::tips(git)?;
     let place = |step: &'m Move| {
         let place = match now.get(&step.branch) {
             Some(name) if *name == step.to => Place::At(Side::New),
@@ -267,13 +267,6 @@ fn stands<'m>(git: &Git, moves: &'m Moves) -> Result<Vec<(&'m Move, Place)>, Err
         Ok((step, place))
     };
     moves.branches.iter().map(place).collect()
-}
-
-/// Every local branch and the name of its last commit.
-fn branches(git: &Git) -> Result<BTreeMap<String, String>, Error> {
-    let all = git.text(&["for-each-ref", "--format=%(objectname) %(refname:lstrip=2)", "refs/heads/"])?;
-    let pair = |line: &str| line.split_once(' ').map(|(id, name)| (name.to_owned(), id.to_owned()));
-    Ok(all.lines().filter_map(pair).collect())
 }
 
 /// The branches whose new commit is gone: someone pruned what no ref names.

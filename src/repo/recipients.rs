@@ -2,8 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::git::branch;
-use crate::git::{Git, Repository};
+use crate::git::Repository;
 use crate::keys::recipients::Named;
 use crate::sops::{KeyGroups, Sealed};
 
@@ -34,10 +33,10 @@ pub struct Reader {
 }
 
 /// Lists the readers of a branch's last commit.
-pub fn list(repository: &Repository, git: &Git, branch: &str) -> Result<Readers, Error> {
+pub fn list(repository: &Repository, branch: &str, commit: &str) -> Result<Readers, Error> {
     let mut readers = BTreeMap::<String, Reader>::new();
     let mut files = 0;
-    for entry in branch::files(git, branch)?.iter().filter(|entry| entry.mode.starts_with("100")) {
+    for entry in repository.files_of(commit)?.iter().filter(|entry| entry.mode.starts_with("100")) {
         let blob = repository.blob_named(&entry.blob)?;
         if entry.path == config::NAME.as_bytes() {
             named_in_config(&String::from_utf8_lossy(&blob), &mut readers);

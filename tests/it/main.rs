@@ -10,6 +10,7 @@ mod https;
 mod ini;
 mod interop;
 mod keys;
+mod kills;
 mod lab;
 mod lock;
 mod memory;
