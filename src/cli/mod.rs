@@ -5,6 +5,7 @@ pub mod deploy;
 pub mod down;
 mod edit;
 mod errors;
+mod exposure;
 pub mod failure;
 mod filter;
 mod keys;
@@ -80,6 +81,7 @@ enum Command {
     #[command(subcommand)]
     Recipients(recipients::RecipientsCommand),
     Rotate(rotate::RotateArgs),
+    Exposure(exposure::ExposureArgs),
     #[command(alias = "deploy")]
     DecryptDeploy(deploy::DeployArgs),
     Down(down::DownArgs),
@@ -149,6 +151,7 @@ fn run(command: &Command, cx: &Context) -> Result<(), Failure> {
         Command::Keys(command) => keys::run(command, cx),
         Command::Recipients(command) => recipients::run(command, cx),
         Command::Rotate(args) => rotate::rotate(args, cx),
+        Command::Exposure(args) => exposure::run(args, cx),
         Command::FilterProcess => filter::process(cx),
         Command::Clean(args) => filter::clean(args, cx),
         Command::Smudge(args) => filter::smudge(args, cx),

@@ -67,6 +67,15 @@ pub fn remotes(git: &Git, branch: &str) -> Result<Vec<String>, Error> {
     Ok(names.lines().filter_map(remote).collect())
 }
 
+/// A ref below `refs/remotes/` as remote and branch: `origin/a/b` is the branch `a/b` of `origin`, or `b` of `origin/a`: remotes have slashes too.
+pub fn of_remote<'n>(remotes: &str, name: &'n str) -> Option<(&'n str, &'n str)> {
+    let of = |remote: &str| {
+        let rest = name.strip_prefix(remote)?.strip_prefix('/')?;
+        Some((&name[..remote.len()], rest))
+    };
+    remotes.lines().filter_map(of).max_by_key(|(remote, _)| remote.len())
+}
+
 /// True for names that git takes for something else than a branch: `HEAD` and its kin, the stash,
 /// object names, tags, and the names of remotes. (git: gitrevisions(7), `refs.c`: `is_root_ref`.)
 pub fn is_ambiguous(git: &Git, name: &str) -> Result<bool, Error> {
@@ -194,4 +203,17 @@ fn write(git: &Git, scratch: &Path, commit: &Commit<'_>, parent: Option<&str>) -
 fn store(git: &Git, content: &[u8]) -> Result<String, Error> {
     let out = git.feed(&["hash-object", "-w", "--stdin", "--no-filters"], content)?;
     Ok(String::from_utf8_lossy(&out).trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_remote_branch_belongs_to_the_remote_with_the_longest_name() {
+        let remotes = "origin\norigin/a\nx";
+        assert_eq!(of_remote(remotes, "origin/a/b"), Some(("origin/a", "b")));
+        assert_eq!(of_remote(remotes, "origin/ab"), Some(("origin", "ab")));
+        assert_eq!(of_remote(remotes, "gone/b"), None);
+    }
 }

@@ -4,6 +4,7 @@ pub mod branch;
 pub mod command;
 pub mod config;
 pub mod follow;
+pub mod history;
 mod locks;
 mod loose;
 pub mod moves;

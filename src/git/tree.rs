@@ -70,8 +70,13 @@ impl Repository {
 
     /// All files of a commit, as [`super::branch::files`] gives them.
     pub fn files_of(&self, commit: &str) -> Result<Vec<Entry>, Error> {
+        self.files_below(&self.commit(commit)?.tree)
+    }
+
+    /// All files of a tree.
+    pub(super) fn files_below(&self, tree: &str) -> Result<Vec<Entry>, Error> {
         let mut files = Vec::new();
-        self.collect(&self.commit(commit)?.tree, &[], &mut files)?;
+        self.collect(tree, &[], &mut files)?;
         Ok(files)
     }
 

@@ -1,6 +1,7 @@
 //! What an owner does in a clone: set it up, add services, protect files, see who reads what.
 
 pub mod config;
+pub mod exposure;
 pub mod index;
 pub mod init;
 pub mod lock;

@@ -300,3 +300,77 @@ fn branches_of_remotes_are_covered_and_those_behind_stop_it() {
     );
     assert_eq!(sandbox.ok("origin.git", &["git", "rev-parse", "app", "other"]), late, "all or none");
 }
+
+/// Path, name and state of each value that a key could read.
+fn states(sandbox: &Sandbox, key: &str) -> Vec<String> {
+    let json = sandbox.ok("lab", &["hlx", "exposure", key, "--json"]);
+    assert!(!json.contains("swordfish"));
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&json["open_now"], &json["known_now"]), (&serde_json::json!([]), &serde_json::json!([])));
+    let text = |value: &serde_json::Value, key: &str| value[key].as_str().unwrap_or_default().to_owned();
+    let of = |value: &serde_json::Value| {
+        [text(value, "path"), text(value, "name"), text(value, "state")].join(" ")
+    };
+    json["values"].as_array().unwrap().iter().map(of).collect()
+}
+
+#[test]
+fn exposure_names_what_a_removed_key_could_read_and_what_changed_since() {
+    let sandbox = Sandbox::new();
+    sandbox.lab();
+    let laptop = key(&sandbox, "laptop");
+    let env = |text: &str| {
+        sandbox.write("lab/.env", text);
+        sandbox.sh("lab", "git add -A; git commit -qm env");
+    };
+    env("BEFORE=canary-swordfish-0\n");
+    env("OTHER=canary-swordfish-0\n");
+    sandbox.ok("lab", &["hlx", "rotate", "--data-keys"]);
+    env("A=canary-swordfish-1\nB=canary-swordfish-2\nC=canary-swordfish-3\n");
+    sandbox.ok("lab", &["hlx", "recipients", "add", &laptop]);
+    sandbox.write("lab/key.pem", "canary-swordfish-4");
+    sandbox.sh("lab", "hlx track key.pem; git add -A; git commit -qm pem; git tag keep");
+    // Taken out of the list only: what follows is under a data key that it knows.
+    sandbox.sh("lab", &format!("hlx rotate --remove {laptop} --recipients"));
+    env("A=canary-swordfish-1\nB=canary-swordfish-5\nC=canary-swordfish-3\nLATE=canary-swordfish-6\n");
+    let known = sandbox.run("lab", &["hlx", "exposure", &laptop]);
+    assert!(known.err.contains("still sealed under a data key that it knows: app:.env"), "{known:?}");
+    sandbox.sh("lab", "hlx rotate --data-keys");
+    env("A=canary-swordfish-7\nB=canary-swordfish-2\nLATE=canary-swordfish-8\nNEW=canary-swordfish-9\n");
+    let expected = [
+        ".env A changed",
+        ".env B unchanged",
+        ".env C gone",
+        ".env LATE changed",
+        ".env OTHER gone",
+        "key.pem  unchanged",
+    ];
+    // Of what was there before, it knows what the data key of its time still sealed.
+    assert_eq!(states(&sandbox, &laptop), expected);
+    let list = sandbox.ok("lab", &["hlx", "exposure", &laptop, "--markdown"]);
+    assert!(
+        list.contains("## app: `.env`")
+            && list.contains("- [x] `A`: changed since")
+            && list.contains("- [ ] `B`"),
+        "{list}"
+    );
+    // A clone that has only the end of history says so.
+    sandbox.sh(".", "git clone -q --depth 1 -b app file://$PWD/lab shallow");
+    let shallow = sandbox.run("shallow", &["hlx", "exposure", &laptop]);
+    assert!(
+        shallow.err.contains("does not have all of history") && shallow.err.contains("never"),
+        "{shallow:?}"
+    );
+    // Someone who cannot open the old versions still learns the names.
+    sandbox.sh("lab", &format!("hlx recipients add {}", key(&sandbox, "late")));
+    let path = sandbox.path("late.key").display().to_string();
+    let done = sandbox.run_in(
+        "lab",
+        &["hlx", "exposure", &laptop],
+        &[("HOME", "/nowhere"), ("HLX_IDENTITY", &path)],
+    );
+    assert!(
+        done.out.contains("NOT KNOWN") && done.out.contains(" C ") && !done.out.contains("swordfish"),
+        "{done:?}"
+    );
+}

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use crate::git::{self, Git, Repository};
+use crate::git::{self, Git, Repository, branch};
 
 use super::Error;
 
@@ -128,33 +128,11 @@ fn read(git: &Git) -> Result<BTreeMap<String, Refs>, Error> {
         if let Some(name) = name.strip_prefix("refs/heads/") {
             all.entry(name.to_owned()).or_default().local = Some(commit.to_owned());
         } else if let Some((remote, name)) =
-            name.strip_prefix("refs/remotes/").and_then(|name| split(&remotes, name))
+            name.strip_prefix("refs/remotes/").and_then(|name| branch::of_remote(&remotes, name))
         {
             let pair = (remote.to_owned(), commit.to_owned());
             all.entry(name.to_owned()).or_default().remote.push(pair);
         }
     }
     Ok(all)
-}
-
-/// `origin/a/b` is the branch `a/b` of `origin`, or `b` of `origin/a`: remotes have slashes too.
-fn split<'n>(remotes: &str, name: &'n str) -> Option<(&'n str, &'n str)> {
-    let of = |remote: &str| {
-        let rest = name.strip_prefix(remote)?.strip_prefix('/')?;
-        Some((&name[..remote.len()], rest))
-    };
-    remotes.lines().filter_map(of).max_by_key(|(remote, _)| remote.len())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_remote_branch_belongs_to_the_remote_with_the_longest_name() {
-        let remotes = "origin\norigin/a\nx";
-        assert_eq!(split(remotes, "origin/a/b"), Some(("origin/a", "b")));
-        assert_eq!(split(remotes, "origin/ab"), Some(("origin", "ab")));
-        assert_eq!(split(remotes, "gone/b"), None);
-    }
 }
