@@ -8,6 +8,7 @@ mod errors;
 mod exposure;
 pub mod failure;
 mod filter;
+mod join;
 mod keys;
 mod lock;
 mod manual;
@@ -85,6 +86,9 @@ enum Command {
     #[command(alias = "deploy")]
     DecryptDeploy(deploy::DeployArgs),
     Down(down::DownArgs),
+    /// Set a server up.
+    #[command(subcommand)]
+    Server(join::ServerCommand),
 
     /// Print the manual page, or write one for each command.
     Man(manual::ManArgs),
@@ -160,6 +164,7 @@ fn run(command: &Command, cx: &Context) -> Result<(), Failure> {
         Command::Hook(args) => repo::hook(args, cx),
         Command::DecryptDeploy(args) => deploy::run(args, cx),
         Command::Down(args) => down::run(args, cx),
+        Command::Server(command) => join::run(command, cx),
         Command::VaultInit(args) => vault::run(args),
         Command::EditGuard(args) => edit::guard(args),
         Command::Show(args) => values::show(args, cx),

@@ -82,7 +82,7 @@ pub(super) struct AddArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct RemoveArgs {
-    /// Public keys: `age1…` or `"ssh-ed25519 …"`.
+    /// Public keys, or their names in `.sops.yaml`.
     #[arg(value_name = "KEY")]
     keys: Vec<String>,
     #[command(flatten)]
@@ -122,8 +122,11 @@ fn add(args: &AddArgs, cx: &Context) -> Result<(), Failure> {
 }
 
 fn remove(args: &RemoveArgs, cx: &Context) -> Result<(), Failure> {
-    let keys: Vec<Recipient> =
-        all(&args.keys, &args.more, cx)?.into_iter().map(|named| named.recipient).collect();
+    let more = args.more.read(cx)?.into_iter().map(|named| named.recipient);
+    let keys: Vec<Recipient> = more.chain(keys_or_names(&args.keys, cx)?).collect();
+    if keys.is_empty() {
+        return Err(no_key());
+    }
     let change = Change::Remove { keys: &keys, data_keys: DataKeys::Fresh };
     rotate::run(change, &args.branches, &args.how, cx)
 }
@@ -132,11 +135,38 @@ fn remove(args: &RemoveArgs, cx: &Context) -> Result<(), Failure> {
 fn all(keys: &[String], more: &KeyArgs, cx: &Context) -> Result<Vec<Named>, Failure> {
     let mut all = more.read(cx)?;
     all.extend(KeyArgs::parse_all(keys)?);
-    match all.is_empty() {
-        true => {
-            Err(Failure::new(Exit::Usage, "no key is named").hint("name a key, or a file of keys with `-R`"))
+    if all.is_empty() { Err(no_key()) } else { Ok(all) }
+}
+
+fn no_key() -> Failure {
+    Failure::new(Exit::Usage, "no key is named").hint("name a key, or a file of keys with `-R`")
+}
+
+/// Keys that are there, as such or by the name that `.sops.yaml` gives them.
+pub(super) fn keys_or_names(words: &[String], cx: &Context) -> Result<Vec<Recipient>, Failure> {
+    words.iter().map(|word| key_or_name(word, cx)).collect()
+}
+
+fn key_or_name(word: &str, cx: &Context) -> Result<Recipient, Failure> {
+    let error = match files::parse_one(word) {
+        Ok(named) => return Ok(named.recipient),
+        Err(error) => error,
+    };
+    let repository = cx.repository()?;
+    let tips = branch::tips(&cx.git(&repository)?).map_err(errors::git)?;
+    let commits: Vec<&String> = tips.values().collect();
+    let found = recipients::named(&repository, &commits, word).map_err(errors::repo)?;
+    match &found.iter().collect::<Vec<_>>()[..] {
+        [one] => {
+            cx.ui.note(format!("{word} is {one}"));
+            Ok((*one).clone())
         }
-        false => Ok(all),
+        [] => Err(Failure::new(Exit::Usage, error).hint("`hlx recipients list` shows keys and their names")),
+        several => {
+            let list: Vec<String> = several.iter().map(|key| key.to_string()).collect();
+            let message = format!("`{word}` is the name of several keys: {}", list.join(", "));
+            Err(Failure::new(Exit::Usage, message).hint("name the key itself"))
+        }
     }
 }
 

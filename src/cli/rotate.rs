@@ -12,8 +12,7 @@ use crate::repo::rotate::{
 };
 
 use super::context::Context;
-use super::recipients::KeyArgs;
-use super::{Exit, Failure, errors};
+use super::{Exit, Failure, errors, recipients};
 
 /// Seal what is encrypted anew: for whom `.sops.yaml` says, under new data keys. All branches change, or none,
 /// and none is checked out.
@@ -72,8 +71,7 @@ pub(super) fn rotate(args: &RotateArgs, cx: &Context) -> Result<(), Failure> {
         (false, true) => (Readers::Same, DataKeys::Fresh),
         (true, true) | (false, false) => (Readers::AsConfigured, DataKeys::Fresh),
     };
-    let removed = KeyArgs::parse_all(&args.remove)?;
-    let keys: Vec<Recipient> = removed.into_iter().map(|named| named.recipient).collect();
+    let keys = recipients::keys_or_names(&args.remove, cx)?;
     let change = match &keys[..] {
         [] => Change::Renew { readers, data_keys },
         keys => Change::Remove { keys, data_keys },

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::crypto::envelope::Recipient;
 use crate::git::Repository;
 use crate::keys::recipients::Named;
 use crate::sops::{KeyGroups, Sealed};
@@ -73,6 +74,19 @@ fn named_in_config(text: &str, readers: &mut BTreeMap<String, Reader>) {
         reader.in_config = true;
         reader.name = names.get(&recipient).cloned();
     }
+}
+
+/// The keys that some branch's `.sops.yaml` gives this name. A name is only a comment: it may stand at several.
+pub fn named(repository: &Repository, commits: &[&String], name: &str) -> Result<BTreeSet<Recipient>, Error> {
+    let mut found = BTreeSet::new();
+    for commit in commits {
+        let files = repository.files_of(commit)?;
+        let Some(file) = files.iter().find(|file| file.path == config::NAME.as_bytes()) else { continue };
+        let text = repository.blob_named(&file.blob)?;
+        let names = config::names(&String::from_utf8_lossy(&text));
+        found.extend(names.into_iter().filter(|(_, known)| known == name).map(|(key, _)| key));
+    }
+    Ok(found)
 }
 
 /// New readers.

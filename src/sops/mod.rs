@@ -11,6 +11,7 @@ mod layout;
 pub mod metadata;
 mod open;
 mod readers;
+mod renew;
 mod seal;
 mod select;
 mod view;

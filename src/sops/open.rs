@@ -205,7 +205,7 @@ pub struct Opened<'t> {
     pub(super) plaintext: SecretBytes,
     pub(super) contents: Contents,
     /// The spellings that it was opened with.
-    layout: Layout,
+    pub(super) layout: Layout,
 }
 
 impl<'t> Opened<'t> {

@@ -46,28 +46,19 @@ pub enum Basis<'a> {
     },
     /// The file as it was sealed last: its key, readers and rule stay.
     Again(&'a Opened<'a>),
-    /// The file as it was sealed last, all of it under another data key: only its rule stays.
-    Renewed {
-        /// The file.
-        old: &'a Opened<'a>,
-        /// The new data key.
-        key: DataKey,
-        /// The new data key, wrapped for the readers.
-        groups: KeyGroups,
-    },
 }
 
 impl Basis<'_> {
     pub(super) fn key(&self) -> &DataKey {
         match self {
-            Self::New { key, .. } | Self::Renewed { key, .. } => key,
+            Self::New { key, .. } => key,
             Self::Again(old) => &old.key,
         }
     }
 
     pub(super) fn groups(&self) -> &KeyGroups {
         match self {
-            Self::New { groups, .. } | Self::Renewed { groups, .. } => groups,
+            Self::New { groups, .. } => groups,
             Self::Again(old) => old.sealed.groups(),
         }
     }
@@ -76,9 +67,7 @@ impl Basis<'_> {
     pub fn rule(&self) -> (&Rule, Coverage) {
         match self {
             Self::New { rule, coverage, .. } => (rule, *coverage),
-            Self::Again(old) | Self::Renewed { old, .. } => {
-                (&old.sealed.metadata.rule, old.sealed.metadata.coverage)
-            }
+            Self::Again(old) => (&old.sealed.metadata.rule, old.sealed.metadata.coverage),
         }
     }
 }
@@ -530,7 +519,7 @@ fn add_copy(
 }
 
 /// The type tag and the plaintext bytes of a content.
-fn plain<'c>(content: &'c Content<'_>) -> (Kind, std::borrow::Cow<'c, [u8]>) {
+pub(super) fn plain<'c>(content: &'c Content<'_>) -> (Kind, std::borrow::Cow<'c, [u8]>) {
     match content {
         Content::Comment(text) => (Kind::Comment, text.as_bytes().into()),
         Content::Value(scalar) => {

@@ -116,6 +116,115 @@ fn wholly_one_side(sandbox: &Sandbox, before: &BTreeMap<String, String>, tally: 
     sandbox.ok("lab", &["git", "branch", "-f", "s2", "s2~0"]);
 }
 
+/// A rotation of `app` and `other` that died when the journal was written, and before a ref moved. Gives the journal.
+fn interrupted(sandbox: &Sandbox) -> serde_json::Value {
+    sandbox.lab();
+    sandbox.write("lab/.env", format!("A={CANARY}\n"));
+    sandbox.sh("lab", "git commit -qam app; hlx new other; git worktree add -q ../linked other");
+    let git = sandbox.ok(".", &["sh", "-c", "command -v git"]);
+    let script =
+        format!("#!/bin/sh\n[ $1 = update-ref ] && kill -9 $PPID && exit 1\nexec {} \"$@\"\n", git.trim());
+    sandbox.write("deadly/git", script);
+    sandbox.sh(".", "chmod +x deadly/git");
+    let path = format!("{}:/usr/bin:/bin", sandbox.path("deadly").display());
+    let done = sandbox.run_in("lab", &["hlx", "rotate", "--all", "--data-keys"], &[("PATH", &path)]);
+    assert_eq!(done.code, None, "{done:?}");
+    serde_json::from_str(&sandbox.read("lab/.git/hlx/moves.json")).unwrap()
+}
+
+/// The commit that the journal has for a branch.
+fn new_commit(journal: &serde_json::Value, branch: &str) -> String {
+    let moves = journal["branches"].as_array().unwrap();
+    let step = moves.iter().find(|step| step["branch"] == branch).unwrap();
+    step["to"].as_str().unwrap().to_owned()
+}
+
+fn tip(sandbox: &Sandbox, branch: &str) -> String {
+    sandbox.ok("lab", &["git", "rev-parse", branch]).trim().to_owned()
+}
+
+#[test]
+fn the_next_command_finishes_it_and_keeps_edits() {
+    let sandbox = Sandbox::new();
+    let journal = interrupted(&sandbox);
+    sandbox.write("lab/.env", "A=edited\n");
+    // git's own commands inside git do not move branches.
+    sandbox.sh("lab", "git add .env; git reset -q");
+    assert_ne!(tip(&sandbox, "app"), new_commit(&journal, "app"));
+    let next = sandbox.run("lab", &["hlx", "recipients", "list"]);
+    assert!(next.code == Some(0) && next.err.contains("of 2 branches was finished"), "{next:?}");
+    for branch in ["app", "other"] {
+        assert_eq!(tip(&sandbox, branch), new_commit(&journal, branch));
+    }
+    assert_eq!(sandbox.read("lab/.env"), "A=edited\n");
+    assert_eq!(sandbox.ok("lab", &["git", "status", "--porcelain"]), " M .env\n");
+    assert_eq!(sandbox.ok("linked", &["git", "status", "--porcelain"]), "");
+    sandbox.sh("lab", "git commit -qam edited");
+    let quiet = sandbox.run("lab", &["hlx", "recipients", "list"]);
+    assert!(!quiet.err.contains("interrupted"), "{quiet:?}");
+}
+
+#[test]
+fn what_went_its_own_way_meanwhile_undoes_it() {
+    let sandbox = Sandbox::new();
+    let journal = interrupted(&sandbox);
+    // One has moved already when the other goes elsewhere.
+    sandbox.sh("lab", &format!("git update-ref refs/heads/app {}", new_commit(&journal, "app")));
+    sandbox.sh("linked", "git commit -q --allow-empty -m mine");
+    let next = sandbox.run("lab", &["hlx", "recipients", "list"]);
+    assert!(next.code == Some(0) && next.err.contains("undone") && next.err.contains(": other"), "{next:?}");
+    assert_eq!(tip(&sandbox, "app"), journal["branches"][0]["from"].as_str().unwrap());
+    assert_eq!(sandbox.ok("lab", &["git", "status", "--porcelain"]), "");
+    sandbox.ok("lab", &["hlx", "rotate", "--all"]);
+}
+
+#[test]
+fn what_went_on_from_its_new_place_stays_and_the_rest_follows() {
+    let sandbox = Sandbox::new();
+    let journal = interrupted(&sandbox);
+    sandbox.sh(
+        "lab",
+        &format!("git reset -q --hard {}; git commit -q --allow-empty -m on", new_commit(&journal, "app")),
+    );
+    let on = tip(&sandbox, "app");
+    let next = sandbox.run("lab", &["hlx", "recipients", "list"]);
+    assert!(next.code == Some(0) && next.err.contains("finished"), "{next:?}");
+    assert_eq!((tip(&sandbox, "app"), tip(&sandbox, "other")), (on, new_commit(&journal, "other")));
+}
+
+#[test]
+fn new_commits_that_were_pruned_undo_it() {
+    let sandbox = Sandbox::new();
+    let journal = interrupted(&sandbox);
+    sandbox.sh("lab", "git repack -qad; git prune --expire=now");
+    let next = sandbox.run("lab", &["hlx", "recipients", "list"]);
+    assert!(next.code == Some(0) && next.err.contains("undone"), "{next:?}");
+    assert_eq!(tip(&sandbox, "app"), journal["branches"][0]["from"].as_str().unwrap());
+    sandbox.ok("lab", &["hlx", "rotate", "--all"]);
+}
+
+#[test]
+fn locks_of_a_git_that_is_at_work_are_waited_for() {
+    let sandbox = Sandbox::new();
+    let journal = interrupted(&sandbox);
+    let lock = sandbox.path("lab/.git/refs/heads/app.lock");
+    std::fs::write(&lock, "").unwrap();
+    std::fs::write(sandbox.path("lab/.git/refs/heads/other.lock"), new_commit(&journal, "other")).unwrap();
+    let mut git = sandbox.command("lab", &["git", "cat-file", "--batch"]);
+    let mut git = git.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    let waiting = std::thread::spawn({
+        let mut command = sandbox.command("lab", &["hlx", "recipients", "list"]);
+        move || command.output().unwrap()
+    });
+    std::thread::sleep(Duration::from_secs(3));
+    assert!(lock.exists() && !waiting.is_finished());
+    drop(git.stdin.take());
+    git.wait().unwrap();
+    assert!(waiting.join().unwrap().status.success());
+    assert!(!lock.exists() && all_locks(&sandbox).is_empty());
+    assert_eq!(tip(&sandbox, "other"), new_commit(&journal, "other"));
+}
+
 #[test]
 fn killed_at_any_moment_all_branches_have_moved_or_none() {
     let (branches, kills) = (number("HLX_SOAK_BRANCHES", 100), number("HLX_SOAK_KILLS", 20));

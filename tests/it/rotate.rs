@@ -77,11 +77,13 @@ fn clear(name: &str, text: &str) -> String {
     let text = regex::Regex::new(r"ENC\[[^\]]*\]").unwrap().replace_all(text, "ENC").into_owned();
     let cut = |mark: &str| text.split(mark).next().unwrap().to_owned();
     match name.rsplit('.').next().unwrap() {
-        "env" => text.lines().filter(|line| !line.starts_with("sops_")).collect::<Vec<_>>().join("\n"),
-        "yml" => cut("\nsops:"),
-        "json" | "pem" => cut("\"sops\""),
+        _ if text.contains("\t\"sops\": {") => cut("\"sops\""),
+        "env" | "local" => {
+            text.lines().filter(|line| !line.starts_with("sops_")).collect::<Vec<_>>().join("\n")
+        }
+        "yml" | "yaml" => cut("\nsops:"),
         "ini" => cut("[sops]"),
-        other => panic!("{other}"),
+        other => panic!("{other}: {text}"),
     }
 }
 
@@ -179,6 +181,13 @@ fn oneself_and_the_last_reader_are_not_shut_out_by_accident() {
         assert!(done.code == Some(code) && done.err.contains(message), "{words:?} {done:?}");
         assert_eq!(sandbox.ok("lab", &["git", "rev-parse", "app", "other"]), tip);
     }
+    // By its name, unless several have it.
+    sandbox.sh("lab", "hlx recipients add $(hlx keys generate -o ../x.key) --name nas --branch other");
+    let refused = sandbox.run("lab", &["hlx", "recipients", "remove", "nas"]);
+    assert!(refused.code == Some(2) && refused.err.contains("name of several keys"), "{refused:?}");
+    sandbox.ok("lab", &["hlx", "recipients", "remove", "laptop"]);
+    opens(&sandbox, "app", "laptop.key", false);
+    opens(&sandbox, "other", "laptop.key", true);
     sandbox.ok("lab", &["hlx", "recipients", "remove", &me, "--yes"]);
     opens(&sandbox, "app", OWN, false);
     opens(&sandbox, "app", "nas.key", true);
@@ -373,4 +382,83 @@ fn exposure_names_what_a_removed_key_could_read_and_what_changed_since() {
         done.out.contains("NOT KNOWN") && done.out.contains(" C ") && !done.out.contains("swordfish"),
         "{done:?}"
     );
+}
+
+#[test]
+fn a_server_joins_with_one_line() {
+    let sandbox = Sandbox::new();
+    sandbox.lab();
+    sandbox.sh(".", "ssh-keygen -q -t ed25519 -N '' -f host_key");
+    let join = |identity: &str, words: &[&str]| {
+        let place = |name: &str| sandbox.path(name).display().to_string();
+        let (identity, config) = (place(identity), place("etc/config.yaml"));
+        let words = [&["hlx", "server", "join", "lab"], words].concat();
+        sandbox.run_in(".", &words, &[("HLX_IDENTITY", &identity), ("HLX_CONFIG", &config)])
+    };
+    let asked = join("etc/identity", &[]);
+    assert!(asked.code == Some(0) && asked.out.contains("--branch BRANCH"), "{asked:?}");
+    assert!(asked.err.contains("in the place of BRANCH: app"), "{asked:?}");
+    let top = sandbox.path("lab").canonicalize().unwrap();
+    assert_eq!(sandbox.read("etc/config.yaml"), format!("repo: {}\n", top.display()));
+    let again = join("etc/identity", &["--name", "my nas", "--branch", "app"]);
+    assert!(
+        again.out.contains(asked.out.split('"').nth(1).unwrap()) && again.out.contains("--name 'my nas'"),
+        "{again:?}"
+    );
+    let ssh = join("host_key", &["--name", "nas", "--branch", "app"]);
+    assert!(
+        ssh.out.starts_with("hlx recipients add \"ssh-ed25519 ") && !ssh.err.contains("warning"),
+        "{ssh:?}"
+    );
+    for (line, identity) in [(&again.out, "etc/identity"), (&ssh.out, "host_key")] {
+        sandbox.sh("lab", line);
+        let shown = sandbox.ok("lab", &["hlx", "recipients", "list", "--branch", "app"]);
+        assert!(shown.contains(" nas") || shown.contains(" my nas"), "{shown}");
+        let path = sandbox.path(identity).display().to_string();
+        let opened = sandbox.run_in(
+            "lab",
+            &["hlx", "show", "app:.env"],
+            &[("HOME", "/nowhere"), ("HLX_IDENTITY", &path)],
+        );
+        assert_eq!(opened.code, Some(0), "{opened:?}");
+    }
+    sandbox.write("etc/config.yaml", "repo: elsewhere\n");
+    assert!(join("host_key", &[]).err.contains("stays as it is"));
+    sandbox.write("broken", "x");
+    assert_eq!(join("broken", &[]).code, Some(3));
+}
+
+/// Files that stock sops wrote, in all stores and with key groups, go under a new data key: only ciphertext and
+/// metadata change, sops reads the same from them, and the old data key is of no use.
+#[test]
+fn files_of_stock_sops_are_sealed_anew_like_any_other() {
+    let sandbox = Sandbox::new();
+    let vectors = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors");
+    let keys =
+        ["a.txt", "b.txt", "c.txt"].map(|name| fs::read_to_string(vectors.join("keys").join(name)).unwrap());
+    sandbox.write(OWN, keys.concat());
+    sandbox.sh(".", &format!("chmod 600 {OWN}"));
+    sandbox.lab();
+    let mut count = 0;
+    for file in fs::read_dir(vectors.join("sops-3.13.2")).unwrap().map(|file| file.unwrap().path()) {
+        let name = file.file_name().unwrap().to_string_lossy().into_owned();
+        // Sealed for an ssh key only.
+        if !name.starts_with("r03") {
+            count += 1;
+            fs::copy(&file, sandbox.path("lab").join(&name)).unwrap();
+        }
+    }
+    assert!(count > 40, "{count}");
+    sandbox.sh("lab", "git add -A -- . ':!.gitattributes'; git commit -qm vectors --no-verify");
+    let before = blobs(&sandbox, "app");
+    sandbox.ok("lab", &["hlx", "rotate", "--data-keys"]);
+    for (old, new) in before.iter().zip(&blobs(&sandbox, "app")) {
+        if !is_sealed(&old.1) {
+            continue;
+        }
+        assert!(ciphertexts(&old.1).is_disjoint(&ciphertexts(&new.1)), "{}", old.0);
+        assert_eq!(clear(&old.0, &old.1), clear(&new.0, &new.1));
+        let (was, is) = (sops(&sandbox, old, OWN), sops(&sandbox, new, OWN));
+        assert_eq!((was.code, is.code, &was.out), (Some(0), Some(0), &is.out), "{}: {was:?} {is:?}", old.0);
+    }
 }

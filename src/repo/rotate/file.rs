@@ -8,7 +8,7 @@ use crate::keys::Keyring;
 use crate::keys::recipients::Named;
 use crate::policy::creation::Audience;
 use crate::repo::recipients::Addition;
-use crate::sops::{self, Basis, KeyGroups, Opened, Sealed, Stamp};
+use crate::sops::{KeyGroups, Opened, Sealed, Stamp};
 use crate::sys::random;
 
 use super::tip::{Difference, Fresh};
@@ -67,10 +67,11 @@ fn anew(
         fresh.insert(audience.clone(), (key, groups));
     }
     let (key, groups) = &fresh[&audience];
-    let basis = Basis::Renewed { old: opened, key: key.duplicate(), groups: groups.clone() };
     let stamp = Stamp { now: world.now.to_owned(), entropy: &mut random::fill };
-    let content = sops::seal(opened.plaintext().expose(), opened.sealed().format(), &basis, stamp)
-        .map_err(|source| Error::Sops { path: place.to_owned(), source })?;
+    let content = opened
+        .renew(key, groups.clone(), stamp)
+        .map_err(|source| Error::Sops { path: place.to_owned(), source })?
+        .into_bytes();
     Ok(Made { content, groups: groups.clone(), data_keys: DataKeys::Fresh })
 }
 
