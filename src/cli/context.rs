@@ -118,7 +118,7 @@ impl Context {
 fn recovered_note(ui: Ui, recovered: &Recovered) {
     match recovered {
         Recovered::Finished { branches, left } => {
-            ui.note(format!("an interrupted change of {branches} branches was finished"));
+            ui.note(format!("an interrupted change of {} branches was finished", branches.len()));
             if !left.is_empty() {
                 ui.warning(format!("these went their own way meanwhile, and were left: {}", left.join(", ")));
                 ui.hint("change them again: `hlx rotate --branch …`");

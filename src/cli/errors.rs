@@ -88,6 +88,8 @@ pub(super) fn sops(error: sops::Error) -> Failure {
             Failure::new(Exit::NotAuthentic, message)
                 .hint("nothing of it was opened; take the file from an earlier commit: `git log -- FILE`")
         }
+        E::Foreign(_) => Failure::new(Exit::Policy, message)
+            .hint("`--recipients` leaves the data key as it is; `sops rotate` makes a new one, where it has such keys"),
         E::Rule(error) => policy(&error),
         E::Reserved => Failure::new(Exit::Policy, message).hint("rename the key").hint(whole),
         E::NothingSelected { .. } => Failure::new(Exit::Policy, message)

@@ -64,8 +64,8 @@ impl Move {
 pub enum Recovered {
     /// All branches moved, but for these, which went their own way meanwhile.
     Finished {
-        /// How many there were.
-        branches: usize,
+        /// Those that moved, then or now.
+        branches: Vec<String>,
         /// The others.
         left: Vec<String>,
     },
@@ -176,7 +176,13 @@ impl Turn {
         self.update(&git, &moves.reason, &steps)?;
         self.complete(moves, &ours, side)?;
         Ok(match side {
-            Side::New => Recovered::Finished { branches: moves.branches.len(), left: foreign },
+            Side::New => {
+                let all = moves.branches.iter().map(|step| step.branch.clone());
+                Recovered::Finished {
+                    branches: all.filter(|name| !foreign.contains(name)).collect(),
+                    left: foreign,
+                }
+            }
             Side::Old => Recovered::Undone { because: if foreign.is_empty() { lost } else { foreign } },
         })
     }

@@ -133,9 +133,8 @@ impl KeyGroups {
     pub fn audience(&self) -> Result<Audience, Error> {
         let broken = |reason: String| Error::Metadata(reason);
         let recipients = |group: &Group| -> Result<Vec<Recipient>, Error> {
-            let kind = group.foreign.first().and_then(Field::top_name);
-            if let Some(kind) = kind {
-                return Err(broken(format!("it is sealed for a key of the kind `{kind}` too")));
+            if let Some(Step::Key(kind)) = group.foreign.first().and_then(|field| field.path.first()) {
+                return Err(Error::Foreign(kind.clone()));
             }
             let parse = |envelope: &Envelope| envelope.recipient.parse();
             let all: Result<Vec<Recipient>, _> = group.envelopes.iter().map(parse).collect();

@@ -385,6 +385,27 @@ fn exposure_names_what_a_removed_key_could_read_and_what_changed_since() {
 }
 
 #[test]
+fn a_file_with_a_key_of_another_kind_is_wrapped_anew_but_gets_no_new_data_key() {
+    let sandbox = Sandbox::new();
+    let (laptop, _) = lab(&sandbox);
+    let pgp = "sops_pgp__list_0__map_created_at=2026-01-01T00:00:00Z\nsops_pgp__list_0__map_enc=x\nsops_pgp__list_0__map_fp=F\n";
+    sandbox.sh("lab", "git cat-file blob app:.env >../sealed.env");
+    let with = sandbox.read("sealed.env").replace("sops_lastmodified", &format!("{pgp}sops_lastmodified"));
+    sandbox.write("lab/.env", with);
+    sandbox.sh("lab", "git update-index --cacheinfo 100644,$(git hash-object -w --no-filters .env),.env; git commit -qm pgp; rm .env; git checkout -q .env");
+    let refused = sandbox.run("lab", &["hlx", "recipients", "remove", "laptop"]);
+    assert!(
+        refused.code == Some(5) && refused.err.contains("app:.env: it is sealed for a key of the kind `pgp`"),
+        "{refused:?}"
+    );
+    sandbox.ok("lab", &["hlx", "rotate", "--remove", &laptop, "--recipients"]);
+    let env = sandbox.ok("lab", &["git", "show", "app:.env"]);
+    assert!(env.contains("sops_pgp__list_0__map_fp=F") && !env.contains(&laptop), "{env}");
+    opens(&sandbox, "app", "laptop.key", false);
+    opens(&sandbox, "app", "nas.key", true);
+}
+
+#[test]
 fn a_server_joins_with_one_line() {
     let sandbox = Sandbox::new();
     sandbox.lab();
