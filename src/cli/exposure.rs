@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::{Value as Json, json};
 
-use crate::git::history::{self, Line};
+use crate::git::versions::{self, Line};
 use crate::keys::recipients as files;
 use crate::repo::exposure::{self, Exposure, File, State, Value};
 
@@ -28,7 +28,7 @@ pub(super) fn run(args: &ExposureArgs, cx: &Context) -> Result<(), Failure> {
     let key = files::parse_one(&args.key).map_err(|error| Failure::new(Exit::Usage, error))?;
     let repository = cx.repository()?;
     let git = cx.git(&repository)?;
-    let history = history::read(&repository, &git).map_err(errors::git)?;
+    let history = versions::read(&repository, &git).map_err(errors::git)?;
     let progress = |done, all| cx.ui.progress("versions of files", done, all);
     let exposure = exposure::find(&repository, &cx.keyring(), &history, &key.recipient, &progress)
         .map_err(errors::repo)?;

@@ -4,7 +4,6 @@ pub mod branch;
 pub mod command;
 pub mod config;
 pub mod follow;
-pub mod history;
 mod locks;
 mod loose;
 pub mod moves;
@@ -12,6 +11,7 @@ pub mod pack;
 pub mod pktline;
 pub mod repository;
 pub mod tree;
+pub mod versions;
 
 pub use command::Git;
 pub use repository::{Attributes, Repository};

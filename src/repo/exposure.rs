@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use crate::crypto::DataKey;
 use crate::crypto::envelope::Recipient;
 use crate::git::Repository;
-use crate::git::history::{History, Line};
+use crate::git::versions::{History, Line};
 use crate::keys::Keyring;
 use crate::sops::{KeyGroups, Sealed, is_sealed};
 use crate::sys::random;
