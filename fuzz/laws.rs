@@ -9,12 +9,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use hlx::check;
 use hlx::crypto::DataKey;
 use hlx::crypto::envelope::{Envelope, Recipient};
 use hlx::crypto::mac::Coverage;
 use hlx::crypto::value::{self, Cipher, Kind};
 use hlx::format::{Document, Field, Format, Store};
-use hlx::git::pktline;
+use hlx::git::{self, Protection, pktline};
 use hlx::keys::{Keyring, Places, recipients};
 use hlx::policy::creation::Config;
 use hlx::policy::{Rule, re2};
@@ -48,6 +49,9 @@ pub const LAWS: &[(&str, Law)] = &[
     ("recipients", recipients),
     ("identities", identities),
     ("pktline", pktline),
+    ("compose", compose),
+    ("attributes", attributes),
+    ("history", history),
 ];
 
 /// The stores whose values are sealed one by one, and a text for a `sops` block to be put in.
@@ -93,6 +97,35 @@ fn key() -> DataKey {
 
 fn text(data: &[u8]) -> Option<&str> {
     std::str::from_utf8(data).ok()
+}
+
+/// Reading a compose file, and looking for secrets in it.
+fn compose(data: &[u8]) {
+    let Some(text) = text(data) else { return };
+    let lines = text.lines().count();
+    for path in ["compose.yml", "compose.override.yaml", "notes.md"] {
+        let settings = |value: &serde_json::Value| match value.is_object() {
+            true => Ok(Vec::new()),
+            false => Err("no mapping".to_owned()),
+        };
+        for (_, line, _) in check::in_clear(path, text, settings) {
+            assert!(line.is_none_or(|line| 0 < line && line <= lines + 1), "a line outside of the text");
+        }
+    }
+}
+
+/// Reading attributes at the top and in a folder, and asking for some paths.
+fn attributes(data: &[u8]) {
+    let sources: [(&[u8], &[u8]); 2] = [(b".gitattributes", data), (b"a/.gitattributes", data)];
+    let protection = Protection::read(sources);
+    for path in [&b".env"[..], b"a/b.key", b"a/b/c/d/e.env", b"\xff \n"] {
+        let _ = protection.of(path);
+    }
+}
+
+/// Reading what git says of commits.
+fn history(data: &[u8]) {
+    let _ = git::history::parse(data);
 }
 
 /// Every span is a part of the text.
@@ -425,6 +458,17 @@ pub fn seeds(name: &str) -> Vec<Vec<u8>> {
             })
             .collect(),
         "config" => files(|path| path.ends_with(".sops.yaml")),
+        "compose" => [
+            "services:\n  db:\n    image: postgres:16\n    environment:\n      POSTGRES_PASSWORD: k3Jd9sQx2vLw\n    ports: ['127.0.0.1:80-90:80-90/udp']\n",
+            "x: &x {image: y}\nx-hlx: {hosts: [a]}\nservices:\n  a:\n    <<: *x\n    environment: [API_KEY, A=b]\n    ports: [{target: 1, published: '${P:-2}'}]\n",
+            "url: postgres://app:hunter2@db/app\nTOKEN='9f8b3c1d7e6a5f40' # hlx:allow\n",
+        ]
+        .map(|text| text.as_bytes().to_vec())
+        .to_vec(),
+        "attributes" => ["[attr]x filter=hlx -text\n*.env x\n/a/**/b !filter\n\"sp ace\" text=auto\n", "**/*[a-z]?.key filter=hlx\n"]
+            .map(|text| text.as_bytes().to_vec())
+            .to_vec(),
+        "history" => vec![b"c0ffee\0:100644 000000 aa bb D\0a/b\0:000000 120000 aa bb A\0c\0".to_vec()],
         "regex" => [r"^\d+\Qa.b\E[[:alpha:]&&~]\b(?i)x*?$", "a{1,9}(b|c)+\naab", "^environment$"]
             .map(|text| text.as_bytes().to_vec())
             .to_vec(),

@@ -5,7 +5,7 @@ use std::io::{self, BufReader};
 use std::os::fd::AsFd as _;
 
 use hlx::filter::Error;
-use hlx::filter::process::{Handler, serve};
+use hlx::filter::process::{Answer, Handler, serve};
 use hlx::filter::smudge::Smudged;
 
 struct Noop;
@@ -18,6 +18,7 @@ impl Handler for Noop {
         Smudged::Clear
     }
     fn refused(&mut self, _: &[u8], _: Error) {}
+    fn answered(&mut self, _: &[u8], _: &[u8], _: &Answer) {}
     fn stays_sealed(&mut self, _: &[u8], _: &hlx::keys::Error) {}
     fn finished(&mut self) {}
 }

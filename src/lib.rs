@@ -5,6 +5,7 @@
 //! the core (bytes in, bytes out), the world (disk, programs, git), the work (one module
 //! per thing a user wants done), and the door (`cli`).
 
+pub mod check;
 pub mod cli;
 pub mod crypto;
 pub mod deploy;
@@ -17,4 +18,5 @@ pub mod repo;
 pub mod secret;
 pub mod sops;
 pub mod sys;
+pub mod trust;
 pub mod values;

@@ -2,16 +2,18 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use crate::git::config;
-use crate::git::moves::{self, Recovered};
+use crate::git::moves::Recovered;
 use crate::git::{Git, Repository};
 use crate::keys::plugins::Dialogue;
 use crate::keys::{Keyring, Places, Plugins};
+use crate::repo::rotate;
 use crate::secret::Secret;
 use crate::sops::Stamp;
 
-use super::{Failure, Ui, errors, ui};
+use super::{Exit, Failure, Ui, errors, ui};
 
 /// What commands take from the world outside.
 pub(super) struct Context {
@@ -33,7 +35,7 @@ impl Context {
     /// undone first.
     pub(super) fn repository(&self) -> Result<Repository, Failure> {
         let repository = self.repository_inside_git()?;
-        match moves::recover(&repository).map_err(errors::git)? {
+        match rotate::recover(&repository, || self.keyring()).map_err(errors::repo)? {
             None => Ok(repository),
             Some(recovered) => {
                 recovered_note(self.ui, &recovered);
@@ -50,12 +52,25 @@ impl Context {
 
     /// `git`, run at the top of the work tree.
     pub(super) fn git(&self, repository: &Repository) -> Result<Git, Failure> {
-        Ok(Git::at(repository.work_tree().map_err(errors::git)?))
+        repository.work_tree().map_err(errors::git)?;
+        Ok(repository.git())
     }
 
     /// All identities that can be found.
     pub(super) fn keyring(&self) -> Keyring {
         Keyring::load(&self.places())
+    }
+
+    /// The same, where a file that was named on the command line must be of use.
+    pub(super) fn keys(&self) -> Result<Keyring, Failure> {
+        let keyring = self.keyring();
+        let named = keyring.tried().iter().take(self.named.len());
+        for tried in named {
+            if let Err(reason) = &tried.outcome {
+                return Err(Failure::new(Exit::NoKey, format!("--identity {}: {reason}", tried.place)));
+            }
+        }
+        Ok(keyring)
     }
 
     /// Where identities may be.
@@ -134,9 +149,15 @@ fn recovered_note(ui: Ui, recovered: &Recovered) {
     }
 }
 
-/// The time in UTC, to the second, in RFC 3339.
+/// Now in UTC, to the second, in RFC 3339.
 pub(super) fn now() -> String {
-    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+    time(None)
+}
+
+/// The same of another time, if it is one of this calendar.
+pub(super) fn time(when: Option<SystemTime>) -> String {
+    let when = when.and_then(|when| jiff::Timestamp::try_from(when).ok());
+    when.unwrap_or_else(jiff::Timestamp::now).strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 /// Where sops keeps a user's keys, and `hlx keys generate` puts a new one.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::{crypto, filter, git, keys, policy, repo, sops, values};
+use crate::{crypto, filter, git, keys, policy, repo, sops, trust, values};
 
 use super::{Exit, Failure};
 
@@ -17,7 +17,8 @@ pub(super) fn git(error: git::Error) -> Failure {
     let message = error.to_string();
     match error {
         E::NoRepository(_) => Failure::new(Exit::Failed, message).hint("run `git init` or `git clone` first"),
-        E::Bare => Failure::new(Exit::Failed, message),
+        E::Bare => Failure::new(Exit::Failed, message)
+            .hint("run it in a clone, or in a work tree of this one: `git worktree add DIRECTORY BRANCH`"),
         E::NoGit(_) => Failure::new(Exit::Missing, message).hint("install git 2.39 or newer"),
         E::Failed { .. } | E::Unexpected(_) | E::Unreadable { .. } => Failure::new(Exit::Failed, message),
         E::NoBranch(_) => Failure::new(Exit::Failed, message).hint("`git branch` lists the branches"),
@@ -49,6 +50,12 @@ pub(super) fn keys(error: keys::Error) -> Failure {
         }
         keys::Error::Plugin(_) => Failure::new(Exit::NoKey, message),
     }
+}
+
+/// The same, as the reason of a fact about a file.
+pub(super) fn named_keys(fact: &str, path: &str, error: keys::Error) -> Failure {
+    let message = format!("{fact}: {error}");
+    named(path, &message, keys(error))
 }
 
 /// How to let a plugin of age run.
@@ -84,7 +91,9 @@ pub(super) fn sops(error: sops::Error) -> Failure {
         E::Format(_) => Failure::new(Exit::Failed, message).hint("correct the line").hint(whole),
         E::NotText => Failure::new(Exit::Failed, message).hint("encrypt it whole: `hlx track FILE --whole`"),
         E::NotSealed => Failure::new(Exit::NotAuthentic, message),
-        E::Metadata(_) | E::Clear(_) | E::Tampered(_) | E::BadType(_) | E::Mac | E::Unspellable => {
+        E::Mac => Failure::new(Exit::NotAuthentic, message)
+            .hint("nothing of it was opened; if it was merged or edited elsewhere, or staged in parts, `hlx reseal FILE` shows what changed"),
+        E::Metadata(_) | E::Clear(_) | E::Tampered(_) | E::BadType(_) | E::Unspellable => {
             Failure::new(Exit::NotAuthentic, message)
                 .hint("nothing of it was opened; take the file from an earlier commit: `git log -- FILE`")
         }
@@ -93,7 +102,7 @@ pub(super) fn sops(error: sops::Error) -> Failure {
         E::Rule(error) => policy(&error),
         E::Reserved => Failure::new(Exit::Policy, message).hint("rename the key").hint(whole),
         E::NothingSelected { .. } => Failure::new(Exit::Policy, message)
-            .hint("correct the rule in `.sops.yaml`, or take the file out of `.gitattributes`"),
+            .hint("correct the rule in `.sops.yaml`, or choose another: `hlx track FILE --keys REGEX`"),
         E::SealedAlias { .. } => {
             Failure::new(Exit::Policy, message).hint("write the values out instead of the alias").hint(whole)
         }
@@ -125,7 +134,11 @@ pub(super) fn policy(error: &policy::Error) -> Failure {
 /// A file cannot be cleaned. The message names the file.
 pub(super) fn clean(path: &str, error: filter::Error) -> Failure {
     let fact = error.to_string();
-    named(path, &format!("{path} is not encrypted and not added: {fact}"), cleaning_in_general(error))
+    named(
+        path,
+        &format!("{path} cannot be encrypted, so git does not take it: {fact}"),
+        cleaning_in_general(error),
+    )
 }
 
 /// A file cannot be encrypted as `git add` would do it.
@@ -156,14 +169,54 @@ fn cleaning_in_general(error: filter::Error) -> Failure {
         E::WeakerRule { .. } => Failure::new(Exit::Policy, &fact)
             .hint("someone may have changed the rule: look at it with `git log -p --no-textconv -- FILE`")
             .hint("if it is right, give `.sops.yaml` the same rule for FILE"),
+        E::Trust(error) => trust(error),
         E::MustBeClear => Failure::new(Exit::Policy, &fact)
             .hint("add a line `FILE -filter` at the end of `.gitattributes`"),
         E::Conversion(_) => Failure::new(Exit::Policy, &fact)
             .hint("add `-text -ident -working-tree-encoding` to its line in `.gitattributes`"),
+        E::Resolution(error) => united(error, &fact)
+            .hint("to go on with the key and readers of ours: `git rm --cached FILE`, then `git add FILE`")
+            .hint("with those of theirs: copy your version away, `git checkout MERGE_HEAD -- FILE` (or the commit that is picked), put it back, `git add FILE`"),
         E::Crypto(error) => crypto(Exit::Failed, &error),
-        E::Record { .. } => Failure::new(Exit::Failed, &fact),
+        E::Record(_) => Failure::new(Exit::Failed, &fact),
         E::Git(error) => git(error),
     }
+}
+
+/// Somebody's change is not accepted here.
+pub(super) fn trust(error: trust::Error) -> Failure {
+    use trust::Error as E;
+    let fact = error.to_string();
+    let accept = |branch: &str| {
+        format!("see who brought that, and accept it: `hlx recipients accept --branch {branch}`")
+    };
+    match error {
+        E::Strangers { branch, .. } | E::WeakerRule { branch, .. } => {
+            Failure::new(Exit::Policy, fact).hint(accept(&branch))
+        }
+        E::Pending(branches) => Failure::new(Exit::Policy, fact)
+            .hint(accept(&branches.join(" --branch ")))
+            .hint("nothing was changed"),
+        E::OtherKinds => {
+            Failure::new(Exit::Policy, fact).hint("see who sealed it, and accept it: `hlx recipients accept`")
+        }
+        E::Record(_) => Failure::new(Exit::Failed, fact),
+        E::Crypto(error) => crypto(Exit::Failed, &error),
+        E::Git(error) => git(error),
+    }
+}
+
+/// The sides of a merge cannot be sealed as one.
+pub(super) fn united(error: filter::united::Error, fact: &str) -> Failure {
+    use filter::united::Error as E;
+    let advised = match error {
+        E::Conflict(_) | E::NotInGroup(_) => Failure::new(Exit::Policy, ""),
+        E::Sops(error) => sops(error),
+        E::Keys(error) => keys(error),
+        E::Trust(error) => trust(error),
+        E::Crypto(error) => crypto(Exit::Failed, &error),
+    };
+    advised.hints().iter().cloned().fold(Failure::new(advised.exit(), fact), Failure::hint)
 }
 
 /// A file's values cannot be shown or changed.
@@ -178,6 +231,7 @@ pub(super) fn values(file: &str, error: values::Error) -> Failure {
         E::Keys(error) => keys(error),
         E::Sops(error) => sops(error),
         E::Policy(error) => policy(&error),
+        E::Trust(error) => trust(error),
         E::Crypto(error) => crypto(Exit::Failed, &error),
         E::Io { .. } | E::Missing => failed(),
         E::NoFile(_) => usage().hint("name a file"),
@@ -200,6 +254,13 @@ pub(super) fn values(file: &str, error: values::Error) -> Failure {
     named(file, &format!("{file}: {fact}"), failure)
 }
 
+/// A repository command failed over a file: hints are for this one.
+pub(super) fn for_path(path: &str, error: repo::Error) -> Failure {
+    let failure = repo(error);
+    let message = failure.message().to_owned();
+    named(path, &message, failure)
+}
+
 /// A repository command failed.
 pub(super) fn repo(error: repo::Error) -> Failure {
     use repo::Error as E;
@@ -212,6 +273,7 @@ pub(super) fn repo(error: repo::Error) -> Failure {
         E::Keys { source, .. } => with(keys(source)),
         E::Sops { source, .. } => with(sops(source)),
         E::Policy { source, .. } => with(policy(&source)),
+        E::Trust(error) => trust(error),
         E::Crypto(error) => crypto(Exit::Usage, &error),
         E::WhichGroup { groups } => {
             Failure::new(Exit::Usage, message).hint(format!("name it with `--group`, from 1 to {groups}"))
@@ -246,6 +308,8 @@ pub(super) fn repo(error: repo::Error) -> Failure {
         E::Uneditable(_) => {
             Failure::new(Exit::Failed, message).hint("change the list of keys there by hand, and commit")
         }
+        E::Rule { lines, .. } => Failure::new(Exit::Failed, message)
+            .hint(format!("give that rule these lines in place of its own:\n{}", lines.trim_end())),
         E::Unsaved(_) => Failure::new(Exit::Failed, message)
             .hint("`git add` and commit them, stash them, or take them back with `git checkout -- FILE`")
             .hint("nothing was locked"),

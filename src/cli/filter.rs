@@ -1,15 +1,17 @@
 //! The plumbing that git calls: filter, textconv, merge driver.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
 
 use clap::Args;
 
 use crate::filter::clean::Cleaner;
-use crate::filter::merge::{Markers, Merged, Sides};
-use crate::filter::process::Handler;
+use crate::filter::merge::{Conflict, Markers, Sides};
+use crate::filter::process::{Answer, Handler};
 use crate::filter::smudge::Smudged;
 use crate::filter::{
     Error, merge as merging, process as protocol, smudge as smudging, textconv as converting,
@@ -17,11 +19,13 @@ use crate::filter::{
 use crate::format::Format;
 use crate::keys::{self, Keyring};
 use crate::secret::SecretBytes;
+use crate::sops;
 use crate::sys::eager::Eager;
 use crate::sys::random;
 use crate::sys::wiped::Reader;
+use crate::trust::{At, Guard};
 
-use super::context::{Context, now};
+use super::context::{Context, time};
 use super::{Exit, Failure, Ui, errors, ui};
 
 /// One path.
@@ -30,14 +34,15 @@ pub(super) struct PathArgs {
     path: PathBuf,
 }
 
-/// What git passes to a merge driver: `%O %A %B %L %P`.
+/// What git passes to a merge driver: `%O %A %B %L %P`, and from 2.44 on the labels `%S %X %Y`.
 #[derive(Debug, Args)]
 pub(super) struct MergeArgs {
     base: PathBuf,
     ours: PathBuf,
     theirs: PathBuf,
     marker_size: usize,
-    path: String,
+    path: OsString,
+    labels: Vec<OsString>,
 }
 
 struct Filter<'a> {
@@ -46,23 +51,22 @@ struct Filter<'a> {
     ui: Ui,
     locked: bool,
     left_sealed: usize,
+    /// Some of them only because their MAC does not fit.
+    stale: bool,
 }
 
 impl Handler for Filter<'_> {
     fn clean(&mut self, path: &[u8], content: &[u8]) -> Result<Vec<u8>, Error> {
-        let sealed = self.cleaner.clean(path, content);
+        let sealed = self.cleaner.answer(path, content);
         warn_of_anchors(&self.cleaner, &String::from_utf8_lossy(path), self.ui);
+        note_rekeyed(self.cleaner.guard(), self.ui);
         sealed
     }
 
     fn smudge(&mut self, path: &[u8], name: &[u8], blob: &[u8]) -> Smudged {
-        // A checkout that stops half-way leaves a mixed tree: even a defect must leave the file sealed.
-        let (cleaner, keyring) = (&self.cleaner, self.keyring);
-        let smudge = || {
-            cleaner.note_checkout(path, name, blob);
-            if self.locked { Smudged::Locked } else { smudging::smudge(keyring, blob) }
-        };
-        panic::catch_unwind(AssertUnwindSafe(smudge)).unwrap_or(Smudged::Clear)
+        let note = || self.cleaner.note_checkout(path, name, blob);
+        let _ = panic::catch_unwind(AssertUnwindSafe(note));
+        if self.locked { Smudged::Locked } else { smudge_at_all_events(self.keyring, blob) }
     }
 
     fn refused(&mut self, path: &[u8], error: Error) {
@@ -70,8 +74,17 @@ impl Handler for Filter<'_> {
         self.ui.failure(&failure);
     }
 
+    fn answered(&mut self, name: &[u8], content: &[u8], answer: &Answer) {
+        match answer {
+            Answer::Cleaned(sealed) => self.cleaner.learn_answer(sealed, content),
+            Answer::Opened(plaintext) => self.cleaner.learn(name, content, plaintext.expose()),
+            Answer::Unchanged | Answer::Refused => {}
+        }
+    }
+
     fn stays_sealed(&mut self, path: &[u8], error: &keys::Error) {
         self.left_sealed += 1;
+        self.stale |= is_stale(error);
         // A clone without a key would say the same of every file.
         if self.left_sealed == 1 || !matches!(error, keys::Error::NoIdentity { .. }) {
             self.ui.warning(format!("{} stays encrypted: {error}", String::from_utf8_lossy(path)));
@@ -82,23 +95,39 @@ impl Handler for Filter<'_> {
         if self.left_sealed > 1 {
             self.ui.warning(format!("{} files stay encrypted", self.left_sealed));
         }
-        if self.left_sealed > 0 {
-            self.ui.hint(
-                "`hlx keys list` shows where keys were looked for; `hlx unlock` opens them once there is one",
-            );
+        match (self.stale, self.left_sealed) {
+            (_, 0) => {}
+            (true, _) => self.ui.hint(IF_MERGED_ELSEWHERE),
+            (false, _) => self.ui.hint(ONCE_THERE_IS_A_KEY),
         }
     }
+}
+
+const IF_MERGED_ELSEWHERE: &str =
+    "if that was merged or edited elsewhere, `hlx reseal` shows what changed, and asks";
+const ONCE_THERE_IS_A_KEY: &str =
+    "`hlx keys list` shows where keys were looked for; `hlx unlock` opens them once there is one";
+
+/// Every value may be authentic, but the MAC is not.
+fn is_stale(error: &keys::Error) -> bool {
+    matches!(error, keys::Error::Sops(sops::Error::Mac))
+}
+
+/// A checkout that stops half-way leaves a mixed tree: even a defect must leave the file sealed.
+fn smudge_at_all_events(keyring: &Keyring, blob: &[u8]) -> Smudged {
+    panic::catch_unwind(AssertUnwindSafe(|| smudging::smudge(keyring, blob))).unwrap_or(Smudged::Clear)
 }
 
 /// `hlx filter-process`
 pub(super) fn process(cx: &Context) -> Result<(), Failure> {
     let (repository, keyring) = (cx.repository_inside_git()?, cx.keyring());
     let mut filter = Filter {
-        cleaner: Cleaner::new(&repository, &keyring, &now),
+        cleaner: Cleaner::new(&repository, &keyring, &time),
         keyring: &keyring,
         ui: cx.ui,
         locked: repository.is_locked(),
         left_sealed: 0,
+        stale: false,
     };
     let mut to = ui::past_the_buffer(io::stdout()).map_err(|error| broken(&error))?;
     let mut from = git_pipe().map_err(|error| broken(&error))?;
@@ -119,11 +148,21 @@ pub(super) fn clean(args: &PathArgs, cx: &Context) -> Result<(), Failure> {
     let (repository, keyring) = (cx.repository_inside_git()?, cx.keyring());
     let plaintext = stdin()?;
     let path = args.path.to_string_lossy();
-    let cleaner = Cleaner::new(&repository, &keyring, &now);
-    let sealed =
-        cleaner.clean(path.as_bytes(), plaintext.expose()).map_err(|error| errors::clean(&path, error))?;
+    let cleaner = Cleaner::new(&repository, &keyring, &time);
+    let sealed = cleaner.clean(args.path.as_os_str().as_bytes(), plaintext.expose());
     warn_of_anchors(&cleaner, &path, cx.ui);
-    output(cx, &sealed)
+    note_rekeyed(cleaner.guard(), cx.ui);
+    output(cx, &sealed.map_err(|error| errors::clean(&path, error))?)
+}
+
+/// A file gets another data key where nobody here accepted the one that it had.
+pub(super) fn note_rekeyed(guard: &Guard<'_>, ui: Ui) {
+    for path in guard.take_rekeyed() {
+        ui.note(format!(
+            "{path}: its data key came from another clone, so that it was encrypted anew under one of yours"
+        ));
+        ui.hint("`hlx recipients accept` shows who brought it, and keeps such keys from then on");
+    }
 }
 
 /// A rule that seals a value by its alias may leave it clear at its anchor: that is said.
@@ -138,7 +177,7 @@ pub(super) fn warn_of_anchors(cleaner: &Cleaner<'_>, path: &str, ui: Ui) {
     if !found.is_empty() {
         ui.hint("if it is secret, let the rule in `.sops.yaml` match the key of the anchor too");
         ui.hint(format!(
-            "a file that git has keeps the rule in it until it is added anew: `git rm --cached {path}`, commit, `git add {path}`"
+            "a file that git has keeps the rule in it until it is encrypted anew: `hlx track {path}`"
         ));
     }
 }
@@ -148,13 +187,14 @@ pub(super) fn smudge(args: &PathArgs, cx: &Context) -> Result<(), Failure> {
     let blob = stdin()?;
     let smudged = match cx.repository_inside_git()?.is_locked() {
         true => Smudged::Locked,
-        false => smudging::smudge(&cx.keyring(), blob.expose()),
+        false => smudge_at_all_events(&cx.keyring(), blob.expose()),
     };
     match smudged {
         Smudged::Open(plaintext) => output(cx, plaintext.expose()),
         Smudged::Clear | Smudged::Locked => output(cx, blob.expose()),
         Smudged::Sealed(error) => {
             cx.ui.warning(format!("{} stays encrypted: {error}", args.path.display()));
+            cx.ui.hint(if is_stale(&error) { IF_MERGED_ELSEWHERE } else { ONCE_THERE_IS_A_KEY });
             output(cx, blob.expose())
         }
     }
@@ -162,31 +202,64 @@ pub(super) fn smudge(args: &PathArgs, cx: &Context) -> Result<(), Failure> {
 
 /// `hlx textconv FILE`
 pub(super) fn textconv(args: &PathArgs, cx: &Context) -> Result<(), Failure> {
-    let content = cx.read(&args.path)?;
+    let content = SecretBytes::new(cx.read(&args.path)?);
+    // git has smudged what it hands over, wherever the filter could: then no key is looked for.
+    if !sops::is_sealed(content.expose()) {
+        return output(cx, content.expose());
+    }
     output(cx, converting::textconv(&cx.keyring(), content).expose())
 }
 
-/// `hlx merge BASE OURS THEIRS SIZE PATH`: the result takes the place of ours.
+/// `hlx merge BASE OURS THEIRS SIZE PATH [LABELS]`: the result takes the place of ours.
 pub(super) fn merge(args: &MergeArgs, cx: &Context) -> Result<(), Failure> {
     let sides =
         Sides { base: cx.read(&args.base)?, ours: cx.read(&args.ours)?, theirs: cx.read(&args.theirs)? };
-    let labels = ["base", "ours", "theirs"].map(str::to_owned);
-    let markers = Markers { size: args.marker_size, labels };
-    let whole = cx.repository_inside_git()?.attributes(args.path.as_bytes()).map_err(errors::git)?.whole;
-    let format = if whole { Format::Binary } else { Format::of_path(&args.path) };
-    let merged = merging::merge(&cx.keyring(), format, &sides, &markers, cx.stamp(&mut random::fill));
-    let merged = merged.map_err(|error| merge_failure(&args.path, error))?;
-    let (sealed, result) = match merged {
-        Merged::Clean(sealed) => (sealed, Ok(())),
-        Merged::Conflicts(sealed) => {
-            let conflict =
-                Failure::new(Exit::Failed, format!("{}: both sides changed the same lines", args.path))
-                    .hint(format!("edit {0} between the markers, then `git add {0}`", args.path));
-            (sealed, Err(conflict))
+    let markers = Markers { size: args.marker_size, labels: labels(&args.labels) };
+    let path = args.path.to_string_lossy();
+    let (repository, keyring) = (cx.repository_inside_git()?, cx.keyring());
+    let whole = repository.attributes(args.path.as_bytes()).map_err(errors::git)?.whole;
+    let format = if whole { Format::Binary } else { Format::of_path(&path) };
+    let guard = Guard::new(&repository, &keyring, At::WorkTree).merging(merged_commits());
+    let merged = merging::merge(&guard, (&path, format), &sides, &markers, cx.stamp(&mut random::fill));
+    let merged = merged.map_err(|error| merge_failure(&path, error))?;
+    note_rekeyed(&guard, cx.ui);
+    merged.changes.iter().for_each(|change| cx.ui.note(format!("{path}: the sides differed: {change}")));
+    std::fs::write(&args.ours, merged.sealed).map_err(|error| errors::io(&args.ours, &error))?;
+    match merged.conflict {
+        None => Ok(()),
+        Some(conflict) => Err(in_conflict(&path, conflict)),
+    }
+}
+
+/// The commits that `git merge` names to its driver, in `GITHEAD_…`.
+fn merged_commits() -> Vec<String> {
+    let name = |(name, _): (OsString, OsString)| name.to_str()?.strip_prefix("GITHEAD_").map(str::to_owned);
+    std::env::vars_os().filter_map(name).collect()
+}
+
+/// The names of base, ours and theirs; an older git leaves the placeholders as they are.
+fn labels(given: &[OsString]) -> [String; 3] {
+    let given = |index: usize| given.get(index).map(|label| label.to_string_lossy().into_owned());
+    let named = |index: usize| given(index).filter(|label| !label.is_empty() && !label.starts_with('%'));
+    const OWN: [&str; 3] = ["base", "ours", "theirs"];
+    std::array::from_fn(|index| named(index).unwrap_or_else(|| OWN[index].to_owned()))
+}
+
+fn in_conflict(path: &str, conflict: Conflict) -> Failure {
+    let message = format!("{path}: {conflict}");
+    let failure = match conflict {
+        Conflict::Lines | Conflict::NoText => Failure::new(Exit::Failed, message),
+        Conflict::Sealing(error) => {
+            let advised = errors::united(error, &message);
+            // git takes the exit code for the number of conflicts.
+            advised
+                .hints()
+                .iter()
+                .map(|hint| hint.replace("FILE", path))
+                .fold(Failure::new(Exit::Failed, message), Failure::hint)
         }
     };
-    std::fs::write(&args.ours, sealed).map_err(|error| errors::io(&args.ours, &error))?;
-    result
+    failure.hint(format!("edit {path}, then `git add {path}`"))
 }
 
 fn merge_failure(path: &str, error: merging::Error) -> Failure {
@@ -195,7 +268,7 @@ fn merge_failure(path: &str, error: merging::Error) -> Failure {
         merging::Error::Side { source, .. } => errors::keys(source),
         merging::Error::Seal(error) => errors::sops(error),
         merging::Error::Io(_) => Failure::new(Exit::Failed, ""),
-        merging::Error::ClearSide => Failure::new(Exit::Policy, "")
+        merging::Error::ClearSides => Failure::new(Exit::Policy, "")
             .hint("commit the file encrypted first: `git add --renormalize FILE`"),
     };
     let hints = advised.hints().iter().map(|hint| hint.replace("FILE", path));

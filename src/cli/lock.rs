@@ -1,7 +1,8 @@
 //! `hlx lock` and `hlx unlock`.
 
 use crate::git::{Git, Repository};
-use crate::keys::Keyring;
+use crate::keys::{self, Keyring};
+use crate::repo::forget::Forgotten;
 use crate::repo::{lock as locking, unlock as unlocking};
 
 use super::context::Context;
@@ -10,26 +11,43 @@ use super::{Exit, Failure, errors};
 /// `hlx lock`
 pub(super) fn lock(cx: &Context) -> Result<(), Failure> {
     let (repository, git) = set_up(cx)?;
-    let done = locking::lock(&repository, &git, &cx.keyring()).map_err(errors::repo)?;
+    let done = locking::lock(&repository, &git, &cx.keys()?).map_err(errors::repo)?;
     done.sealed.iter().for_each(|path| cx.ui.result(format!("sealed {path}")));
     if !done.ignored.is_empty() {
         cx.ui.warning(format!("git ignores {}: they stay as they are", done.ignored.join(", ")));
     }
-    if done.merges > 0 {
-        cx.ui.note(format!("{} merges that git had remembered with their text are forgotten", done.merges));
-    }
-    if !done.notes.is_empty() {
-        cx.ui.warning(format!("git had kept plaintext in {}: the refs are gone", done.notes.join(", ")));
-        cx.ui.hint("`git gc --prune=now` removes the objects too, with all others that nothing refers to");
-    }
+    report_forgotten(&done.forgotten, cx);
     cx.ui.note("this work tree is locked: its protected files stay encrypted until `hlx unlock`");
     Ok(())
+}
+
+/// Says what held plaintext besides the files.
+pub(super) fn report_forgotten(forgotten: &Forgotten, cx: &Context) {
+    if forgotten.merges > 0 {
+        let count = forgotten.merges;
+        cx.ui.note(format!("{count} merges that git had remembered with their text are forgotten"));
+    }
+    if !forgotten.messages.is_empty() {
+        let names = forgotten.messages.join(", ");
+        cx.ui.note(format!("a diff that `git commit -v` had left in {names} is gone"));
+    }
+    if !forgotten.notes.is_empty() {
+        let notes = forgotten.notes.join(", ");
+        cx.ui.warning(format!("git had kept plaintext in {notes}: the refs are gone"));
+        cx.ui.hint("`git gc --prune=now` removes the objects too, with all others that nothing refers to");
+    }
 }
 
 /// `hlx unlock`
 pub(super) fn unlock(cx: &Context) -> Result<(), Failure> {
     let (repository, git) = set_up(cx)?;
-    open(&repository, &git, &cx.keyring(), cx)
+    let keyring = cx.keys()?;
+    let mut failures = open(&repository, &git, &keyring, cx)?;
+    // What is not authentic weighs more than a key that is not here.
+    failures.sort_by_key(|failure| failure.exit() as u8);
+    let last = failures.pop();
+    warn(&failures, cx);
+    last.map_or(Ok(()), Err)
 }
 
 /// The repository, if `hlx init` was run in it: without the filter git would store plaintext.
@@ -42,17 +60,40 @@ fn set_up(cx: &Context) -> Result<(Repository, Git), Failure> {
     Ok((repository, git))
 }
 
-/// Opens what can be opened, and says so.
+/// Opens what can be opened, and says so; gives back what cannot.
 pub(super) fn open(
     repository: &Repository,
     git: &Git,
     keyring: &Keyring,
     cx: &Context,
-) -> Result<(), Failure> {
+) -> Result<Vec<Failure>, Failure> {
     let done = unlocking::unlock(repository, git, keyring).map_err(errors::repo)?;
     done.opened.iter().for_each(|path| cx.ui.result(format!("opened {path}")));
-    if !done.sealed.is_empty() {
-        cx.ui.warning(format!("{} stay encrypted: no key of yours opens them", done.sealed.join(", ")));
+    let mut locked = Vec::new();
+    let mut failures = Vec::new();
+    for (path, error) in done.sealed {
+        match error {
+            keys::Error::NoIdentity { .. } => locked.push((path, error)),
+            keys::Error::Sops(_)
+            | keys::Error::BrokenEnvelope { .. }
+            | keys::Error::BrokenParts(_)
+            | keys::Error::Plugin(_) => {
+                failures.push(errors::named_keys(&format!("{path} stays encrypted"), &path, error));
+            }
+        }
     }
-    Ok(())
+    let names = locked.iter().map(|(path, _)| path.as_str()).collect::<Vec<_>>().join(", ");
+    if let Some((path, error)) = locked.into_iter().next() {
+        let fact = format!("{names} {}", if names == path { "stays encrypted" } else { "stay encrypted" });
+        failures.push(errors::named_keys(&fact, &path, error));
+    }
+    Ok(failures)
+}
+
+/// Says what stays encrypted, where that is no failure.
+pub(super) fn warn(failures: &[Failure], cx: &Context) {
+    for failure in failures {
+        cx.ui.warning(failure.message());
+        failure.hints().iter().for_each(|hint| cx.ui.hint(hint));
+    }
 }

@@ -1,5 +1,7 @@
 //! The door: the only floor that knows flags, colours, prompts and exit codes.
 
+mod accept;
+mod check;
 mod context;
 pub mod deploy;
 pub mod down;
@@ -8,24 +10,32 @@ mod errors;
 mod exposure;
 pub mod failure;
 mod filter;
+mod findings;
+mod formats;
+mod hook;
 mod join;
 mod keys;
 mod lock;
 mod manual;
 mod recipients;
 mod repo;
+mod reseal;
 mod rotate;
 mod seal;
 mod server;
+mod track;
 pub mod ui;
+mod uninstall;
 mod values;
 pub mod vault;
 
-use std::path::PathBuf;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
+use crate::repo::init::TEXTCONV;
 use context::Context;
 pub use failure::{Exit, Failure};
 pub use ui::Ui;
@@ -54,9 +64,17 @@ enum Command {
     /// Add a service: an orphan branch with its first files.
     New(repo::NewArgs),
     /// Protect files: they are encrypted in git from the next `git add` on.
-    Track(repo::TrackArgs),
+    Track(track::TrackArgs),
+    /// Take the protection of files away: they are in clear from the next commit on.
+    Untrack(track::UntrackArgs),
+    /// Bring the list of services on the landing page up to date.
+    Index,
     /// Show which files are protected, in what state, and who can read them.
     Status(repo::StatusArgs),
+    /// Find plaintext, broken files, wrong readers and likely secrets, in every branch.
+    Check(check::CheckArgs),
+    /// Seal files again whose values are all authentic, after `git add -p` or a merge made elsewhere.
+    Reseal(reseal::ResealArgs),
     /// Encrypt the protected files of this work tree, until it is unlocked.
     Lock,
     /// Open files that stand encrypted in the work tree.
@@ -95,6 +113,20 @@ enum Command {
     /// Print a completion script for a shell.
     Completions(manual::CompletionsArgs),
 
+    #[command(flatten)]
+    Plumbing(Plumbing),
+    /// What the git hooks call.
+    #[command(hide = true, subcommand)]
+    Hook(hook::HookCommand),
+    #[command(hide = true)]
+    VaultInit(vault::VaultArgs),
+    #[command(hide = true)]
+    EditGuard(edit::GuardArgs),
+}
+
+/// What git calls, often once for each version of a file.
+#[derive(Debug, Subcommand)]
+enum Plumbing {
     /// git's long-running filter.
     #[command(hide = true)]
     FilterProcess,
@@ -110,19 +142,38 @@ enum Command {
     /// git's merge driver.
     #[command(hide = true)]
     Merge(filter::MergeArgs),
-    /// What the git hooks call.
-    #[command(hide = true)]
-    Hook(repo::HookArgs),
-    #[command(hide = true)]
-    VaultInit(vault::VaultArgs),
-    #[command(hide = true)]
-    EditGuard(edit::GuardArgs),
+}
+
+/// The command line as git writes it. To set up the parser of all commands takes longer than all else that such a call does.
+#[derive(Debug, Parser)]
+#[command(name = "hlx")]
+struct GitArgs {
+    #[command(subcommand)]
+    command: Plumbing,
+}
+
+impl Args {
+    fn read() -> Self {
+        let mut words = std::env::args_os();
+        let (own, first) = (words.next().unwrap_or_default(), words.next());
+        let quick =
+            |command| Self { quiet: false, identity: Vec::new(), command: Command::Plumbing(command) };
+        if Path::new(&own).file_name() == Some(OsStr::new(TEXTCONV)) {
+            let words = ["hlx", "textconv", "--"].map(OsString::from).into_iter().chain(first).chain(words);
+            return quick(GitArgs::parse_from(words).command);
+        }
+        if first.and_then(|word| word.into_string().ok()).is_some_and(|word| Plumbing::has_subcommand(&word))
+        {
+            return quick(GitArgs::parse().command);
+        }
+        Self::parse()
+    }
 }
 
 /// Runs the program: reads the command line, does what it says, prints, and gives the exit code.
 pub fn main() -> ExitCode {
     keep_secrets_in();
-    let args = Args::parse();
+    let args = Args::read();
     let cx = Context::new(args.quiet, args.identity);
     match run(&args.command, &cx) {
         Ok(()) => ExitCode::SUCCESS,
@@ -148,20 +199,20 @@ fn run(command: &Command, cx: &Context) -> Result<(), Failure> {
     match command {
         Command::Init(args) => repo::init(args, cx),
         Command::New(args) => repo::new(args, cx),
-        Command::Track(args) => repo::track(args, cx),
+        Command::Track(args) => track::track(args, cx),
+        Command::Untrack(args) => track::untrack(args, cx),
+        Command::Index => repo::index(cx),
         Command::Status(args) => repo::status(args, cx),
+        Command::Check(args) => check::check(args, cx),
+        Command::Reseal(args) => reseal::reseal(args, cx),
         Command::Lock => lock::lock(cx),
         Command::Unlock => lock::unlock(cx),
         Command::Keys(command) => keys::run(command, cx),
         Command::Recipients(command) => recipients::run(command, cx),
         Command::Rotate(args) => rotate::rotate(args, cx),
         Command::Exposure(args) => exposure::run(args, cx),
-        Command::FilterProcess => filter::process(cx),
-        Command::Clean(args) => filter::clean(args, cx),
-        Command::Smudge(args) => filter::smudge(args, cx),
-        Command::Textconv(args) => filter::textconv(args, cx),
-        Command::Merge(args) => filter::merge(args, cx),
-        Command::Hook(args) => repo::hook(args, cx),
+        Command::Plumbing(command) => plumbing(command, cx),
+        Command::Hook(command) => hook::run(command, cx),
         Command::DecryptDeploy(args) => deploy::run(args, cx),
         Command::Down(args) => down::run(args, cx),
         Command::Server(command) => join::run(command, cx),
@@ -179,6 +230,16 @@ fn run(command: &Command, cx: &Context) -> Result<(), Failure> {
     }
 }
 
+fn plumbing(command: &Plumbing, cx: &Context) -> Result<(), Failure> {
+    match command {
+        Plumbing::FilterProcess => filter::process(cx),
+        Plumbing::Clean(args) => filter::clean(args, cx),
+        Plumbing::Smudge(args) => filter::smudge(args, cx),
+        Plumbing::Textconv(args) => filter::textconv(args, cx),
+        Plumbing::Merge(args) => filter::merge(args, cx),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
@@ -186,5 +247,6 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         super::Args::command().debug_assert();
+        super::GitArgs::command().debug_assert();
     }
 }

@@ -11,6 +11,7 @@ use crate::keys::recipients::{self as files, Named};
 use crate::repo::recipients::{self, Addition, Place, Readers};
 use crate::repo::rotate::{Change, DataKeys};
 
+use super::accept::{self, AcceptArgs};
 use super::context::Context;
 use super::rotate::{self, BranchArgs, HowArgs};
 use super::{Exit, Failure, errors};
@@ -21,6 +22,8 @@ pub(super) enum RecipientsCommand {
     Add(AddArgs),
     /// Shut keys out of branches: they open nothing there any more. New data keys, all values sealed anew.
     Remove(RemoveArgs),
+    /// Trust what others pushed: who reads a branch, by which rules, under which data keys.
+    Accept(AcceptArgs),
     /// List who can read which branch.
     List(ListArgs),
 }
@@ -108,6 +111,7 @@ pub(super) fn run(command: &RecipientsCommand, cx: &Context) -> Result<(), Failu
     match command {
         RecipientsCommand::Add(args) => add(args, cx),
         RecipientsCommand::Remove(args) => remove(args, cx),
+        RecipientsCommand::Accept(args) => accept::run(args, cx),
         RecipientsCommand::List(args) => list(args, cx),
     }
 }

@@ -1,4 +1,4 @@
-//! `hlx init`, `new`, `track`, `status` and the hooks.
+//! `hlx init`, `new`, `index` and `status`.
 
 use std::path::{Component, Path};
 
@@ -7,36 +7,52 @@ use clap::Args;
 use crate::git::{Git, Repository};
 use crate::keys::recipients::Named;
 use crate::keys::{Found, Keyring};
-use crate::repo::init::Hook;
+use crate::repo::hooks::{self, Hook, Outcome};
 use crate::repo::new::{Form, Service, Setup};
 use crate::repo::status::{self, Branch, InGit, InTree};
-use crate::repo::track::{Mode, Tracked};
-use crate::repo::{self, config, index, init as setup, new as services, track as tracking};
+use crate::repo::{config, index, init as setup, new as services};
 use crate::sys::random;
+use crate::trust;
 
 use super::context::{Context, default_key_file};
 use super::recipients::KeyArgs;
+use super::uninstall::{self, Files};
 use super::{Exit, Failure, errors, keys, lock};
 
 #[derive(Debug, Args)]
 pub(super) struct InitArgs {
     /// Make no private key if none is found.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "uninstall")]
     no_key: bool,
+    /// Take hlx out of this clone: configuration, hooks and files of its own. The protected files of its work trees are
+    /// encrypted first, as `lock` does it: without the filter git would store them in clear.
+    #[arg(long)]
+    uninstall: bool,
+    /// Leave files open all the same.
+    #[arg(long, requires = "uninstall")]
+    keep_open: bool,
 }
 
 /// `hlx init`
 pub(super) fn init(args: &InitArgs, cx: &Context) -> Result<(), Failure> {
     let repository = cx.repository()?;
-    let git = cx.git(&repository)?;
+    if args.uninstall {
+        let files = if args.keep_open { Files::Open } else { Files::Sealed };
+        return uninstall::run(&repository, &cx.git(&repository)?, files, cx);
+    }
     let program = std::env::current_exe()
         .map_err(|error| Failure::new(Exit::Failed, format!("cannot tell where hlx is: {error}")))?;
     let program = program.to_string_lossy();
+    if repository.work_tree().is_err() {
+        let git = Git::at(repository.common_dir());
+        install_hooks(&repository, &git, &program, &hooks::SERVER, cx)?;
+        cx.ui.note("pushes to this repository are checked now; it has no work tree, and needs no key");
+        return Ok(());
+    }
+    let git = cx.git(&repository)?;
     setup::configure(&git, &program).map_err(errors::repo)?;
     cx.ui.note("git now encrypts and decrypts protected files in this clone");
-    if setup::install_hook(&repository, &git, &program).map_err(errors::repo)? == Hook::Foreign {
-        cx.ui.warning("there is another pre-commit hook: add `hlx hook pre-commit` to it");
-    }
+    install_hooks(&repository, &git, &program, &hooks::CLONE, cx)?;
     warn_of_config(&repository, cx);
     let mut keyring = cx.keyring();
     match (&own(&keyring)[..], args.no_key) {
@@ -49,11 +65,41 @@ pub(super) fn init(args: &InitArgs, cx: &Context) -> Result<(), Failure> {
             keyring = cx.keyring();
         }
     }
+    if let Some(branches) = trust::begin(&repository, &keyring).map_err(errors::trust)?
+        && branches > 0
+    {
+        cx.ui.note(format!(
+            "the readers, rules and data keys of {branches} branches are trusted as they are now: `hlx recipients list` shows who reads them"
+        ));
+    }
     if repository.is_locked() {
         cx.ui.note("this work tree is locked, and stays so: `hlx unlock` opens it");
         return Ok(());
     }
-    lock::open(&repository, &git, &keyring, cx)
+    let sealed = lock::open(&repository, &git, &keyring, cx)?;
+    lock::warn(&sealed, cx);
+    Ok(())
+}
+
+/// Puts hooks in place, and says what to add to those of others.
+fn install_hooks(
+    repository: &Repository,
+    git: &Git,
+    program: &str,
+    wanted: &[Hook],
+    cx: &Context,
+) -> Result<(), Failure> {
+    let program = setup::shell_word(program);
+    for (hook, outcome) in hooks::install(repository, git, &program, wanted).map_err(errors::repo)? {
+        match outcome {
+            Outcome::Installed => {}
+            Outcome::Foreign => {
+                cx.ui.warning(format!("there is another {} hook, or another place for hooks", hook.name));
+                cx.ui.hint(format!("add this line to it: {program} hook {} \"$@\" || exit", hook.name));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Warns of a `.sops.yaml` that the next new file would fail over.
@@ -97,6 +143,7 @@ pub(super) fn new(args: &NewArgs, cx: &Context) -> Result<(), Failure> {
     let commit =
         services::create(&repository, &git, &service, cx.stamp(&mut random::fill)).map_err(errors::repo)?;
     cx.ui.result(format!("{}: new branch at {commit:.10}", args.service));
+    trust::adopt_made(&repository, &keyring, &[(&args.service, &commit)]).map_err(errors::trust)?;
     match index::update(&repository, &git) {
         Ok(Some(_)) => cx.ui.note("the list of services in the README of the landing page is up to date"),
         Ok(None) => {}
@@ -109,8 +156,19 @@ pub(super) fn new(args: &NewArgs, cx: &Context) -> Result<(), Failure> {
     Ok(())
 }
 
+/// `hlx index`
+pub(super) fn index(cx: &Context) -> Result<(), Failure> {
+    let repository = cx.repository()?;
+    let git = cx.git(&repository)?;
+    match index::update(&repository, &git).map_err(errors::repo)? {
+        Some(commit) => cx.ui.result(format!("the list of services is up to date at {commit:.10}")),
+        None => cx.ui.note("the list of services was up to date"),
+    }
+    Ok(())
+}
+
 /// One's own keys, as readers: those that a person uses, not the host's.
-fn own(keyring: &Keyring) -> Vec<Named> {
+pub(super) fn own(keyring: &Keyring) -> Vec<Named> {
     let host = Path::new("/etc/ssh/ssh_host_ed25519_key").display().to_string();
     let found = keyring
         .tried()
@@ -126,51 +184,8 @@ fn own(keyring: &Keyring) -> Vec<Named> {
     named
 }
 
-#[derive(Debug, Args)]
-pub(super) struct TrackArgs {
-    /// The files, from where you stand. With `--whole`, the top of the work tree is everything on the branch
-    /// but `.gitattributes` and `.sops.yaml`.
-    #[arg(required = true, value_name = "PATH")]
-    paths: Vec<String>,
-    /// Encrypt only what stands below keys that match this regular expression. For compose files the default
-    /// is `^environment$`.
-    #[arg(long, value_name = "REGEX", conflicts_with_all = ["marked", "whole"])]
-    keys: Option<String>,
-    /// Encrypt only what a comment `# secret` stands before.
-    #[arg(long, conflicts_with = "whole")]
-    marked: bool,
-    /// Encrypt the whole file as one value.
-    #[arg(long)]
-    whole: bool,
-}
-
-/// `hlx track PATH…`
-pub(super) fn track(args: &TrackArgs, cx: &Context) -> Result<(), Failure> {
-    let repository = cx.repository()?;
-    let git = cx.git(&repository)?;
-    let prefix = Git::at(cx.directory()).text(&["rev-parse", "--show-prefix"]).map_err(errors::git)?;
-    let mode = match (&args.keys, args.marked, args.whole) {
-        (Some(keys), ..) => Mode::Keys(keys.clone()),
-        (None, true, _) => Mode::Marked,
-        (None, false, true) => Mode::Whole,
-        (None, false, false) => Mode::Default,
-    };
-    let own = own(&cx.keyring());
-    for path in &args.paths {
-        let path = from_top(&repository, &prefix, path)?;
-        if path.is_empty() && mode == Mode::Whole {
-            let done = tracking::track_all(&repository, &own).map_err(errors::repo)?;
-            report_all_tracked(&done, cx);
-            continue;
-        }
-        let done = tracking::track(&repository, &git, &path, &mode, &own).map_err(errors::repo)?;
-        report_tracked(&path, &done, cx);
-    }
-    Ok(())
-}
-
 /// A path as it was typed, from the top of the work tree.
-fn from_top(repository: &Repository, prefix: &str, typed: &str) -> Result<String, Failure> {
+pub(super) fn from_top(repository: &Repository, prefix: &str, typed: &str) -> Result<String, Failure> {
     let outside = || Failure::new(Exit::Usage, format!("`{typed}` is not below the work tree"));
     let tree = repository.work_tree().map_err(errors::git)?;
     let typed = match Path::new(typed).is_absolute() {
@@ -189,41 +204,6 @@ fn from_top(repository: &Repository, prefix: &str, typed: &str) -> Result<String
     Ok(parts.join("/"))
 }
 
-fn report_all_tracked(done: &Tracked, cx: &Context) {
-    let news = if done.attributes { "is protected now" } else { "was protected already" };
-    cx.ui.result(format!("everything on this branch {news}"));
-    if done.was_plaintext {
-        cx.ui.warning(
-            "files of this branch are in git in clear, and its history keeps that: change any secret in them at its source",
-        );
-    }
-    if done.attributes || done.was_plaintext {
-        cx.ui.hint("commit it with `git add --renormalize .`, `git add .` and `git commit`");
-    }
-}
-
-fn report_tracked(path: &str, done: &Tracked, cx: &Context) {
-    let news = if done.attributes || done.rule { "is protected now" } else { "was protected already" };
-    cx.ui.result(format!("{path} {news}"));
-    if done.missing {
-        cx.ui.warning(format!("there is no {path} yet: it will be encrypted once it is there"));
-    }
-    if done.ignored {
-        cx.ui
-            .warning(format!("{path} is ignored by a .gitignore: take it out there, or `git add -f {path}`"));
-    }
-    if done.was_plaintext {
-        cx.ui.warning(format!(
-            "{path} is in git in clear, and its history keeps that: change any secret in it at its source"
-        ));
-        cx.ui.hint(format!("encrypt it from now on: `git add --renormalize {path}`"));
-    }
-    if done.attributes || done.rule {
-        let there = if done.missing { String::new() } else { format!(" {path}") };
-        cx.ui.hint(format!("commit it with `git add .gitattributes .sops.yaml{there}` and `git commit`"));
-    }
-}
-
 #[derive(Debug, Args)]
 pub(super) struct StatusArgs {
     /// As JSON.
@@ -236,8 +216,8 @@ pub(super) fn status(args: &StatusArgs, cx: &Context) -> Result<(), Failure> {
     let repository = cx.repository()?;
     let git = cx.git(&repository)?;
     let keyring = cx.keyring();
-    let mut branches = vec![status::current(&repository, &keyring).map_err(errors::repo)?];
-    branches.extend(status::others(&repository, &git, &keyring).map_err(errors::repo)?);
+    let mut branches = vec![status::current(&repository, &git, &keyring).map_err(errors::repo)?];
+    branches.extend(status::others(&repository, &keyring).map_err(errors::repo)?);
     if args.json {
         cx.ui.result(serde_json::Value::from(branches.iter().map(branch_json).collect::<Vec<_>>()));
     } else {
@@ -264,19 +244,25 @@ fn show_branch(branch: &Branch, cx: &Context) {
     let mark = if branch.current { "*" } else { " " };
     cx.ui.result(format!("{mark} {}", branch.name));
     for file in &branch.files {
-        let key = if file.readable { "yours" } else { "not yours" };
-        let readers = match (file.in_git, file.readers.len()) {
-            (InGit::Sealed, 1) => format!(", 1 reader, {key}"),
-            (InGit::Sealed, count) => format!(", {count} readers, {key}"),
-            _ => String::new(),
-        };
-        cx.ui.result(format!(
-            "    {:<28} {}{}{readers}",
-            file.path,
-            in_git(file.in_git),
-            in_tree(file.in_tree)
-        ));
+        let (git, tree) = (in_git(file.in_git), in_tree(file.in_tree));
+        cx.ui.result(format!("    {:<28} {git}{tree}{}", file.path, readers(file)));
     }
+}
+
+/// How many readers a file has, whether this machine is one, and the first of their names.
+fn readers(file: &status::File) -> String {
+    const SHOWN: usize = 4;
+    let key = match (file.in_git, file.readable) {
+        (InGit::Sealed, true) => "yours",
+        (InGit::Sealed, false) => "not yours",
+        (InGit::Altered | InGit::Stale, _) => "yours, but it does not open",
+        (InGit::Empty | InGit::Plaintext | InGit::Broken | InGit::Absent, _) => return String::new(),
+    };
+    let count = file.readers.len();
+    let plural = if count == 1 { "" } else { "s" };
+    let mut names: Vec<String> = file.readers.iter().take(SHOWN).map(status::Reader::shown).collect();
+    names.extend((count > SHOWN).then(|| "…".to_owned()));
+    format!(", {count} reader{plural}, {key} ({})", names.join(", "))
 }
 
 fn in_git(state: InGit) -> &'static str {
@@ -284,8 +270,10 @@ fn in_git(state: InGit) -> &'static str {
         InGit::Sealed => "encrypted",
         InGit::Empty => "empty",
         InGit::Plaintext => "PLAINTEXT IN GIT",
-        InGit::Unprotected => "NOT PROTECTED ANY MORE",
         InGit::Broken => "BROKEN",
+        InGit::Altered => "NOT AUTHENTIC",
+        InGit::Stale => "MAC DOES NOT FIT",
+        InGit::Absent => "not in git yet",
     }
 }
 
@@ -307,54 +295,10 @@ fn branch_json(branch: &Branch) -> serde_json::Value {
                 "path": file.path,
                 "in_git": in_git(file.in_git).to_lowercase(),
                 "in_tree": in_tree(file.in_tree).trim_start_matches(", "),
-                "readers": file.readers,
+                "readers": file.readers.iter().map(|reader| reader.key.as_str()).collect::<Vec<_>>(),
                 "readable": file.readable,
             })
         })
         .collect();
     serde_json::json!({ "branch": branch.name, "current": branch.current, "files": files })
-}
-
-#[derive(Debug, Args)]
-pub(super) struct HookArgs {
-    /// pre-commit
-    name: String,
-}
-
-/// `hlx hook NAME`
-pub(super) fn hook(args: &HookArgs, cx: &Context) -> Result<(), Failure> {
-    if args.name != "pre-commit" {
-        return Err(Failure::new(Exit::Usage, format!("there is no hook `{}`", args.name)).hint("pre-commit"));
-    }
-    let repository = cx.repository_inside_git()?;
-    config::check_staged(&repository).map_err(not_committed)?;
-    let exposed = status::exposed(&repository).map_err(errors::repo)?;
-    if exposed.is_empty() {
-        return Ok(());
-    }
-    let list: Vec<_> =
-        exposed.iter().map(|(path, state)| format!("{path}: {}", in_git(*state).to_lowercase())).collect();
-    let mut failure = Failure::new(Exit::Policy, format!("nothing was committed:\n{}", list.join("\n")));
-    for (path, state) in &exposed {
-        match state {
-            InGit::Plaintext => {
-                failure =
-                    failure.hint(format!("encrypt it: `git add --renormalize {path}` (after `hlx init`)"));
-            }
-            InGit::Unprotected => {
-                failure = failure.hint(format!(
-                    "{path} was encrypted, and `.gitattributes` protects it no more: `hlx track {path}`, then add it again; \
-                     if that is meant, `git commit --no-verify`"
-                ));
-            }
-            InGit::Sealed | InGit::Empty | InGit::Broken => {}
-        }
-    }
-    Err(failure)
-}
-
-fn not_committed(error: repo::Error) -> Failure {
-    let failure = errors::repo(error);
-    let named = Failure::new(failure.exit(), format!("nothing was committed: {}", failure.message()));
-    failure.hints().iter().fold(named, Failure::hint)
 }

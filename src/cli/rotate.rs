@@ -107,7 +107,7 @@ pub(super) fn run(
     }
     let mut report = Report::of(&mut plan);
     if !how.dry_run {
-        report.changed = plan.carry_out(&git).map_err(errors::repo)?;
+        report.changed = plan.carry_out(world).map_err(errors::repo)?;
     }
     let pushed = match how.push {
         true => rotate::push(&git, &report.changed).map_err(errors::repo),

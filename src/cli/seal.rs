@@ -10,7 +10,7 @@ use crate::secret::SecretBytes;
 use crate::sys::random;
 use crate::values::{Error, Place, seal};
 
-use super::context::{Context, now};
+use super::context::{Context, time};
 use super::values::{FILES, LineFeed, Source, output};
 use super::{Exit, Failure, errors};
 
@@ -71,7 +71,7 @@ fn sealed(source: &Source, keyring: &Keyring, cx: &Context) -> Result<SecretByte
         if crate::sops::is_sealed(source.content.expose()) {
             return Err(source.failure(Error::SealedAlready));
         }
-        let cleaned = Cleaner::new(repository, keyring, &now).clean(path, source.content.expose());
+        let cleaned = Cleaner::new(repository, keyring, &time).clean(path, source.content.expose());
         return cleaned.map(SecretBytes::new).map_err(|error| errors::cleaning(&source.name, error));
     }
     seal::encrypt(&source.place, &source.content, keyring, cx.stamp(&mut random::fill))

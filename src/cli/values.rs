@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use age::secrecy::ExposeSecret as _;
 use clap::{Args, ValueEnum};
 
-use crate::git::{Git, branch};
+use crate::git::branch;
 use crate::secret::SecretBytes;
 use crate::sys::random;
 use crate::values::set::{self, Type};
@@ -81,7 +81,7 @@ fn place(typed: &Path, cx: &Context) -> Result<Place, Failure> {
     let name = typed.display().to_string();
     let there = typed.symlink_metadata().is_ok();
     if let (false, Some((branch, path)), Ok(repository)) = (there, name.split_once(':'), cx.repository()) {
-        let git = Git::at(repository.work_tree().map_or_else(|_| cx.directory(), Path::to_owned));
+        let git = repository.git();
         if branch::tip(&git, branch).map_err(errors::git)?.is_some() {
             return Ok(Place::branch(repository, git, branch, path.trim_start_matches("./")));
         }

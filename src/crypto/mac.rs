@@ -53,8 +53,10 @@ impl Mac {
 
     /// The digest as sops writes it: 128 upper-case hex digits.
     pub fn finish(self) -> Digest {
-        let hex = self.hash.finalize().iter().map(|byte| format!("{byte:02X}")).collect();
-        Digest(hex)
+        const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+        let digit = |half: u8| char::from(DIGITS[usize::from(half)]);
+        let hash = self.hash.finalize();
+        Digest(hash.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect())
     }
 }
 

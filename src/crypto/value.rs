@@ -13,6 +13,8 @@ use aes_gcm::aes::Aes256;
 use aes_gcm::{AesGcm, Nonce};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, Mac as _};
+use sha2::Sha256;
 
 use super::{DataKey, Entropy, Error};
 use crate::secret::{self, SecretBytes};
@@ -59,6 +61,7 @@ impl Kind {
 /// with it left on the stack.
 pub struct Cipher {
     wide: Box<AesGcm<Aes256, U32>>,
+    ivs: Hmac<Sha256>,
     key: DataKey,
 }
 
@@ -71,13 +74,16 @@ impl fmt::Debug for Cipher {
 impl Cipher {
     /// Expands the key.
     pub fn new(key: &DataKey) -> Self {
-        Self { wide: Box::new(AesGcm::new(key.expose().into())), key: key.duplicate() }
+        let mut ivs = Hmac::new_from_slice(key.expose()).expect("HMAC takes keys of any length");
+        ivs.update(b"hlx: iv\0");
+        Self { wide: Box::new(AesGcm::new(key.expose().into())), ivs, key: key.duplicate() }
     }
 
-    /// Seals a plaintext for the place that `aad` names, under a fresh random IV.
+    /// Seals a plaintext for the place that `aad` names, under an IV of its own.
     pub fn seal(&self, plaintext: &[u8], kind: Kind, aad: &[u8], entropy: Entropy<'_>) -> String {
-        let mut iv = [0; 32];
-        entropy(&mut iv);
+        let mut drawn = [0; 32];
+        entropy(&mut drawn);
+        let iv = self.iv(&drawn, aad, plaintext);
         let mut data = plaintext.to_vec();
         let tag = self.encrypt(&mut data, &iv, aad);
         let mut text = Vec::with_capacity(PREFIX.len() + data.len().div_ceil(3) * 4 + BESIDES);
@@ -89,6 +95,17 @@ impl Cipher {
         push_base64(&mut text, &tag);
         text.extend([b",type:", kind.tag().as_bytes(), b"]"].concat());
         String::from_utf8(text).expect("base64 is ASCII")
+    }
+
+    /// HMAC-SHA-256(key, a name ‖ drawn ‖ length of aad ‖ aad ‖ plaintext): should what is drawn repeat, no
+    /// IV serves two plaintexts or two places all the same.
+    fn iv(&self, drawn: &[u8; 32], aad: &[u8], plaintext: &[u8]) -> [u8; 32] {
+        let mut mac = self.ivs.clone();
+        mac.update(drawn);
+        mac.update(&(aad.len() as u64).to_le_bytes());
+        mac.update(aad);
+        mac.update(plaintext);
+        mac.finalize().into_bytes().into()
     }
 
     /// Encrypts in place: AES-256-GCM(key, iv, plaintext, aad). Gives the tag.
@@ -158,9 +175,9 @@ impl Sealed {
         let body = text.strip_prefix(PREFIX).ok_or(Error::Malformed)?;
         let line = body.split('\n').next().unwrap_or(body);
         let end = line.rfind(']').ok_or(Error::Malformed)?;
-        let (rest, kind) = line[..end].rsplit_once(",type:").ok_or(Error::Malformed)?;
-        let (rest, tag) = rest.rsplit_once(",tag:").ok_or(Error::Malformed)?;
-        let (data, iv) = rest.rsplit_once(",iv:").ok_or(Error::Malformed)?;
+        let (rest, kind) = last_part(&line[..end], "type:")?;
+        let (rest, tag) = last_part(rest, "tag:")?;
+        let (data, iv) = last_part(rest, "iv:")?;
         let data = decode(data)?;
         Ok(Self {
             data,
@@ -169,6 +186,12 @@ impl Sealed {
             kind: Kind::from_tag(kind).ok_or(Error::Malformed)?,
         })
     }
+}
+
+/// What stands before the last comma, and behind it and a name. No part holds a comma.
+fn last_part<'t>(text: &'t str, name: &str) -> Result<(&'t str, &'t str), Error> {
+    let (rest, last) = text.rsplit_once(',').ok_or(Error::Malformed)?;
+    Ok((rest, last.strip_prefix(name).ok_or(Error::Malformed)?))
 }
 
 fn decode(text: &str) -> Result<Vec<u8>, Error> {
@@ -201,6 +224,17 @@ mod tests {
         let sealed = Sealed::parse(&seal(b"hunter2", b"db:password:")).unwrap();
         assert_eq!(cipher().open(sealed.clone(), b"db:password:").unwrap().expose(), b"hunter2");
         assert_eq!(cipher().open(sealed, b"db:user:").unwrap_err(), Error::NotAuthentic);
+    }
+
+    #[test]
+    fn what_is_drawn_twice_makes_two_ivs_for_two_plaintexts_or_places() {
+        let iv = |plaintext: &[u8], aad: &[u8]| {
+            let text = cipher().seal(plaintext, Kind::Str, aad, &mut |buffer| buffer.fill(7));
+            Sealed::parse(&text).unwrap().iv
+        };
+        assert_eq!(iv(b"x", b"a:"), iv(b"x", b"a:"));
+        let all = [iv(b"x", b"a:"), iv(b"y", b"a:"), iv(b"x", b"b:"), iv(b":x", b"a"), iv(b"a:x", b"")];
+        assert!((1..all.len()).all(|number| !all[..number].contains(&all[number])));
     }
 
     #[test]

@@ -213,14 +213,19 @@ impl Model {
 
     /// The stack's own wishes.
     pub fn wishes(&self) -> Result<Wishes, BadWish> {
-        let mut wishes = Wishes::default();
-        match &self.x_hlx {
-            Value::Null => {}
-            Value::Object(keys) => keys.iter().try_for_each(|(key, value)| wishes.set(key, value))?,
-            _ => return Err(BadWish::Value { key: "x-hlx".into(), wanted: "a mapping" }),
-        }
-        Ok(wishes)
+        wishes(&self.x_hlx)
     }
+}
+
+/// What an `x-hlx:` says.
+pub fn wishes(x_hlx: &Value) -> Result<Wishes, BadWish> {
+    let mut wishes = Wishes::default();
+    match x_hlx {
+        Value::Null => {}
+        Value::Object(keys) => keys.iter().try_for_each(|(key, value)| wishes.set(key, value))?,
+        _ => return Err(BadWish::Value { key: "x-hlx".into(), wanted: "a mapping" }),
+    }
+    Ok(wishes)
 }
 
 /// What `x-hlx:` says.

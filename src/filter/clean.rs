@@ -1,19 +1,21 @@
 //! Clean: from the work tree into git. Plaintext is sealed; sealed files pass if they are good.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 
-use crate::crypto::DataKey;
 use crate::format::Format;
 use crate::git::Repository;
 use crate::keys::{self, Keyring};
 use crate::policy;
-use crate::policy::creation::{Audience, Config, Terms};
-use crate::sops::{self, Basis, ClearAnchor, KeyGroups, Opened, Sealed, Stamp, is_sealed};
+use crate::policy::creation::{Config, Terms};
+use crate::sops::{self, Basis, ClearAnchor, Opened, Sealed, Stale, Stamp, is_sealed};
 use crate::sys::random::Random;
+use crate::trust::{At, File, Guard};
 
 use super::memory::Memory;
-use super::{Clock, Error, keyless};
+use super::repeat::{self, Draws};
+use super::resolved::Stages;
+use super::{Clock, Error, united};
 
 /// The file with the creation rules.
 const CONFIG: &str = ".sops.yaml";
@@ -27,21 +29,17 @@ pub struct Cleaner<'a> {
     keyring: &'a Keyring,
     clock: Clock<'a>,
     random: RefCell<Random>,
-    /// Data keys that this process made, by those they are wrapped for: the files of
-    /// one `git add` share a key. (A key that is found in the repository is not taken for a new
-    /// file: someone else may know it.)
-    fresh: RefCell<HashMap<Audience, Wrapped>>,
+    guard: Guard<'a>,
     config: RefCell<Option<Config>>,
     /// The names of the blobs that this process checked out, by their paths. In the middle of a
     /// merge git compares a file with what it has just written there, before its index says so.
     checked_out: RefCell<HashMap<Vec<u8>, String>>,
-    /// Read when the first known file is cleaned: a checkout needs none.
+    /// Read at first need.
     memory: OnceCell<Memory>,
+    /// The last answer was sealed anew, and is not in the memory yet.
+    unlearned: Cell<bool>,
     anchors: RefCell<Vec<ClearAnchor>>,
 }
-
-/// A data key and what it is wrapped in.
-type Wrapped = (DataKey, KeyGroups);
 
 /// The version of a file that git has.
 struct Known {
@@ -56,6 +54,8 @@ enum Old<'k> {
     Same,
     /// It is another.
     Opened(Box<Opened<'k>>),
+    /// It is another, or the same under a MAC that does not fit: staged in parts.
+    Stale(Box<Stale<'k>>),
 }
 
 impl std::fmt::Debug for Cleaner<'_> {
@@ -72,10 +72,11 @@ impl<'a> Cleaner<'a> {
             keyring,
             clock,
             random: RefCell::default(),
-            fresh: RefCell::default(),
+            guard: Guard::new(repository, keyring, At::WorkTree),
             config: RefCell::default(),
             checked_out: RefCell::default(),
             memory: OnceCell::new(),
+            unlearned: Cell::default(),
             anchors: RefCell::default(),
         }
     }
@@ -84,6 +85,14 @@ impl<'a> Cleaner<'a> {
     ///
     /// `path` is relative to the top of the work tree. Fails rather than letting plaintext through.
     pub fn clean(&self, path: &[u8], content: &[u8]) -> Result<Vec<u8>, Error> {
+        let sealed = self.answer(path, content)?;
+        self.learn_answer(&sealed, content);
+        Ok(sealed)
+    }
+
+    /// Like [`Cleaner::clean`]; what git need not wait for is left to [`Cleaner::learn_answer`].
+    pub fn answer(&self, path: &[u8], content: &[u8]) -> Result<Vec<u8>, Error> {
+        self.unlearned.set(false);
         if content.is_empty() {
             return Ok(Vec::new());
         }
@@ -98,32 +107,46 @@ impl<'a> Cleaner<'a> {
         if is_sealed(content) {
             return self.pass(content, known.as_ref().map(|known| known.blob.as_slice()));
         }
+        if let Some(stages) = self.stages(path)? {
+            let file = File { path: &String::from_utf8_lossy(path), content, format: self.asked(path)? };
+            let sealed = self.stamped(path, |stamp| stages.seal(&self.guard, file, stamp));
+            return sealed.map_err(resolution);
+        }
         let known = known.filter(|known| is_sealed(&known.blob));
-        let old = match &known {
-            Some(known) => match self.reopen(path, content, known)? {
-                Old::Same => return Ok(known.blob.clone()),
-                Old::Opened(old) => Some(old),
+        let Some(known) = known else { return self.seal_new(path, content, self.asked(path)?) };
+        let again = |basis| self.seal_again(path, content, basis, self.asked(path)?);
+        match self.reopen(content, &known)? {
+            Old::Same => Ok(known.blob.clone()),
+            Old::Opened(old) => match self.as_committed(path, content, &known) {
+                Some(blob) => Ok(blob),
+                None => again(Basis::Again(&old)),
             },
-            None => None,
-        };
+            Old::Stale(old) => again(Basis::Stale(&old)),
+        }
+    }
+
+    /// The format that name and attributes of a path ask for.
+    fn asked(&self, path: &[u8]) -> Result<Format, Error> {
         let attributes = self.repository.attributes(path)?;
-        if let Some(conversion) = attributes.conversion {
-            return Err(Error::Conversion(conversion));
+        match attributes.conversion {
+            Some(conversion) => Err(Error::Conversion(conversion)),
+            None if attributes.whole => Ok(Format::Binary),
+            None => Ok(Format::of_path(&String::from_utf8_lossy(path))),
         }
-        let format =
-            if attributes.whole { Format::Binary } else { Format::of_path(&String::from_utf8_lossy(path)) };
-        match old {
-            Some(old) => self.seal_again(path, content, &old, format),
-            None => self.seal_new(path, content, format),
-        }
+    }
+
+    /// The sides of a path that is in conflict, if one of them is sealed.
+    fn stages(&self, path: &[u8]) -> Result<Option<Stages>, Error> {
+        let Some(names) = self.repository.index_stages(path)? else { return Ok(None) };
+        let read = |name: Option<String>| name.map(|name| self.repository.blob_named(&name)).transpose();
+        let [base, ours, theirs] = names.map(read);
+        let stages = Stages { base: base?, ours: ours?, theirs: theirs? };
+        Ok(Some(stages).filter(Stages::is_sealed))
     }
 
     /// Notes that this process was given a blob to put into the work tree. An empty name is found out.
     pub fn note_checkout(&self, path: &[u8], name: &[u8], blob: &[u8]) {
-        let name = match name {
-            [] => self.repository.name_of(blob).unwrap_or_default(),
-            name => String::from_utf8_lossy(name).into_owned(),
-        };
+        let name = self.name_of(name, blob);
         self.checked_out.borrow_mut().insert(path.to_vec(), name);
     }
 
@@ -139,32 +162,63 @@ impl<'a> Cleaner<'a> {
             return (blob == content).then_some(blob);
         }
         let written = Known { name, blob };
-        let same = matches!(self.reopen(path, content, &written), Ok(Old::Same));
+        let same = matches!(self.reopen(content, &written), Ok(Old::Same));
         same.then_some(written.blob)
     }
 
+    /// HEAD's version, if the index has another and the file was changed back. (`git stash apply
+    /// --index` too compares with HEAD while the index is another.) What cannot be read is no match.
+    fn as_committed(&self, path: &[u8], content: &[u8], indexed: &Known) -> Option<Vec<u8>> {
+        let name = self.repository.head_blob(path).ok()?.filter(|name| *name != indexed.name)?;
+        let blob = self.repository.blob_named(&name).ok().filter(|blob| is_sealed(blob))?;
+        let committed = Known { name, blob };
+        let same = matches!(self.reopen(content, &committed), Ok(Old::Same));
+        same.then_some(committed.blob)
+    }
+
     /// Opens the version that git has.
-    fn reopen<'k>(&self, path: &[u8], content: &[u8], known: &'k Known) -> Result<Old<'k>, Error> {
-        let memory = self.memory.get_or_init(|| Memory::of(self.repository));
-        if memory.knows(&known.name, content) {
+    fn reopen<'k>(&self, content: &[u8], known: &'k Known) -> Result<Old<'k>, Error> {
+        if self.memory().knows(&known.name, content) {
             return Ok(Old::Same);
         }
         let sealed = Sealed::parse(&known.blob)?;
         let key = match self.keyring.data_key(sealed.groups()) {
             Ok(key) => key,
-            Err(keys::Error::NoIdentity { .. } | keys::Error::Plugin(_))
-                if keyless::recall(self.repository, path, content)? =>
-            {
-                return Ok(Old::Same);
-            }
             Err(keys::Error::NoIdentity { .. }) => return Err(Error::LockedEdit),
             Err(error) => return Err(error.into()),
         };
-        if sealed.opens_to(&key, content)? {
-            memory.learn(known.name.clone(), content);
-            return Ok(Old::Same);
+        match sealed.opens_to(&key, content) {
+            Ok(true) => {
+                self.memory().learn(&known.name, content);
+                Ok(Old::Same)
+            }
+            Ok(false) => Ok(Old::Opened(Box::new(sealed.open(&key)?))),
+            Err(sops::Error::Mac) => Ok(Old::Stale(Box::new(sealed.open_stale(&key)?))),
+            Err(error) => Err(error.into()),
         }
-        Ok(Old::Opened(Box::new(sealed.open(&key)?)))
+    }
+
+    fn memory(&self) -> &Memory {
+        self.memory.get_or_init(|| Memory::of(self.repository))
+    }
+
+    /// Remembers what the last answer was, if it was sealed anew.
+    pub fn learn_answer(&self, sealed: &[u8], plaintext: &[u8]) {
+        if self.unlearned.take() {
+            self.learn(b"", sealed, plaintext);
+        }
+    }
+
+    /// Remembers that a blob stands for this plaintext, as this process found out. An empty name is found out.
+    pub fn learn(&self, name: &[u8], blob: &[u8], plaintext: &[u8]) {
+        self.memory().learn(&self.name_of(name, blob), plaintext);
+    }
+
+    fn name_of(&self, name: &[u8], blob: &[u8]) -> String {
+        match name {
+            [] => self.repository.name_of(blob).unwrap_or_default(),
+            name => String::from_utf8_lossy(name).into_owned(),
+        }
     }
 
     /// The version of a path that git has: the index's, else HEAD's.
@@ -183,7 +237,16 @@ impl<'a> Cleaner<'a> {
         if known == Some(content) {
             return Ok(content.to_vec());
         }
-        let opened = self.keyring.open(content)?;
+        let opened = match self.keyring.open(content) {
+            Ok(opened) => opened,
+            // It was moved or copied here.
+            Err(keys::Error::NoIdentity { .. } | keys::Error::Plugin(_))
+                if self.repository.has_somewhere(&self.repository.name_of(content)?)? =>
+            {
+                return Ok(content.to_vec());
+            }
+            Err(error) => return Err(error.into()),
+        };
         opened.sealed().check_structure()?;
         let known = known.map(String::from_utf8_lossy).unwrap_or_default();
         match opened.sealed().clear_comments().iter().find(|comment| !known.contains(**comment)) {
@@ -196,28 +259,31 @@ impl<'a> Cleaner<'a> {
         &self,
         path: &[u8],
         content: &[u8],
-        old: &Opened<'_>,
+        old: Basis<'_>,
         format: Format,
     ) -> Result<Vec<u8>, Error> {
         // Anyone who can push can write a rule into the file: it is outside of the MAC.
         if let Ok(terms) = self.terms(path)
-            && let Some(leaf) = sops::left_clear(content, format, old, &terms.rule)
+            && let Some(leaf) = sops::left_clear(content, format, [old.rule().0, &terms.rule], old.sealed())
         {
-            let (field, text) = old.sealed().metadata.rule.field();
+            let (field, text) = old.rule().0.field();
             return Err(Error::WeakerRule { leaf, rule: format!("{field}: {text}") });
         }
         // A file keeps its store, but the rule of a whole-file path is to have no inner structure.
-        let format = if format == Format::Binary { format } else { keep_store(old, format) };
-        self.seal(content, format, &Basis::Again(old))
+        let format = if format == Format::Binary { format } else { keep_store(&old, format) };
+        let file = File { path: &String::from_utf8_lossy(path), content, format };
+        self.seal(path, content, format, &self.guard.again(file, old)?)
     }
 
     fn seal_new(&self, path: &[u8], content: &[u8], format: Format) -> Result<Vec<u8>, Error> {
         let terms = self.terms(path)?;
-        let (key, groups) = self.fresh_key(&terms.audience)?;
-        let basis = Basis::New { key, groups, rule: terms.rule, coverage: terms.coverage };
-        let sealed = self.seal(content, format, &basis)?;
-        if !terms.audience.includes(&self.keyring.recipients()) {
-            keyless::record(self.repository, path, content, &sealed)?;
+        let audience = terms.audience.clone();
+        let basis = self.guard.anew(File { path: &String::from_utf8_lossy(path), content, format }, terms)?;
+        let sealed = self.seal(path, content, format, &basis)?;
+        if !audience.includes(&self.keyring.recipients()) {
+            // Nothing else will tell whether it changed.
+            self.learn_answer(&sealed, content);
+            self.memory().keep().map_err(Error::Record)?;
         }
         Ok(sealed)
     }
@@ -254,24 +320,28 @@ impl<'a> Cleaner<'a> {
         }
     }
 
-    fn fresh_key(&self, audience: &Audience) -> Result<Wrapped, Error> {
-        let mut fresh = self.fresh.borrow_mut();
-        if let Some((key, groups)) = fresh.get(audience) {
-            return Ok((key.duplicate(), groups.clone()));
-        }
-        let entropy = &mut |buffer: &mut [u8]| self.random.borrow_mut().fill(buffer);
-        let key = DataKey::random(entropy);
-        let groups = self.keyring.plugins().wrap(audience, &key, entropy)?;
-        self.keyring.remember(&groups, &key);
-        fresh.insert(audience.clone(), (key.duplicate(), groups.clone()));
-        Ok((key, groups))
-    }
-
-    fn seal(&self, content: &[u8], format: Format, basis: &Basis<'_>) -> Result<Vec<u8>, Error> {
-        let entropy = &mut |buffer: &mut [u8]| self.random.borrow_mut().fill(buffer);
-        let sealed = sops::seal(content, format, basis, Stamp { now: (self.clock)(), entropy })?;
+    fn seal(&self, path: &[u8], content: &[u8], format: Format, basis: &Basis<'_>) -> Result<Vec<u8>, Error> {
+        let sealed = self.stamped(path, |stamp| sops::seal(content, format, basis, stamp))?;
+        self.unlearned.set(true);
         self.anchors.borrow_mut().extend(sops::clear_anchors(content, format, basis.rule().0));
         Ok(sealed)
+    }
+
+    /// Seals a file of the work tree, alike each time it is asked for.
+    fn stamped<T>(&self, path: &[u8], seal: impl FnOnce(Stamp<'_>) -> T) -> T {
+        let tree = self.repository.work_tree().ok();
+        let written = tree.and_then(|tree| repeat::written(tree, path));
+        let mut draws = written.map(|written| Draws::of(path, written));
+        let entropy = &mut |buffer: &mut [u8]| match &mut draws {
+            Some(draws) => draws.fill(buffer),
+            None => self.random.borrow_mut().fill(buffer),
+        };
+        seal(Stamp { now: (self.clock)(written), entropy })
+    }
+
+    /// What is trusted of the branch in work.
+    pub fn guard(&self) -> &Guard<'a> {
+        &self.guard
     }
 
     /// What was sealed by an alias only, and stands in clear at its anchor, since this was asked last.
@@ -280,8 +350,21 @@ impl<'a> Cleaner<'a> {
     }
 }
 
-fn keep_store(old: &Opened<'_>, format: Format) -> Format {
-    match Sealed::format(old.sealed()) {
+/// What stands in the way for any file is said as ever.
+fn resolution(error: united::Error) -> Error {
+    match error {
+        united::Error::Sops(error) => Error::Sops(error),
+        united::Error::Trust(error) => Error::Trust(error),
+        united::Error::Keys(keys::Error::NoIdentity { .. }) => Error::LockedEdit,
+        united::Error::Conflict(_)
+        | united::Error::Keys(_)
+        | united::Error::Crypto(_)
+        | united::Error::NotInGroup(_) => Error::Resolution(error),
+    }
+}
+
+fn keep_store(old: &Basis<'_>, format: Format) -> Format {
+    match old.sealed().map_or(format, Sealed::format) {
         // Only a merge conflict makes a whole-file version of a path that has a store.
         Format::Binary => format,
         kept => kept,

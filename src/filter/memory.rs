@@ -1,85 +1,48 @@
-//! What clean found unchanged before: which plaintext a blob opens to, as a keyed hash.
+//! What was sealed or opened here before: which plaintext a blob stands for, as keyed hashes.
 //!
-//! `git status` asks for every touched file anew. A record of HMAC(clone key, plaintext) by the
-//! name of the blob, made only after the blob was opened and found authentic, answers without
-//! opening it again. It is a cache: without it, or with a damaged one, all is opened.
+//! `git status` asks for every touched file anew. HMAC(clone key, the blob's name and the plaintext),
+//! recorded only where this clone sealed the one to the other or found it authentic, answers without
+//! opening it again. Whoever has only public recipients can seal a new file and not open it
+//! again: the record is all that tells whether it changed since.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
-use std::fs::{self, OpenOptions};
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::PathBuf;
-
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use hmac::{Hmac, KeyInit as _, Mac as _};
-use sha2::Sha256;
-use zeroize::Zeroizing;
+use std::io;
 
 use crate::git::Repository;
+use crate::trust::Marks;
 
-use super::keyless;
-
-/// A record larger than this begins anew.
-const MOST: usize = 8 << 20;
+/// The most bytes of the record.
+const MOST: usize = 1 << 20;
 
 /// The record of a clone.
-pub(super) struct Memory {
-    path: PathBuf,
-    key: Option<Zeroizing<Vec<u8>>>,
-    known: RefCell<HashMap<String, String>>,
-    fresh: RefCell<String>,
-}
+pub(super) struct Memory(Marks);
 
 impl Memory {
     /// Reads the record; an empty one if there is none.
     pub(super) fn of(repository: &Repository) -> Self {
-        let path = repository.common_dir().join("hlx").join("unchanged");
-        let text = fs::read_to_string(&path).ok().filter(|text| text.len() < MOST).unwrap_or_default();
-        let known = text.lines().filter_map(|line| line.split_once(' '));
-        let known = known.map(|(blob, mark)| (blob.to_owned(), mark.to_owned())).collect();
-        let key = keyless::key_of(repository).ok();
-        Self { path, key, known: RefCell::new(known), fresh: RefCell::default() }
+        Self(Marks::of(repository, "known", "stands for", MOST))
     }
 
-    /// True if the blob was found to open to this plaintext before.
+    /// True if the blob of this name is known to stand for this plaintext.
     pub(super) fn knows(&self, blob: &str, plaintext: &[u8]) -> bool {
-        let known = self.known.borrow();
-        let Some(mark) = known.get(blob) else { return false };
-        self.mark(plaintext).as_ref() == Some(mark)
+        self.0.has(&[blob.as_bytes(), plaintext])
     }
 
-    /// Notes that the blob opens to this plaintext.
-    pub(super) fn learn(&self, blob: String, plaintext: &[u8]) {
-        let Some(mark) = self.mark(plaintext) else { return };
-        self.fresh.borrow_mut().push_str(&format!("{blob} {mark}\n"));
-        self.known.borrow_mut().insert(blob, mark);
+    /// Notes that the blob of this name stands for this plaintext.
+    pub(super) fn learn(&self, blob: &str, plaintext: &[u8]) {
+        self.0.note(&[blob.as_bytes(), plaintext]);
     }
 
-    fn mark(&self, plaintext: &[u8]) -> Option<String> {
-        let mut mac = Hmac::<Sha256>::new_from_slice(self.key.as_ref()?).ok()?;
-        mac.update(b"unchanged");
-        mac.update(plaintext);
-        Some(STANDARD.encode(mac.finalize().into_bytes()))
+    /// Writes down what is new.
+    pub(super) fn keep(&self) -> io::Result<()> {
+        self.0.keep()
     }
 }
 
 impl Drop for Memory {
-    /// Adds what is new to the record. A record that cannot be written is only slower.
+    /// A record that cannot be written makes only the next comparison slower.
     fn drop(&mut self) {
-        let fresh = self.fresh.borrow();
-        if fresh.is_empty() {
-            return;
+        if self.0.has_news() {
+            let _ = self.keep();
         }
-        let full = self.path.metadata().is_ok_and(|metadata| metadata.len() as usize >= MOST);
-        let file = OpenOptions::new()
-            .create(true)
-            .append(!full)
-            .write(full)
-            .truncate(full)
-            .mode(0o600)
-            .open(&self.path);
-        let _ = file.and_then(|mut file| file.write_all(fresh.as_bytes()));
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! git hands over three files of ciphertext and takes the result in the place of ours. A merge
 //! with conflicts shows as plaintext with markers in the work tree; as the markers fit no
-//! format, the result is then sealed as a whole file.
+//! format, the result is then sealed as a whole file. It never gets into a commit: what the user
+//! makes of it is sealed from the three sides in the index ([`super::resolved`]).
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -14,7 +15,12 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use crate::format::Format;
 use crate::keys::{self, Keyring};
 use crate::secret::SecretBytes;
-use crate::sops::{self, Basis, Opened, Stamp, is_sealed};
+use crate::sops::{Basis, Opened, Stamp, is_sealed, seal};
+
+use crate::trust::{File as Merging, Guard};
+
+use super::unite::Change;
+use super::united::{self, United};
 
 /// Why a merge could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -27,15 +33,15 @@ pub enum Error {
         /// Why.
         source: keys::Error,
     },
-    /// The merged file cannot be sealed.
+    /// The merged file cannot be sealed, not even as a whole.
     #[error("the merged file cannot be encrypted: {0}")]
-    Seal(#[from] sops::Error),
+    Seal(#[from] crate::sops::Error),
     /// A file in memory, or git's merge, failed.
     #[error("cannot merge: {0}")]
     Io(#[from] std::io::Error),
-    /// Our side is not encrypted, so nothing says for whom to seal the result.
-    #[error("our side is not encrypted")]
-    ClearSide,
+    /// Neither side is encrypted, so nothing says for whom to seal the result.
+    #[error("neither side is encrypted")]
+    ClearSides,
 }
 
 /// The three sides as git hands them over.
@@ -49,7 +55,7 @@ pub struct Sides {
     pub theirs: Vec<u8>,
 }
 
-/// How to write conflicts.
+/// How to write conflicts. Their style is the one of git's configuration.
 #[derive(Debug)]
 pub struct Markers {
     /// The length of the markers.
@@ -58,36 +64,75 @@ pub struct Markers {
     pub labels: [String; 3],
 }
 
-/// A merged file, sealed.
+/// A merged file.
 #[derive(Debug)]
-pub enum Merged {
-    /// Without conflicts.
-    Clean(Vec<u8>),
-    /// With conflict markers in its plaintext.
-    Conflicts(Vec<u8>),
+pub struct Merged {
+    /// The file, sealed; what is in conflict is sealed as a whole file.
+    pub sealed: Vec<u8>,
+    /// Why it is not merged yet.
+    pub conflict: Option<Conflict>,
+    /// Differences in how the sides are sealed, and what came of them.
+    pub changes: Vec<Change>,
 }
 
-/// Merges three sides of a path, for which its name and attributes ask for a format.
+/// Why a person must look at a merged file.
+#[derive(Debug, thiserror::Error)]
+pub enum Conflict {
+    /// There are markers in it.
+    #[error("both sides changed the same lines")]
+    Lines,
+    /// It is no text: ours was kept.
+    #[error("both sides changed it, and it is no text: the file is that of ours")]
+    NoText,
+    /// It cannot be sealed as the format and the sides ask.
+    #[error("the merged text cannot be encrypted: {0}")]
+    Sealing(united::Error),
+}
+
+/// A path that is merged, and the format that its name and attributes ask for.
+pub type Asked<'p> = (&'p str, Format);
+
+/// Merges three sides of a path.
 pub fn merge(
-    keyring: &Keyring,
-    asked: Format,
+    guard: &Guard<'_>,
+    (path, asked): Asked<'_>,
     sides: &Sides,
     markers: &Markers,
     stamp: Stamp<'_>,
 ) -> Result<Merged, Error> {
-    let ours = open(keyring, "ours", &sides.ours)?.ok_or(Error::ClearSide)?;
-    let theirs = plain(keyring, "theirs", &sides.theirs)?;
-    let base = plain(keyring, "base", &sides.base)?;
-    let (merged, conflicts) = merge_plain(ours.plaintext(), &base, &theirs, markers)?;
-    let basis = Basis::Again(&ours);
-    let format = match (asked, ours.sealed().format()) {
-        (Format::Binary, _) | (_, Format::Binary) => asked,
-        (_, kept) => kept,
-    };
-    if conflicts {
-        return Ok(Merged::Conflicts(sops::seal(merged.expose(), Format::Binary, &basis, stamp)?));
+    let keyring = guard.keyring();
+    let ours = open(keyring, "ours", &sides.ours)?;
+    let theirs = open(keyring, "theirs", &sides.theirs)?;
+    let base = open(keyring, "base", &sides.base)?;
+    let (one, clear) =
+        (ours.as_ref().or(theirs.as_ref()), !sides.ours.is_empty() || !sides.theirs.is_empty());
+    if one.is_none() && clear {
+        return Err(Error::ClearSides);
     }
-    Ok(Merged::Clean(sops::seal(merged.expose(), format, &basis, stamp)?))
+    let texts = [plain(ours.as_ref(), &sides.ours), plain(base.as_ref(), &sides.base)];
+    let (text, lines) = merge_plain(texts, plain(theirs.as_ref(), &sides.theirs), markers)?;
+    let Some(one) = one.filter(|_| !text.expose().is_empty()) else {
+        // An empty file stays one.
+        return Ok(Merged { sealed: Vec::new(), conflict: None, changes: Vec::new() });
+    };
+    let Stamp { now, entropy } = stamp;
+    let based = base.as_ref().map(|base| (base.sealed(), base.key()));
+    let united = United::of(based, ours.as_ref(), theirs.as_ref()).map_err(united::Error::from);
+    let united = united.and_then(|united| {
+        let united = united.expect("one side is sealed");
+        let format = if lines.is_some() { Format::Binary } else { united.format(asked) };
+        let stamp = Stamp { now: now.clone(), entropy: &mut *entropy };
+        let file = Merging { path, content: text.expose(), format };
+        Ok((united.seal(guard, file, stamp)?, united.decision().changes.clone()))
+    });
+    match united {
+        Ok((sealed, changes)) => Ok(Merged { sealed, conflict: lines, changes }),
+        Err(error) => {
+            let stamp = Stamp { now, entropy };
+            let sealed = seal(text.expose(), Format::Binary, &Basis::Again(one), stamp)?;
+            Ok(Merged { sealed, conflict: Some(Conflict::Sealing(error)), changes: Vec::new() })
+        }
+    }
 }
 
 fn open<'t>(keyring: &Keyring, side: &'static str, blob: &'t [u8]) -> Result<Option<Opened<'t>>, Error> {
@@ -97,40 +142,64 @@ fn open<'t>(keyring: &Keyring, side: &'static str, blob: &'t [u8]) -> Result<Opt
     keyring.open(blob).map(Some).map_err(|source| Error::Side { side, source })
 }
 
-fn plain(keyring: &Keyring, side: &'static str, blob: &[u8]) -> Result<SecretBytes, Error> {
-    let opened = open(keyring, side, blob)?;
-    Ok(opened.map_or_else(|| SecretBytes::new(blob.to_vec()), Opened::into_plaintext))
+fn plain<'a>(opened: Option<&'a Opened<'_>>, blob: &'a [u8]) -> &'a [u8] {
+    opened.map_or(blob, |opened| opened.plaintext().expose())
 }
 
-/// git's own three-way merge, over files that exist only in memory.
+/// git looks at as many bytes for a zero.
+const HEAD: usize = 8000;
+
+/// git's own three-way merge of ours, base and theirs, over files that exist only in memory.
 fn merge_plain(
-    ours: &SecretBytes,
-    base: &SecretBytes,
-    theirs: &SecretBytes,
+    [ours, base]: [&[u8]; 2],
+    theirs: &[u8],
     markers: &Markers,
-) -> Result<(SecretBytes, bool), Error> {
+) -> Result<(SecretBytes, Option<Conflict>), Error> {
+    let binary = |text: &[u8]| text[..text.len().min(HEAD)].contains(&0);
+    if [ours, base, theirs].into_iter().any(binary) {
+        return Ok((SecretBytes::new(ours.to_vec()), Some(Conflict::NoText)));
+    }
     let files = [in_memory(ours)?, in_memory(base)?, in_memory(theirs)?];
+    // As `git merge` compares; git before 2.44 has no such option here, and compares in its default way.
+    for algorithm in [Some("--diff-algorithm=histogram"), None] {
+        match merge_files(&files, algorithm, markers)? {
+            (merged, Some(0)) => return Ok((merged, None)),
+            // git-merge-file(1): the number of conflicts, at most 127; above that it failed.
+            (merged, Some(1..=127)) => return Ok((merged, Some(Conflict::Lines))),
+            (_, Some(UNKNOWN_OPTION)) if algorithm.is_some() => {}
+            _ => break,
+        }
+    }
+    Err(std::io::Error::other("`git merge-file` failed").into())
+}
+
+const UNKNOWN_OPTION: i32 = 129;
+
+fn merge_files(
+    files: &[File; 3],
+    algorithm: Option<&str>,
+    markers: &Markers,
+) -> Result<(SecretBytes, Option<i32>), Error> {
     let path = |file: &File| format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
     let [label_base, label_ours, label_theirs] = &markers.labels;
     let mut child = Command::new("git")
         .args(["merge-file", "-p", "--marker-size", &markers.size.to_string()])
+        .args(algorithm)
         .args(["-L", label_ours, "-L", label_base, "-L", label_theirs])
         .args(files.iter().map(path))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
+        .stderr(if algorithm.is_some() { Stdio::null() } else { Stdio::inherit() })
         .spawn()?;
-    let mut merged = SecretBytes::new(Vec::with_capacity(ours.expose().len() + theirs.expose().len() + 4096));
+    let lengths = files.iter().map(|file| file.metadata().map_or(0, |metadata| metadata.len()));
+    let length = usize::try_from(lengths.sum::<u64>()).unwrap_or(0);
+    let mut merged = SecretBytes::new(Vec::with_capacity(length + 4096));
     child.stdout.take().expect("it was asked for").read_to_end(merged.expose_mut())?;
-    match child.wait()?.code() {
-        Some(0) => Ok((merged, false)),
-        // git-merge-file(1): the number of conflicts, at most 127; above that it failed.
-        Some(1..=127) => Ok((merged, true)),
-        _ => Err(std::io::Error::other("`git merge-file` failed").into()),
-    }
+    Ok((merged, child.wait()?.code()))
 }
 
-fn in_memory(content: &SecretBytes) -> Result<File, Error> {
+fn in_memory(content: &[u8]) -> Result<File, Error> {
     let mut file = File::from(memfd_create("hlx-merge", MemfdFlags::CLOEXEC).map_err(std::io::Error::from)?);
-    file.write_all(content.expose())?;
+    file.write_all(content)?;
     Ok(file)
 }

@@ -4,14 +4,17 @@
 //! clean never lets plaintext through; smudge never fails, and leaves sealed what it cannot open.
 
 pub mod clean;
-pub mod keyless;
 mod memory;
 pub mod merge;
 pub mod process;
+mod repeat;
+mod resolved;
 pub mod smudge;
 pub mod textconv;
+pub mod unite;
+pub mod united;
 
-use crate::{git, keys, policy, sops};
+use crate::{git, keys, policy, sops, trust};
 
 /// Why a file could not be cleaned.
 #[derive(Debug, thiserror::Error)]
@@ -42,27 +45,28 @@ pub enum Error {
         /// The rule in the file.
         rule: String,
     },
+    /// It would be sealed for somebody, or by a rule, that was not accepted here.
+    #[error(transparent)]
+    Trust(#[from] trust::Error),
     /// A file that must be readable without a key.
     #[error("git, sops and hlx must be able to read it without a key")]
     MustBeClear,
     /// An attribute would corrupt the ciphertext.
     #[error("the attribute `{0}` would change the file on its way: it must be off")]
     Conversion(&'static str),
+    /// It is in conflict, and what its sides say of how it is sealed cannot be united.
+    #[error("it is in conflict, and cannot be encrypted as both sides are: {0}")]
+    Resolution(#[source] united::Error),
     /// The data key could not be wrapped.
     #[error(transparent)]
     Crypto(#[from] crate::crypto::Error),
     /// git could not be read.
     #[error(transparent)]
     Git(#[from] git::Error),
-    /// A file of the clone's own could not be read or written.
-    #[error("cannot keep a record in {path}: {source}")]
-    Record {
-        /// The file or directory.
-        path: std::path::PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
+    /// The record of what was sealed here could not be kept.
+    #[error("cannot keep a record of it in the git directory: {0}")]
+    Record(std::io::Error),
 }
 
-/// Where the time of a change comes from: `YYYY-MM-DDThh:mm:ssZ`.
-pub type Clock<'a> = &'a dyn Fn() -> String;
+/// How a time is written, that of a change or else now: `YYYY-MM-DDThh:mm:ssZ`.
+pub type Clock<'a> = &'a dyn Fn(Option<std::time::SystemTime>) -> String;

@@ -8,6 +8,7 @@ use std::io::{self, Read, Write};
 use zeroize::Zeroizing;
 
 use crate::git::pktline;
+use crate::secret::SecretBytes;
 
 use super::Error;
 use super::smudge::Smudged;
@@ -20,10 +21,25 @@ pub trait Handler {
     fn smudge(&mut self, path: &[u8], name: &[u8], blob: &[u8]) -> Smudged;
     /// A file could not be cleaned.
     fn refused(&mut self, path: &[u8], error: Error);
+    /// git has the answer to this content, whose blob it named if it was one: what git need not wait for is done here.
+    fn answered(&mut self, name: &[u8], content: &[u8], answer: &Answer);
     /// A file stays sealed.
     fn stays_sealed(&mut self, path: &[u8], error: &crate::keys::Error);
     /// git is done.
     fn finished(&mut self);
+}
+
+/// What git gets for a file.
+#[derive(Debug)]
+pub enum Answer {
+    /// A file of the work tree, as git shall store it.
+    Cleaned(Vec<u8>),
+    /// A blob, opened.
+    Opened(SecretBytes),
+    /// What came in, as it is.
+    Unchanged,
+    /// That it failed.
+    Refused,
 }
 
 /// A request of git's.
@@ -50,7 +66,8 @@ pub fn serve(from: &mut impl Read, to: &mut impl Write, handler: &mut impl Handl
         let Some(content) = pktline::read_content(from)? else { break };
         let content = Zeroizing::new(content);
         let answer = respond(handler, &request, &content);
-        pktline::send(to, &answer)?;
+        pktline::send(to, &answer.packets(&content))?;
+        handler.answered(&request.blob, &content, &answer);
     }
     handler.finished();
     Ok(())
@@ -95,25 +112,36 @@ impl Request {
     }
 }
 
-/// The whole answer to one request.
-fn respond(handler: &mut impl Handler, request: &Request, content: &[u8]) -> Zeroizing<Vec<u8>> {
+fn respond(handler: &mut impl Handler, request: &Request, content: &[u8]) -> Answer {
     match request.command {
         Command::Clean => match handler.clean(&request.path, content) {
-            Ok(sealed) => success(&sealed),
+            Ok(sealed) => Answer::Cleaned(sealed),
             Err(error) => {
                 handler.refused(&request.path, error);
-                status_error()
+                Answer::Refused
             }
         },
         Command::Smudge => match handler.smudge(&request.path, &request.blob, content) {
-            Smudged::Open(plaintext) => success(plaintext.expose()),
-            Smudged::Clear | Smudged::Locked => success(content),
+            Smudged::Open(plaintext) => Answer::Opened(plaintext),
+            Smudged::Clear | Smudged::Locked => Answer::Unchanged,
             Smudged::Sealed(error) => {
                 handler.stays_sealed(&request.path, &error);
-                success(content)
+                Answer::Unchanged
             }
         },
-        Command::Other => status_error(),
+        Command::Other => Answer::Refused,
+    }
+}
+
+impl Answer {
+    /// All of it, for the content that came in.
+    fn packets(&self, content: &[u8]) -> Zeroizing<Vec<u8>> {
+        match self {
+            Self::Cleaned(sealed) => success(sealed),
+            Self::Opened(plaintext) => success(plaintext.expose()),
+            Self::Unchanged => success(content),
+            Self::Refused => status_error(),
+        }
     }
 }
 
@@ -139,7 +167,6 @@ fn status_error() -> Zeroizing<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::secret::SecretBytes;
 
     /// Reverses on clean, and on smudge too; refuses the path `bad`.
     #[derive(Default)]
@@ -160,6 +187,9 @@ mod tests {
         }
         fn refused(&mut self, path: &[u8], _: Error) {
             self.told.push(format!("refused {}", String::from_utf8_lossy(path)));
+        }
+        fn answered(&mut self, _: &[u8], content: &[u8], answer: &Answer) {
+            self.told.push(format!("answered {} {answer:?}", content.len()));
         }
         fn stays_sealed(&mut self, path: &[u8], _: &crate::keys::Error) {
             self.told.push(format!("sealed {}", String::from_utf8_lossy(path)));
@@ -190,7 +220,17 @@ mod tests {
         request(&mut git, "smudge", "locked", b"xyz");
         let (mut out, mut handler) = (Vec::new(), Reverse::default());
         serve(&mut git.as_slice(), &mut out, &mut handler).unwrap();
-        assert_eq!(handler.told, ["refused bad", "sealed locked", "finished"]);
+        assert_eq!(
+            handler.told,
+            [
+                "answered 3 Cleaned([99, 98, 97])",
+                "refused bad",
+                "answered 3 Refused",
+                "sealed locked",
+                "answered 3 Unchanged",
+                "finished",
+            ]
+        );
         let mut expected = Vec::new();
         lines(&mut expected, &["git-filter-server", "version=2"]);
         lines(&mut expected, &["capability=clean", "capability=smudge"]);

@@ -9,9 +9,9 @@ use crate::secret::SecretBytes;
 use super::smudge::{Smudged, smudge};
 
 /// The text to show: plaintext if a key opens it, else the file just as it is.
-pub fn textconv(keyring: &Keyring, content: Vec<u8>) -> SecretBytes {
-    match smudge(keyring, &content) {
+pub fn textconv(keyring: &Keyring, content: SecretBytes) -> SecretBytes {
+    match smudge(keyring, content.expose()) {
         Smudged::Open(plaintext) => plaintext,
-        Smudged::Clear | Smudged::Locked | Smudged::Sealed(_) => SecretBytes::new(content),
+        Smudged::Clear | Smudged::Locked | Smudged::Sealed(_) => content,
     }
 }

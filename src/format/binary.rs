@@ -3,31 +3,48 @@
 //! `{"data": "ENC[…]", "sops": {…}}`, with no rule for what to seal. (getsops/sops v3.13.2,
 //! `stores/json`.)
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
 
-use super::{Field, Format, json};
+use super::{Content, Field, Format, Scalar, json};
 
 /// A sealed whole file, read.
 #[derive(Debug)]
-pub struct Whole {
+pub struct Whole<'t> {
     /// The sealed value, or the empty text of an empty file.
-    pub data: String,
+    pub data: Cow<'t, str>,
     /// The metadata.
     pub fields: Vec<Field>,
 }
 
 /// Reads a sealed whole file. `None` if the text is anything else.
-pub fn parse(text: &str) -> Option<Whole> {
+pub fn parse(text: &str) -> Option<Whole<'_>> {
     json::sealed(text).filter(|format| *format == Format::Binary)?;
     let document = json::parse(text).ok()?;
-    let data = document.leaves.first()?.content.text()?.to_owned();
+    let data = match document.leaves.into_iter().next()?.content {
+        Content::Value(Scalar::Str(Cow::Borrowed(data))) => Cow::Borrowed(std::str::from_utf8(data).ok()?),
+        other => Cow::Owned(other.text()?.to_owned()),
+    };
     Some(Whole { data, fields: document.metadata?.fields })
 }
 
 /// Writes a sealed whole file as sops does: tabs, and a final line feed.
 pub fn render(data: &str, fields: &[Field]) -> String {
-    let object = Map::from_iter([("data".to_owned(), data.into()), ("sops".to_owned(), json::tree(fields))]);
-    json::pretty(&Value::Object(object)) + "\n"
+    let around = |data: &str| {
+        let object =
+            Map::from_iter([("data".to_owned(), data.into()), ("sops".to_owned(), json::tree(fields))]);
+        json::pretty(&Value::Object(object))
+    };
+    if data.bytes().any(|byte| !byte.is_ascii_graphic() || matches!(byte, b'"' | b'\\')) {
+        return around(data) + "\n";
+    }
+    // It may be hundreds of MB: it is copied just once.
+    let around = around("");
+    let (head, tail) = around.split_once("\"\"").expect("the value is empty");
+    let mut text = String::with_capacity(around.len() + data.len() + 1);
+    [head, "\"", data, "\"", tail, "\n"].iter().for_each(|part| text.push_str(part));
+    text
 }
 
 #[cfg(test)]
@@ -43,8 +60,12 @@ mod tests {
             span: 0..0,
         };
         let fields = vec![enc, Field::top("mac", "m"), Field::top("version", "3.11.0")];
-        let whole = parse(&render("ENC[x]", &fields)).unwrap();
-        assert_eq!(whole.data, "ENC[x]");
+        for data in ["ENC[x]", "", "ENC[x]\"\\\u{e9}\n"] {
+            assert_eq!(parse(&render(data, &fields)).unwrap().data, data);
+        }
+        let text = render("ENC[x]", &fields);
+        assert!(text.starts_with("{\n\t\"data\": \"ENC[x]\",\n\t\"sops\": {\n") && text.ends_with("}\n"));
+        let whole = parse(&text).unwrap();
         let plain =
             |fields: &[Field]| fields.iter().map(|f| (f.path.clone(), f.value.clone())).collect::<Vec<_>>();
         assert_eq!(plain(&whole.fields), plain(&fields));

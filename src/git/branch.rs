@@ -56,8 +56,7 @@ pub fn tips(git: &Git) -> Result<BTreeMap<String, String>, Error> {
 
 /// The short names of all local branches.
 pub fn all(git: &Git) -> Result<Vec<String>, Error> {
-    let names = git.text(&["for-each-ref", "--format=%(refname:lstrip=2)", "refs/heads/"])?;
-    Ok(names.lines().map(str::to_owned).collect())
+    Ok(tips(git)?.into_keys().collect())
 }
 
 /// The remotes that have a branch of this name, as far as they were fetched.
@@ -65,15 +64,6 @@ pub fn remotes(git: &Git, branch: &str) -> Result<Vec<String>, Error> {
     let names = git.text(&["for-each-ref", "--format=%(refname)", &format!("refs/remotes/*/{branch}")])?;
     let remote = |name: &str| Some(name.strip_prefix("refs/remotes/")?.split_once('/')?.0.to_owned());
     Ok(names.lines().filter_map(remote).collect())
-}
-
-/// A ref below `refs/remotes/` as remote and branch: `origin/a/b` is the branch `a/b` of `origin`, or `b` of `origin/a`: remotes have slashes too.
-pub fn of_remote<'n>(remotes: &str, name: &'n str) -> Option<(&'n str, &'n str)> {
-    let of = |remote: &str| {
-        let rest = name.strip_prefix(remote)?.strip_prefix('/')?;
-        Some((&name[..remote.len()], rest))
-    };
-    remotes.lines().filter_map(of).max_by_key(|(remote, _)| remote.len())
 }
 
 /// True for names that git takes for something else than a branch: `HEAD` and its kin, the stash,
@@ -89,8 +79,8 @@ pub fn is_ambiguous(git: &Git, name: &str) -> Result<bool, Error> {
     Ok(tag || git.text(&["remote"])?.lines().any(|remote| remote == name))
 }
 
-/// One file of a branch's last commit.
-#[derive(Debug)]
+/// One file of a tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// `100644`, `100755`, `120000` or `160000`.
     pub mode: String,
@@ -98,6 +88,13 @@ pub struct Entry {
     pub blob: String,
     /// Its path.
     pub path: Vec<u8>,
+}
+
+impl Entry {
+    /// True for files; false for links and submodules.
+    pub fn is_file(&self) -> bool {
+        self.mode.starts_with("100")
+    }
 }
 
 /// All files of a branch's last commit.
@@ -203,17 +200,4 @@ fn write(git: &Git, scratch: &Path, commit: &Commit<'_>, parent: Option<&str>) -
 fn store(git: &Git, content: &[u8]) -> Result<String, Error> {
     let out = git.feed(&["hash-object", "-w", "--stdin", "--no-filters"], content)?;
     Ok(String::from_utf8_lossy(&out).trim().to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_remote_branch_belongs_to_the_remote_with_the_longest_name() {
-        let remotes = "origin\norigin/a\nx";
-        assert_eq!(of_remote(remotes, "origin/a/b"), Some(("origin/a", "b")));
-        assert_eq!(of_remote(remotes, "origin/ab"), Some(("origin", "ab")));
-        assert_eq!(of_remote(remotes, "gone/b"), None);
-    }
 }

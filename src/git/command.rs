@@ -20,11 +20,22 @@ impl Git {
         Self { directory: directory.into(), variables: Vec::new() }
     }
 
+    /// Git on a repository itself: in its directory, whatever work tree is at hand.
+    pub fn of(repository: &Path) -> Self {
+        Self { directory: repository.to_owned(), variables: vec![("GIT_DIR", repository.to_owned())] }
+    }
+
     /// The same with another index file.
     pub fn with_index(&self, index: &Path) -> Self {
         let mut git = self.clone();
         git.variables.push(("GIT_INDEX_FILE", index.to_owned()));
         git
+    }
+
+    /// The same for a repository that is elsewhere.
+    pub fn with_repository(mut self, directory: PathBuf, tree: PathBuf) -> Self {
+        self.variables.extend([("GIT_DIR", directory), ("GIT_WORK_TREE", tree)]);
+        self
     }
 
     /// Where it runs.

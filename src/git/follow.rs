@@ -48,19 +48,50 @@ impl Side {
     }
 }
 
-/// The work trees that have each branch checked out.
-pub fn checkouts(git: &Git) -> Result<BTreeMap<String, Vec<PathBuf>>, Error> {
+/// All work trees of the repository that are there, each with the short name of the branch that is checked out.
+pub fn work_trees(git: &Git) -> Result<Vec<(PathBuf, Option<String>)>, Error> {
     let out = git.run(&["worktree", "list", "--porcelain", "-z"])?;
-    let mut trees = BTreeMap::<String, Vec<PathBuf>>::new();
-    let mut current: Option<PathBuf> = None;
+    let mut trees: Vec<(PathBuf, Option<String>)> = Vec::new();
+    let mut bare = false;
     for line in out.split(|byte| *byte == 0).map(String::from_utf8_lossy) {
         if let Some(path) = line.strip_prefix("worktree ") {
-            current = Some(PathBuf::from(path));
-        } else if let Some(branch) = line.strip_prefix("branch refs/heads/") {
-            // The place of a repository without a work tree is listed too.
-            let tree = current.take().filter(|tree| tree.join(".git").exists());
-            trees.entry(branch.to_owned()).or_default().extend(tree);
+            trees.push((PathBuf::from(path), None));
+        } else if let (Some(branch), Some(tree)) = (line.strip_prefix("branch refs/heads/"), trees.last_mut())
+        {
+            tree.1 = Some(branch.to_owned());
+        } else if line == "bare" {
+            bare = true;
         }
+    }
+    // The first of a bare repository is no work tree.
+    let trees = trees.into_iter().skip(usize::from(bare));
+    let placed = trees.map(|(tree, branch)| (whole(git, tree), branch));
+    Ok(placed.filter(|(tree, _)| is_there(tree)).collect())
+}
+
+/// git lists the git directory of a clone that keeps it elsewhere: in submodules, and after `--separate-git-dir`. What
+/// has `core.worktree` alone is left so: there, git finds its files.
+fn whole(git: &Git, listed: PathBuf) -> PathBuf {
+    if listed.join(".git").exists() {
+        return listed;
+    }
+    let ask =
+        |git: &Git, word| git.text(&["rev-parse", "--path-format=absolute", word]).ok().map(PathBuf::from);
+    let own = || ask(git, "--show-toplevel").filter(|_| ask(git, "--git-dir").as_deref() == Some(&listed));
+    let tree = ask(&Git::at(&listed), "--show-toplevel").or_else(own);
+    tree.filter(|tree| tree.join(".git").exists()).unwrap_or(listed)
+}
+
+/// Whether a place is such that git can work there.
+fn is_there(tree: &Path) -> bool {
+    tree.join(".git").exists() || tree.join("HEAD").is_file()
+}
+
+/// The work trees that have each branch checked out.
+pub fn checkouts(git: &Git) -> Result<BTreeMap<String, Vec<PathBuf>>, Error> {
+    let mut trees = BTreeMap::<String, Vec<PathBuf>>::new();
+    for (tree, branch) in work_trees(git)? {
+        branch.into_iter().for_each(|branch| trees.entry(branch).or_default().push(tree.clone()));
     }
     Ok(trees)
 }
@@ -99,7 +130,7 @@ fn status(tree: &Path) -> Result<BTreeMap<String, (u8, u8)>, Error> {
 /// Brings the files of a work tree to one side. A file that was staged otherwise stays as it is; one that was
 /// edited keeps its edits, on top of the blob of that side.
 pub(super) fn bring(checkout: &Checkout, side: Side) -> Result<(), Error> {
-    if !checkout.tree.join(".git").exists() {
+    if !is_there(&checkout.tree) {
         return Ok(());
     }
     let git = Git::at(&checkout.tree);
@@ -114,7 +145,8 @@ pub(super) fn bring(checkout: &Checkout, side: Side) -> Result<(), Error> {
         true => return Ok(()),
         false => status(&checkout.tree)?
             .into_iter()
-            .filter(|(_, (_, tree))| *tree != b' ')
+            // One that is missing may have been taken away by a git that was killed before it put the other there.
+            .filter(|(_, (_, tree))| !b" D".contains(tree))
             .map(|(path, _)| path)
             .collect(),
     };

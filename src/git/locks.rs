@@ -46,7 +46,9 @@ fn index_lock(tree: &Path) -> Option<PathBuf> {
     let directory = match fs::read_to_string(&git) {
         // A linked work tree has a file there.
         Ok(text) => tree.join(text.strip_prefix("gitdir: ")?.trim_end()),
-        Err(_) => git,
+        Err(_) if git.exists() => git,
+        // It is a git directory itself, whose files are elsewhere.
+        Err(_) => tree.to_owned(),
     };
     Some(directory.join("index.lock"))
 }

@@ -1,19 +1,24 @@
 //! git: reading objects through gix, and everything else through the `git` program itself.
 
+pub mod attributes;
 pub mod branch;
 pub mod command;
 pub mod config;
 pub mod follow;
+pub mod history;
 mod locks;
 mod loose;
 pub mod moves;
+mod objects;
 pub mod pack;
 pub mod pktline;
 pub mod repository;
 pub mod tree;
 pub mod versions;
 
+pub use attributes::Protection;
 pub use command::Git;
+pub use objects::Tip;
 pub use repository::{Attributes, Repository};
 
 use std::path::{Path, PathBuf};

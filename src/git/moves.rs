@@ -95,13 +95,19 @@ fn journal(common: &Path) -> PathBuf {
     common.join("hlx").join(JOURNAL)
 }
 
-/// Finishes or undoes what was interrupted; costs one look at the disk where nothing was.
-pub fn recover(repository: &Repository) -> Result<Option<Recovered>, Error> {
+/// Finishes or undoes what was interrupted; costs one look at the disk where nothing was. `then` is as in
+/// [`Turn::make`].
+pub fn recover<E: From<Error>>(repository: &Repository, then: impl Then<E>) -> Result<Option<Recovered>, E> {
     match journal(&repository.common_dir()).exists() {
-        true => Turn::take(repository)?.recover(),
+        true => Turn::take(repository)?.recover(then),
         false => Ok(None),
     }
 }
+
+/// What is to be done for branches that moved, whoever moved them in the end.
+pub trait Then<E>: FnOnce(&[&Move]) -> Result<(), E> {}
+
+impl<E, F: FnOnce(&[&Move]) -> Result<(), E>> Then<E> for F {}
 
 impl Turn {
     /// Takes the turn, when it comes.
@@ -118,8 +124,8 @@ impl Turn {
         }
     }
 
-    /// Finishes or undoes what was interrupted.
-    pub fn recover(&self) -> Result<Option<Recovered>, Error> {
+    /// Finishes or undoes what was interrupted. `then` is as in [`Turn::make`].
+    pub fn recover<E: From<Error>>(&self, then: impl Then<E>) -> Result<Option<Recovered>, E> {
         let path = journal(&self.common);
         let (text, written) = match fs::read(&path).and_then(|text| Ok((text, path.metadata()?.modified()?)))
         {
@@ -129,13 +135,16 @@ impl Turn {
         let unknown = || Error::Journal(path.clone());
         let moves: Moves = serde_json::from_slice(&text).map_err(|_| unknown())?;
         if moves.version != VERSION {
-            return Err(unknown());
+            return Err(unknown().into());
         }
-        self.settle(&moves, written).map(Some)
+        self.settle(&moves, written, then).map(Some)
     }
 
     /// Moves the refs. Fails before any moved if a branch no longer stands where it did.
-    pub fn make(&self, moves: &Moves) -> Result<(), Error> {
+    ///
+    /// `then` is called with all that moved while the journal is still there, so that it is done at some time, perhaps
+    /// more than once.
+    pub fn make<E: From<Error>>(&self, moves: &Moves, then: impl Then<E>) -> Result<(), E> {
         let path = journal(&self.common);
         self.sweep();
         let text = serde_json::to_vec(moves).expect("a journal has no keys but names");
@@ -147,11 +156,17 @@ impl Turn {
             if moves.branches.iter().all(|step| now.get(&step.branch) != Some(&step.to)) {
                 fs::remove_file(&path).map_err(Error::file(&path))?;
                 let moved = moves.branches.iter().find(|step| now.get(&step.branch) != step.from.as_ref());
-                return Err(moved.map_or(error, |step| Error::Moved(step.branch.clone())));
+                return Err(moved.map_or(error, |step| Error::Moved(step.branch.clone())).into());
             }
-            return self.settle(moves, SystemTime::now()).map(drop);
+            return match self.settle(moves, SystemTime::now(), then)? {
+                Recovered::Finished { .. } => Ok(()),
+                Recovered::Undone { because } => Err(Error::Moved(because.join(", ")).into()),
+            };
         }
-        self.complete(moves, &moves.branches.iter().collect::<Vec<_>>(), Side::New)
+        let all: Vec<&Move> = moves.branches.iter().collect();
+        self.follow(moves, &all, Side::New)?;
+        then(&all)?;
+        Ok(self.close()?)
     }
 
     /// Journals that a kill left before they had their name.
@@ -163,18 +178,28 @@ impl Turn {
     }
 
     /// Brings all branches to one side.
-    fn settle(&self, moves: &Moves, written: SystemTime) -> Result<Recovered, Error> {
+    fn settle<E: From<Error>>(
+        &self,
+        moves: &Moves,
+        written: SystemTime,
+        then: impl Then<E>,
+    ) -> Result<Recovered, E> {
         locks::clear(&self.common, moves, written)?;
         let git = self.git();
         let lost = missing(&git, moves)?;
         let stands = stands(&git, moves)?;
         let (side, foreign) = judge(&stands, &lost);
-        let ours: Vec<&Move> =
-            stands.iter().filter(|(_, place)| matches!(place, Place::At(_))).map(|(step, _)| *step).collect();
+        let are = |which: &dyn Fn(Place) -> bool| -> Vec<&Move> {
+            stands.iter().filter(|(_, place)| which(*place)).map(|(step, _)| *step).collect()
+        };
         let steps = stands.iter().filter(|(_, place)| *place == Place::At(side.other()));
         let steps: Vec<Step<'_>> = steps.map(|(step, _)| Step { step, side }).collect();
         self.update(&git, &moves.reason, &steps)?;
-        self.complete(moves, &ours, side)?;
+        self.follow(moves, &are(&|place| matches!(place, Place::At(_))), side)?;
+        if side == Side::New {
+            then(&are(&|place| place != Place::Elsewhere))?;
+        }
+        self.close()?;
         Ok(match side {
             Side::New => {
                 let all = moves.branches.iter().map(|step| step.branch.clone());
@@ -187,8 +212,8 @@ impl Turn {
         })
     }
 
-    /// After the refs: what follows them, and then the journal goes.
-    fn complete(&self, moves: &Moves, settled: &[&Move], side: Side) -> Result<(), Error> {
+    /// After the refs: what follows them.
+    fn follow(&self, moves: &Moves, settled: &[&Move], side: Side) -> Result<(), Error> {
         let names: BTreeSet<&str> = settled.iter().map(|step| step.branch.as_str()).collect();
         for checkout in moves.checkouts.iter().filter(|checkout| names.contains(checkout.branch.as_str())) {
             follow::bring(checkout, side)?;
@@ -200,6 +225,11 @@ impl Turn {
                 git.run(&["branch", "--quiet", &upstream, &step.branch])?;
             }
         }
+        Ok(())
+    }
+
+    /// The journal goes.
+    fn close(&self) -> Result<(), Error> {
         let path = journal(&self.common);
         fs::remove_file(&path).map_err(Error::file(&path))
     }
@@ -217,7 +247,7 @@ impl Turn {
 
     /// In the git directory, every git takes the same locks, wherever the user stands.
     fn git(&self) -> Git {
-        Git::at(&self.common)
+        Git::of(&self.common)
     }
 }
 

@@ -34,11 +34,21 @@ pub fn read(from: &mut impl Read, buffer: &mut Vec<u8>) -> io::Result<Packet> {
         0 => Ok(Packet::Flush),
         length @ 4..=65_520 => {
             let start = buffer.len();
+            make_room(buffer, length - 4);
             buffer.resize(start + length - 4, 0);
             from.read_exact(&mut buffer[start..])?;
             Ok(Packet::Data)
         }
         _ => Err(malformed()),
+    }
+}
+
+/// From this size on a buffer grows by a quarter only, and no more by its double.
+const LARGE: usize = 1 << 24;
+
+fn make_room(buffer: &mut Vec<u8>, more: usize) {
+    if buffer.len() > LARGE && buffer.capacity() - buffer.len() < more {
+        buffer.reserve_exact(buffer.len() / 4);
     }
 }
 

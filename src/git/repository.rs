@@ -10,12 +10,14 @@ use std::rc::Rc;
 use gix::bstr::{BStr, ByteSlice as _};
 use gix::index::entry::Stage;
 
-use super::Error;
 use super::loose::Loose;
+use super::{Error, Git};
 
 /// A repository, opened for reading.
 pub struct Repository {
-    repo: gix::Repository,
+    pub(super) repo: gix::Repository,
+    /// What git has not taken in yet.
+    pub(super) waiting: Vec<gix::odb::Handle>,
     loose: RefCell<Loose>,
     read: RefCell<Option<Rc<Snapshot>>>,
 }
@@ -61,13 +63,19 @@ impl Repository {
         let repo = gix::ThreadSafeRepository::discover_with_environment_overrides(directory)
             .map_err(|_| Error::NoRepository(directory.to_owned()))?
             .to_thread_local();
-        let loose = RefCell::new(Loose::new(repo.objects.store_ref().path().to_owned()));
-        Ok(Self { repo, loose, read: RefCell::default() })
+        let objects = repo.objects.store_ref().path().to_owned();
+        let waiting = super::objects::waiting(&objects);
+        Ok(Self { repo, waiting, loose: RefCell::new(Loose::new(objects)), read: RefCell::default() })
     }
 
     /// The top of the work tree.
     pub fn work_tree(&self) -> Result<&Path, Error> {
         self.repo.workdir().ok_or(Error::Bare)
+    }
+
+    /// The git directory of this work tree.
+    pub fn git_dir(&self) -> &Path {
+        self.repo.git_dir()
     }
 
     /// The directory that all work trees of the repository share.
@@ -95,8 +103,51 @@ impl Repository {
 
     /// The branch that HEAD names, unborn or not; `None` when it is detached.
     pub fn branch(&self) -> Option<String> {
+        if self.has_reftable() {
+            return self.git().text(&["symbolic-ref", "--quiet", "--short", "HEAD"]).ok();
+        }
         let name = self.repo.head_name().ok()??;
         Some(name.shorten().to_str_lossy().into_owned())
+    }
+
+    /// The branch that is checked out, or being rebased; `None` when HEAD is detached otherwise.
+    pub fn branch_in_work(&self) -> Option<String> {
+        let rebased = |state| fs::read_to_string(self.repo.git_dir().join(state).join("head-name")).ok();
+        let short = |name: String| name.trim().strip_prefix("refs/heads/").map(str::to_owned);
+        self.branch()
+            .or_else(|| ["rebase-merge", "rebase-apply"].into_iter().find_map(rebased).and_then(short))
+    }
+
+    /// The commit that a file of the work tree's git directory names.
+    pub fn commit_in(&self, file: &str) -> Option<String> {
+        let text = fs::read_to_string(self.repo.git_dir().join(file)).ok()?;
+        Some(text.lines().next()?.trim().to_owned())
+    }
+
+    /// gix reads no reftable: there git says what HEAD is.
+    pub(super) fn has_reftable(&self) -> bool {
+        let kind = self.repo.config_snapshot().string("extensions.refStorage");
+        kind.is_some_and(|kind| *kind == *b"reftable")
+    }
+
+    /// The `git` program, run at the top of the work tree. It is told where the repository is, if it
+    /// could not find it from there (`core.worktree`).
+    pub fn git(&self) -> Git {
+        let whole = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let directory = whole(self.repo.git_dir());
+        match self.repo.workdir() {
+            Some(tree) if tree.join(".git").exists() => Git::at(tree),
+            Some(tree) => Git::at(tree).with_repository(directory, whole(tree)),
+            None => Git::at(directory),
+        }
+    }
+
+    fn head_tree(&self) -> Option<gix::ObjectId> {
+        if self.has_reftable() {
+            let name = self.git().text(&["rev-parse", "--verify", "--quiet", "HEAD^{tree}"]).ok()?;
+            return gix::ObjectId::from_hex(name.as_bytes()).ok();
+        }
+        self.repo.head_tree_id().ok().map(gix::Id::detach)
     }
 
     /// The name, in hex, of the blob of a path in the index: stage 0, else "ours" of a conflict.
@@ -106,25 +157,47 @@ impl Repository {
         Ok(at(Stage::Unconflicted).or_else(|| at(Stage::Ours)).map(|entry| entry.id.to_string()))
     }
 
+    /// The names of the blobs of a path that is in conflict: of base, ours and theirs, as far as they have it.
+    pub fn index_stages(&self, path: &[u8]) -> Result<Option<[Option<String>; 3]>, Error> {
+        let snapshot = self.snapshot()?;
+        let at = |stage| snapshot.index.entry_by_path_and_stage(BStr::new(path), stage);
+        let names =
+            [Stage::Base, Stage::Ours, Stage::Theirs].map(|stage| at(stage).map(|it| it.id.to_string()));
+        let conflict = at(Stage::Unconflicted).is_none() && names.iter().any(Option::is_some);
+        Ok(conflict.then_some(names))
+    }
+
     /// The name of the blob of a path in HEAD's tree.
     pub fn head_blob(&self, path: &[u8]) -> Result<Option<String>, Error> {
         let snapshot = self.snapshot()?;
+        let entry =
+            self.head_of(&snapshot)?.entry_by_path(BStr::new(path)).filter(|entry| is_file(entry.mode));
+        Ok(entry.map(|entry| entry.id.to_string()))
+    }
+
+    /// Whether index or HEAD have a blob, at whatever path.
+    pub fn has_somewhere(&self, name: &str) -> Result<bool, Error> {
+        let snapshot = self.snapshot()?;
+        let id = gix::ObjectId::from_hex(name.as_bytes()).map_err(|_| Error::Unexpected("an object name"))?;
+        let mut all = snapshot.index.entries().iter().chain(self.head_of(&snapshot)?.entries());
+        Ok(all.any(|entry| entry.id == id))
+    }
+
+    fn head_of<'s>(&self, snapshot: &'s Snapshot) -> Result<&'s gix::index::State, Error> {
         if snapshot.head.get().is_none() {
             let _ = snapshot.head.set(self.head()?);
         }
-        let head = snapshot.head.get().expect("it was just set");
-        let entry = head.entry_by_path(BStr::new(path)).filter(|entry| is_file(entry.mode));
-        Ok(entry.map(|entry| entry.id.to_string()))
+        Ok(snapshot.head.get().expect("it was just set"))
     }
 
     /// All files of HEAD's tree: a thousand new files in a directory would read its tree a thousand times.
     fn head(&self) -> Result<gix::index::State, Error> {
-        match self.repo.head_tree_id() {
-            Ok(tree) => {
+        match self.head_tree() {
+            Some(tree) => {
                 let files = self.repo.index_from_tree(&tree).map_err(unreadable("the tree of HEAD"))?;
                 Ok(files.into_parts().0)
             }
-            Err(_) => Ok(gix::index::State::new(self.repo.object_hash())),
+            None => Ok(gix::index::State::new(self.repo.object_hash())),
         }
     }
 
@@ -174,16 +247,11 @@ impl Repository {
         if let Some(content) = self.loose.borrow_mut().blob(name) {
             return Ok(content);
         }
-        let id = gix::ObjectId::from_hex(name.as_bytes()).map_err(|_| Error::Unexpected("an object name"))?;
-        let mut object = self.repo.find_object(id).map_err(unreadable("a blob"))?;
-        Ok(std::mem::take(&mut object.data))
-    }
-
-    /// An object of any kind, by its name in hex.
-    pub(super) fn object(&self, name: &str) -> Result<(gix::objs::Kind, Vec<u8>), Error> {
-        let id = gix::ObjectId::from_hex(name.as_bytes()).map_err(|_| Error::Unexpected("an object name"))?;
-        let mut object = self.repo.find_object(id).map_err(unreadable("an object"))?;
-        Ok((object.kind, std::mem::take(&mut object.data)))
+        match self.object(name) {
+            Ok((_, content)) => Ok(content),
+            // A partial clone fetches what it needs; only git can.
+            Err(error) => self.git().run(&["cat-file", "blob", name]).map_err(|_| error),
+        }
     }
 
     /// How this repository names its objects.
@@ -234,7 +302,7 @@ impl Attributes {
     /// The attributes that matter here.
     pub(super) const NAMES: [&'static str; 5] = ["filter", "hlx", "text", "ident", "working-tree-encoding"];
 
-    fn with(self, found: gix::attrs::search::Match<'_>) -> Self {
+    pub(super) fn with(self, found: gix::attrs::search::Match<'_>) -> Self {
         use gix::attrs::StateRef;
         let state = match found.assignment.state {
             StateRef::Value(value) => value.as_bstr().to_str_lossy().into_owned(),

@@ -1,21 +1,11 @@
-//! Trees and commits as git stores them: reading them without a process for each, and making new ones.
+//! New trees and commits: what is to be in them is collected in memory, and git gets it as a pack.
 
 use std::collections::BTreeMap;
 
 use gix::objs::Kind;
 
-use super::branch::Entry;
 use super::pack::Pack;
 use super::{Error, Git, Repository};
-
-/// A commit, as far as hlx reads one. Objects are named in hex.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Head {
-    /// Its tree.
-    pub tree: String,
-    /// Its parents, in order.
-    pub parents: Vec<String>,
-}
 
 /// One entry of one tree.
 #[derive(Debug, PartialEq, Eq)]
@@ -57,41 +47,6 @@ pub(super) fn items(tree: &[u8], hash: gix::hash::Kind) -> Result<Vec<Item<'_>>,
 }
 
 impl Repository {
-    /// Reads a commit.
-    pub fn commit(&self, name: &str) -> Result<Head, Error> {
-        let (kind, data) = self.object(name)?;
-        let text = String::from_utf8_lossy(&data);
-        let mut head = text.lines().map_while(|line| line.split_once(' '));
-        let tree = head.next().filter(|(word, _)| kind == Kind::Commit && *word == "tree");
-        let (_, tree) = tree.ok_or(Error::Unexpected("a commit"))?;
-        let parents = head.take_while(|(word, _)| *word == "parent").map(|(_, name)| name.to_owned());
-        Ok(Head { tree: tree.to_owned(), parents: parents.collect() })
-    }
-
-    /// All files of a commit, as [`super::branch::files`] gives them.
-    pub fn files_of(&self, commit: &str) -> Result<Vec<Entry>, Error> {
-        self.files_below(&self.commit(commit)?.tree)
-    }
-
-    /// All files of a tree.
-    pub(super) fn files_below(&self, tree: &str) -> Result<Vec<Entry>, Error> {
-        let mut files = Vec::new();
-        self.collect(tree, &[], &mut files)?;
-        Ok(files)
-    }
-
-    fn collect(&self, tree: &str, above: &[u8], files: &mut Vec<Entry>) -> Result<(), Error> {
-        let (_, data) = self.object(tree)?;
-        for item in items(&data, self.hash())? {
-            let path = [above, item.name].concat();
-            match item.is_tree() {
-                true => self.collect(&item.object, &[&path[..], b"/"].concat(), files)?,
-                false => files.push(Entry { mode: item.mode.to_owned(), blob: item.object, path }),
-            }
-        }
-        Ok(())
-    }
-
     /// Adds a tree to a pack: the old one with other blobs at some paths, all of which it has. Gives its name.
     pub fn with_blobs(
         &self,

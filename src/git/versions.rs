@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
 
 use super::branch::Entry;
-use super::tree::Head;
+use super::objects::Head;
 use super::{Error, Git, Repository};
 
 /// Where commits are reached from.
@@ -46,7 +46,7 @@ pub fn read(repository: &Repository, git: &Git) -> Result<History, Error> {
     let mut walker = Walker { repository, heads: HashMap::new(), trees: HashMap::new() };
     let mut history = History::default();
     let mut seen = BTreeMap::<Line, HashSet<String>>::new();
-    for tip in tips(git)? {
+    for tip in tips(repository, git)? {
         let versions = history.lines.entry(tip.line.clone()).or_default();
         let seen = seen.entry(tip.line.clone()).or_default();
         history.is_cut |= !walker.walk(&tip.commit, seen, versions)?;
@@ -58,19 +58,17 @@ pub fn read(repository: &Repository, git: &Git) -> Result<History, Error> {
     Ok(history)
 }
 
-fn tips(git: &Git) -> Result<Vec<Tip>, Error> {
+fn tips(repository: &Repository, git: &Git) -> Result<Vec<Tip>, Error> {
     // A tag of its own kind names what it reaches with `*`.
     let format =
         "--format=%(refname)%00%(symref)%00%(objecttype)%00%(objectname)%00%(*objecttype)%00%(*objectname)";
     let refs = git.text(&["for-each-ref", format])?;
-    let remotes = git.text(&["remote"])?;
     let tip = |line: &str| {
         let (name, commit) = match line.split('\0').collect::<Vec<_>>()[..] {
             [name, "", "commit", commit, ..] | [name, "", "tag", _, "commit", commit] => (name, commit),
             _ => return None,
         };
-        let remote =
-            name.strip_prefix("refs/remotes/").and_then(|name| super::branch::of_remote(&remotes, name));
+        let remote = name.strip_prefix("refs/remotes/").and_then(|name| repository.of_remote(name));
         let line = match (name.strip_prefix("refs/heads/"), remote) {
             (Some(branch), _) | (None, Some((_, branch))) => Line::Branch(branch.to_owned()),
             (None, None) => Line::Other(name.to_owned()),
@@ -132,8 +130,8 @@ impl Walker<'_> {
         if let Some(known) = self.trees.get(tree) {
             return Ok(Rc::clone(known));
         }
-        let mut files = self.repository.files_below(tree)?;
-        files.retain(|file| file.mode.starts_with("100"));
+        let mut files = self.repository.files(tree)?;
+        files.retain(Entry::is_file);
         Ok(Rc::clone(self.trees.entry(tree.to_owned()).or_insert(Rc::new(files))))
     }
 }

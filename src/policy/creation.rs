@@ -42,12 +42,13 @@ impl Audience {
         mine.count() >= usize::from(self.threshold)
     }
 
-    /// True if it is the same but for the order of keys.
-    pub fn is_like(&self, other: &Self) -> bool {
-        let sets = |audience: &Self| -> Vec<HashSet<Recipient>> {
-            audience.groups.iter().map(|group| group.iter().cloned().collect()).collect()
+    /// True if the same keys stand in the same groups, in whatever order.
+    pub fn equals(&self, other: &Self) -> bool {
+        let same = |(one, other): (&Vec<Recipient>, &Vec<Recipient>)| {
+            one.iter().collect::<HashSet<_>>() == other.iter().collect::<HashSet<_>>()
         };
-        self.threshold == other.threshold && sets(self) == sets(other)
+        let groups = || self.groups.iter().zip(&other.groups);
+        self.threshold == other.threshold && self.groups.len() == other.groups.len() && groups().all(same)
     }
 
     /// An audience of these groups. A threshold of 0 asks for all groups, as with sops. Fails with the reason.
@@ -149,10 +150,15 @@ impl Config {
         Ok(Self { rules: rules.collect::<Result<_, _>>()? })
     }
 
+    /// The number of the rule that counts for a path, from 0.
+    pub fn rule_for(&self, path: &str) -> Option<usize> {
+        self.rules.iter().position(|rule| rule.path.as_ref().is_none_or(|regex| regex.is_match(path)))
+    }
+
     /// How a new file at this path (below the folder of `.sops.yaml`) is to be sealed.
     pub fn terms(&self, path: &str) -> Result<&Terms, Error> {
-        let rule = self.rules.iter().find(|rule| rule.path.as_ref().is_none_or(|regex| regex.is_match(path)));
-        let rule = rule.ok_or_else(|| Error::NoRule(path.to_owned()))?;
+        let rule = self.rule_for(path).ok_or_else(|| Error::NoRule(path.to_owned()))?;
+        let rule = &self.rules[rule];
         if rule.terms.audience.recipients().next().is_none() {
             return Err(Error::NoRecipients(path.to_owned()));
         }
@@ -173,6 +179,13 @@ impl Config {
             }
         }
         all
+    }
+
+    /// What each rule seals: the expression for its paths, and its field for values.
+    pub fn selections(&self) -> Vec<(String, String, Coverage)> {
+        let path = |rule: &CreationRule| rule.path.as_ref().map(|path| path.text.clone()).unwrap_or_default();
+        let field = |rule: &CreationRule| format!("{:?}", rule.terms.rule.field());
+        self.rules.iter().map(|rule| (path(rule), field(rule), rule.terms.coverage)).collect()
     }
 
     /// The place of each rule, for messages.

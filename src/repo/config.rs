@@ -9,7 +9,8 @@ use crate::crypto::envelope::Recipient;
 use crate::format::{Context, Document, Leaf, PathId, Style, yaml};
 use crate::git::Repository;
 use crate::keys::recipients::Named;
-use crate::policy::creation::{Audience, Config};
+use crate::policy::Rule;
+use crate::policy::creation::{Audience, Config, Terms};
 
 use super::Error;
 use super::recipients::{Addition, Place};
@@ -25,18 +26,6 @@ pub fn check(repository: &Repository) -> Result<(), Error> {
         Ok(bytes) => parse(&String::from_utf8_lossy(&bytes)).map(drop),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(Error::io(path)(error)),
-    }
-}
-
-/// The same for the `.sops.yaml` that is staged, if it is another than HEAD's: what was committed
-/// before, or came from elsewhere, stops no commit.
-pub fn check_staged(repository: &Repository) -> Result<(), Error> {
-    let path = NAME.as_bytes();
-    match repository.index_blob(path)? {
-        Some(name) if repository.head_blob(path)?.as_ref() != Some(&name) => {
-            parse(&String::from_utf8_lossy(&repository.blob_named(&name)?)).map(drop)
-        }
-        Some(_) | None => Ok(()),
     }
 }
 
@@ -88,15 +77,64 @@ pub fn has_rule(text: &str, path: &str, selection: &Selection) -> Result<bool, E
     Ok(Some(config.terms(path).map_err(policy)?.rule.field()) == selection.field())
 }
 
-/// Puts a rule for one path before all others, for the recipients of the rule that counted so far.
+/// The terms on which a path is sealed.
+pub fn terms(text: &str, path: &str) -> Result<Terms, Error> {
+    Ok(parse(text)?.terms(path).map_err(policy)?.clone())
+}
+
+/// The expression that matches one path.
+fn just(path: &str) -> String {
+    yaml::spell::double(&format!("^{}$", regex::escape(path)))
+}
+
+/// Whether a rule is for just this path, as `track` writes it.
+pub fn names_path(text: &str, path: &str) -> bool {
+    text.contains(&format!("path_regex: {}", just(path)))
+}
+
+/// The lines that say what a rule selects.
+fn selecting(selection: &Selection, indent: usize) -> String {
+    let line = |(field, text): (&str, &str)| {
+        let text = yaml::spell::double(text);
+        format!("{:indent$}{field}: {text}\n{:indent$}mac_only_encrypted: true\n", "", "")
+    };
+    selection.field().map_or_else(String::new, line)
+}
+
+/// The rule for just this path with another selection. Its other lines stay.
+fn with_selection(text: &str, path: &str, selection: &Selection) -> Result<String, Error> {
+    let uneditable = || Error::Rule { path: path.to_owned(), lines: selecting(selection, 4) };
+    let lines: Vec<&str> = text.split_inclusive('\n').collect();
+    let names = format!("path_regex: {}", just(path));
+    let first = lines.iter().position(|line| line.trim_start_matches([' ', '-']).starts_with(&names));
+    let first = first.filter(|first| lines[*first].trim_start().starts_with("- ")).ok_or_else(uneditable)?;
+    let indent = lines[first].len() - lines[first].trim_start_matches([' ', '-']).len();
+    let depth = |line: &str| line.len() - line.trim_start_matches(' ').len();
+    let inside = |line: &&&str| line.trim().is_empty() || depth(line) >= indent;
+    let end = first + 1 + lines[first + 1..].iter().take_while(inside).count();
+    let selects = |line: &&&str| {
+        let key = line.trim().split(':').next().unwrap_or_default();
+        depth(line) == indent && (Rule::FIELDS.contains(&key) || key == "mac_only_encrypted")
+    };
+    let kept: String = lines[first + 1..end].iter().filter(|line| !selects(line)).copied().collect();
+    let new = lines[..=first].concat() + &selecting(selection, indent) + &kept + &lines[end..].concat();
+    let before = terms(text, path)?.audience;
+    let good = terms(&new, path).is_ok_and(|terms| terms.audience == before);
+    match good && has_rule(&new, path, selection)? {
+        true => Ok(new),
+        false => Err(uneditable()),
+    }
+}
+
+/// Puts a rule for one path before all others, for the recipients of the rule that counted so far; a rule for just this
+/// path is changed.
 pub fn with_rule(text: &str, path: &str, selection: &Selection) -> Result<String, Error> {
+    if names_path(text, path) {
+        return with_selection(text, path, selection);
+    }
     let config = parse(text)?;
     let terms = config.terms(path).map_err(policy)?;
-    let mut rule =
-        format!("  - path_regex: {}\n", yaml::spell::double(&format!("^{}$", regex::escape(path))));
-    if let Some((field, text)) = selection.field() {
-        rule += &format!("    {field}: {}\n    mac_only_encrypted: true\n", yaml::spell::double(text));
-    }
+    let mut rule = format!("  - path_regex: {}\n{}", just(path), selecting(selection, 4));
     rule += &readers(&terms.audience, &names(text));
     let head = "creation_rules:\n";
     let at = text.find(head).ok_or_else(|| Error::Uneditable(NAME.to_owned()))? + head.len();

@@ -4,8 +4,10 @@
 //! sealed, and taken back before the first is opened, so that either can be interrupted and run again.
 
 use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use crate::git::{Git, Repository};
@@ -14,6 +16,7 @@ use crate::sops::{Sealed, is_sealed};
 use crate::sys::{disk, replace};
 
 use super::Error;
+use super::forget::{Forgotten, forget};
 use super::status::protected;
 
 /// What locking did.
@@ -23,10 +26,8 @@ pub struct Locked {
     pub sealed: Vec<String>,
     /// Protected paths that git ignores: they stay as they are.
     pub ignored: Vec<String>,
-    /// How many merges git had remembered, with their text.
-    pub merges: usize,
-    /// Refs in which git had kept plaintext.
-    pub notes: Vec<String>,
+    /// What else held plaintext.
+    pub forgotten: Forgotten,
 }
 
 /// A protected file that git does not have as it stands in the work tree.
@@ -48,10 +49,12 @@ pub fn lock(repository: &Repository, git: &Git, keyring: &Keyring) -> Result<Loc
         return Err(Error::Unsaved(unsaved));
     }
     raise(&repository.lock_flag())?;
-    let mut done = Locked { ignored: others(repository, git, Others::Ignored)?, ..Locked::default() };
+    sweep(repository)?;
+    let mut done =
+        Locked { ignored: others(repository, git, keyring, Others::Ignored)?, ..Locked::default() };
     for (path, blob) in open {
         // Someone may have gone on editing meanwhile.
-        match judge(&tree.join(&path), &blob, keyring).map_err(Error::io(tree.join(&path)))? {
+        match judge(tree, &path, &blob, keyring).map_err(Error::io(tree.join(&path)))? {
             Stands::Open => {}
             Stands::Sealed => continue,
             Stands::Otherwise(why) => return Err(Error::Unsaved(vec![Unsaved { path, why }])),
@@ -59,9 +62,8 @@ pub fn lock(repository: &Repository, git: &Git, keyring: &Keyring) -> Result<Loc
         replace::and_wipe(&tree.join(&path), &blob).map_err(Error::io(tree.join(&path)))?;
         done.sealed.push(path);
     }
-    refresh(git, &done.sealed)?;
-    done.merges = forget_merges(&repository.common_dir().join("rr-cache"))?;
-    done.notes = forget_notes(git)?;
+    refresh(repository, git)?;
+    done.forgotten = forget(repository, git)?;
     Ok(done)
 }
 
@@ -69,6 +71,18 @@ fn raise(flag: &Path) -> Result<(), Error> {
     let directory = flag.parent().expect("it lies in the git directory");
     let raised = disk::private_dir(directory).and_then(|()| fs::write(flag, ""));
     raised.map_err(Error::io(flag))
+}
+
+/// Removes what a run that was killed may have left beside the protected files.
+pub(super) fn sweep(repository: &Repository) -> Result<(), Error> {
+    let tree = repository.work_tree()?;
+    let paths = protected(repository)?.into_iter().map(|(path, _)| path);
+    let paths = paths.filter_map(|path| String::from_utf8(path).ok());
+    let places: HashSet<_> = paths
+        .filter(|path| !behind_a_link(tree, path))
+        .filter_map(|path| Some(tree.join(path).parent()?.to_owned()))
+        .collect();
+    places.iter().try_for_each(|place| replace::sweep(place).map_err(Error::io(place)))
 }
 
 /// Files with their sealed form.
@@ -88,7 +102,7 @@ fn survey(repository: &Repository, git: &Git, keyring: &Keyring) -> Result<(Open
             }
         };
         let blob = repository.blob_named(&blob)?;
-        match judge(&tree.join(&path), &blob, keyring).map_err(Error::io(tree.join(&path)))? {
+        match judge(tree, &path, &blob, keyring).map_err(Error::io(tree.join(&path)))? {
             Stands::Sealed => {}
             Stands::Open => open.push((path, blob)),
             Stands::Otherwise(why) => unsaved.push(Unsaved { path, why }),
@@ -97,10 +111,15 @@ fn survey(repository: &Repository, git: &Git, keyring: &Keyring) -> Result<(Open
     let clear = |path: &String| fs::read(tree.join(path)).is_ok_and(|content| !is_sealed(&content));
     let abandoned = super::status::abandoned(repository)?.into_iter().filter(clear);
     unsaved.extend(abandoned.map(|path| Unsaved { path, why: "not protected by `.gitattributes` any more" }));
-    let conflicts = git.run(&["diff", "--name-only", "--diff-filter=U", "-z"])?;
-    let conflicts = filtered(repository, &conflicts)?.into_iter();
+    let unmerged = git.run(&["ls-files", "--unmerged", "-z"])?;
+    let mut names: Vec<&[u8]> = unmerged
+        .split(|byte| *byte == 0)
+        .filter_map(|line| line.splitn(2, |byte| *byte == b'\t').nth(1))
+        .collect();
+    names.dedup();
+    let conflicts = filtered(repository, &names)?.into_iter();
     unsaved.extend(conflicts.map(|path| Unsaved { path, why: "in conflict" }));
-    let new = others(repository, git, Others::New)?.into_iter();
+    let new = others(repository, git, keyring, Others::New)?.into_iter();
     unsaved.extend(new.map(|path| Unsaved { path, why: "not in git yet" }));
     Ok((open, unsaved))
 }
@@ -115,15 +134,24 @@ enum Stands {
     Otherwise(&'static str),
 }
 
-fn judge(path: &Path, blob: &[u8], keyring: &Keyring) -> io::Result<Stands> {
-    match path.symlink_metadata() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Stands::Sealed),
+fn judge(tree: &Path, path: &str, blob: &[u8], keyring: &Keyring) -> io::Result<Stands> {
+    let file = tree.join(path);
+    match file.symlink_metadata() {
+        Err(error) if is_missing(&error) => return Ok(Stands::Sealed),
+        // git takes a file behind a link for one that is not there.
+        Ok(_) if behind_a_link(tree, path) => return Ok(Stands::Sealed),
         Ok(found) if !found.is_file() => return Ok(Stands::Otherwise("not a file any more")),
         Ok(_) | Err(_) => {}
     }
-    let content = zeroize::Zeroizing::new(fs::read(path)?);
-    if content.is_empty() && blob.is_empty() || is_sealed(&content) {
+    let content = zeroize::Zeroizing::new(fs::read(file)?);
+    if *content == blob && (blob.is_empty() || is_sealed(blob)) {
         return Ok(Stands::Sealed);
+    }
+    if is_sealed(&content) {
+        return Ok(match holds_no_plaintext(keyring, &content, blob) {
+            true => Stands::Sealed,
+            false => Stands::Otherwise("it looks encrypted, but is neither git's version nor authentic"),
+        });
     }
     if !is_sealed(blob) {
         return Ok(Stands::Otherwise("in clear in git too: `git add --renormalize` encrypts it there"));
@@ -139,6 +167,24 @@ fn judge(path: &Path, blob: &[u8], keyring: &Keyring) -> io::Result<Stands> {
     })
 }
 
+fn is_missing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+/// Whether a directory on the way to a path is a link.
+pub(super) fn behind_a_link(tree: &Path, path: &str) -> bool {
+    let above = Path::new(path).ancestors().skip(1).filter(|above| !above.as_os_str().is_empty());
+    above.map(|above| tree.join(above)).any(|above| above.is_symlink())
+}
+
+/// Whether a file is encrypted indeed: authentic, and with no clear comment that git's version has not.
+fn holds_no_plaintext(keyring: &Keyring, content: &[u8], blob: &[u8]) -> bool {
+    let Ok(opened) = keyring.open(content) else { return false };
+    let known = String::from_utf8_lossy(blob);
+    let comments = opened.sealed().clear_comments();
+    opened.sealed().check_structure().is_ok() && comments.iter().all(|comment| known.contains(*comment))
+}
+
 /// Files that are not in git.
 #[derive(Clone, Copy)]
 enum Others {
@@ -146,8 +192,13 @@ enum Others {
     Ignored,
 }
 
-/// The protected paths that are not in git, and hold plaintext.
-fn others(repository: &Repository, git: &Git, which: Others) -> Result<Vec<String>, Error> {
+/// The protected paths that are not in git, and may hold plaintext.
+fn others(
+    repository: &Repository,
+    git: &Git,
+    keyring: &Keyring,
+    which: Others,
+) -> Result<Vec<String>, Error> {
     let list = ["ls-files", "-z", "--others", "--exclude-standard"];
     let paths = match which {
         Others::New => git.run(&list)?,
@@ -156,51 +207,44 @@ fn others(repository: &Repository, git: &Git, which: Others) -> Result<Vec<Strin
     let tree = repository.work_tree()?;
     let in_clear = |path: &String| {
         let content = fs::read(tree.join(path)).map(zeroize::Zeroizing::new);
-        content.is_ok_and(|content| !content.is_empty() && !is_sealed(&content))
+        content.is_ok_and(|content| !content.is_empty() && !holds_no_plaintext(keyring, &content, &[]))
     };
+    let paths: Vec<&[u8]> = paths.split(|byte| *byte == 0).filter(|path| !path.is_empty()).collect();
     Ok(filtered(repository, &paths)?.into_iter().filter(in_clear).collect())
 }
 
-/// The protected ones among paths that git listed.
-fn filtered(repository: &Repository, listed: &[u8]) -> Result<Vec<String>, Error> {
-    let paths: Vec<&[u8]> = listed.split(|byte| *byte == 0).filter(|path| !path.is_empty()).collect();
-    let attributes = repository.all_attributes(&paths)?;
+/// The protected ones among paths.
+fn filtered(repository: &Repository, paths: &[&[u8]]) -> Result<Vec<String>, Error> {
+    let attributes = repository.all_attributes(paths)?;
     let both = paths.iter().zip(attributes).filter(|(_, attributes)| attributes.filtered);
     Ok(both.map(|(path, _)| String::from_utf8_lossy(path).into_owned()).collect())
 }
 
-/// Lets git compare files that were written anew with what the index has of them.
+/// Lets git compare the protected files with what the index has of them, after some were written anew, now or by a run
+/// that was interrupted.
 ///
 /// A file of another size is taken for changed without a look, so the index first forgets what it knew of its size.
-pub(super) fn refresh(git: &Git, written: &[String]) -> Result<(), Error> {
-    let written: HashSet<&[u8]> = written.iter().map(String::as_bytes).collect();
-    let all = git.run(&["ls-files", "--stage", "-z"])?;
-    let path = |line: &&[u8]| line.iter().position(|byte| *byte == b'\t').map(|tab| tab + 1);
-    let is_written = |line: &&[u8]| path(line).is_some_and(|at| written.contains(&line[at..]));
-    let lines = all.split(|byte| *byte == 0).filter(is_written);
-    let again: Vec<u8> = lines.flat_map(|line| line.iter().copied().chain([0])).collect();
-    git.feed(&["update-index", "-z", "--index-info"], &again)?;
-    git.run(&["update-index", "-q", "--unmerged", "--refresh"])?;
+pub(super) fn refresh(repository: &Repository, git: &Git) -> Result<(), Error> {
+    let tree = repository.work_tree()?;
+    // A sparse checkout leaves files out, and the index remembers which.
+    let is_here = |path: &Vec<u8>| tree.join(OsStr::from_bytes(path)).symlink_metadata().is_ok();
+    let written: HashSet<Vec<u8>> =
+        protected(repository)?.into_iter().map(|(path, _)| path).filter(is_here).collect();
+    forget_sizes(git, &written)?;
+    // It stops at a file that cannot be cleaned; git then compares the others when it next looks at them.
+    git.test(&["update-index", "-q", "--unmerged", "--refresh"])?;
     Ok(())
 }
 
-/// `rerere` keeps conflicts and their resolutions as text.
-fn forget_merges(cache: &Path) -> Result<usize, Error> {
-    let entries = match fs::read_dir(cache) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
-        other => other.map_err(Error::io(cache))?,
-    };
-    let count = entries.count();
-    disk::shred_all(cache).map_err(Error::io(cache))?;
-    Ok(count)
-}
-
-/// `cachetextconv` keeps what was shown in a ref.
-fn forget_notes(git: &Git) -> Result<Vec<String>, Error> {
-    let names = git.text(&["for-each-ref", "--format=%(refname)", "refs/notes/textconv/"])?;
-    let names: Vec<String> = names.lines().map(str::to_owned).collect();
-    for name in &names {
-        git.run(&["update-ref", "-d", name])?;
+/// Lets the index forget what it knew of the size and time of these files, so that git looks at them again.
+pub(super) fn forget_sizes(git: &Git, paths: &HashSet<Vec<u8>>) -> Result<(), Error> {
+    let all = git.run(&["ls-files", "--stage", "-z"])?;
+    let path = |line: &&[u8]| line.iter().position(|byte| *byte == b'\t').map(|tab| tab + 1);
+    let is_written = |line: &&[u8]| path(line).is_some_and(|at| paths.contains(&line[at..]));
+    let lines = all.split(|byte| *byte == 0).filter(is_written);
+    let again: Vec<u8> = lines.flat_map(|line| line.iter().copied().chain([0])).collect();
+    if !again.is_empty() {
+        git.feed(&["update-index", "-z", "--index-info"], &again)?;
     }
-    Ok(names)
+    Ok(())
 }

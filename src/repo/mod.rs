@@ -1,20 +1,26 @@
 //! What an owner does in a clone: set it up, add services, protect files, see who reads what.
 
 pub mod config;
+mod draft;
 pub mod exposure;
+pub mod forget;
+pub mod hooks;
 pub mod index;
 pub mod init;
 pub mod lock;
 pub mod new;
 pub mod recipients;
+pub mod reseal;
 pub mod rotate;
 pub mod status;
 pub mod track;
+pub mod uninstall;
 pub mod unlock;
+pub mod untrack;
 
 use std::path::PathBuf;
 
-use crate::{crypto, git, keys, policy, sops};
+use crate::{crypto, git, keys, policy, sops, trust};
 
 /// Why a repository command failed.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +52,9 @@ pub enum Error {
         /// What is wrong.
         source: policy::Error,
     },
+    /// Something of others' is not accepted here, or the record of it is out of reach.
+    #[error(transparent)]
+    Trust(#[from] trust::Error),
     /// A recipient is wrong.
     #[error(transparent)]
     Crypto(#[from] crypto::Error),
@@ -121,6 +130,14 @@ pub enum Error {
     /// `.sops.yaml` has a form that cannot be extended safely.
     #[error("{0}: the list of recipients has a form that hlx does not edit")]
     Uneditable(String),
+    /// `.sops.yaml` has a rule for just this path, in a form that is not edited.
+    #[error("`{path}`: `.sops.yaml` has another rule for it, in a form that hlx does not edit")]
+    Rule {
+        /// The path.
+        path: String,
+        /// The lines that the rule should have.
+        lines: String,
+    },
     /// Locking would lose what these files hold.
     #[error("these files would lose what git does not have:{}", list(.0))]
     Unsaved(Vec<lock::Unsaved>),

@@ -52,10 +52,10 @@ pub const ATTRIBUTES: &str = "\
 .env filter=hlx diff=hlx merge=hlx -text -ident -working-tree-encoding
 *.env filter=hlx diff=hlx merge=hlx -text -ident -working-tree-encoding
 .env.* filter=hlx diff=hlx merge=hlx -text -ident -working-tree-encoding
-.env.example -filter -diff -merge
-.env.sample -filter -diff -merge
-.env.template -filter -diff -merge
-.env.dist -filter -diff -merge
+.env.example !filter !diff !merge
+.env.sample !filter !diff !merge
+.env.template !filter !diff !merge
+.env.dist !filter !diff !merge
 ";
 
 /// True for names that a service's branch may have: `[A-Za-z0-9][A-Za-z0-9_-]*`.

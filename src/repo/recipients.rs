@@ -37,7 +37,7 @@ pub struct Reader {
 pub fn list(repository: &Repository, branch: &str, commit: &str) -> Result<Readers, Error> {
     let mut readers = BTreeMap::<String, Reader>::new();
     let mut files = 0;
-    for entry in repository.files_of(commit)?.iter().filter(|entry| entry.mode.starts_with("100")) {
+    for entry in repository.files(commit)?.iter().filter(|entry| entry.is_file()) {
         let blob = repository.blob_named(&entry.blob)?;
         if entry.path == config::NAME.as_bytes() {
             named_in_config(&String::from_utf8_lossy(&blob), &mut readers);
@@ -80,7 +80,7 @@ fn named_in_config(text: &str, readers: &mut BTreeMap<String, Reader>) {
 pub fn named(repository: &Repository, commits: &[&String], name: &str) -> Result<BTreeSet<Recipient>, Error> {
     let mut found = BTreeSet::new();
     for commit in commits {
-        let files = repository.files_of(commit)?;
+        let files = repository.files(commit)?;
         let Some(file) = files.iter().find(|file| file.path == config::NAME.as_bytes()) else { continue };
         let text = repository.blob_named(&file.blob)?;
         let names = config::names(&String::from_utf8_lossy(&text));

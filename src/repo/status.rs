@@ -1,12 +1,15 @@
 //! Which files are protected, and in what state they are.
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 
-use crate::git::{Git, Repository, branch};
-use crate::keys::Keyring;
-use crate::sops::{Sealed, is_sealed};
+use crate::crypto::envelope::Recipient;
+use crate::git::{Git, Protection, Repository, Tip};
+use crate::keys::{Keyring, Standing};
+use crate::sops::is_sealed;
 
-use super::Error;
+use super::{Error, config};
 
 /// How a file stands in git.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,10 +20,14 @@ pub enum InGit {
     Empty,
     /// In clear, on a path that is protected.
     Plaintext,
-    /// It was encrypted in the last commit, and no attribute protects it any more.
-    Unprotected,
     /// It looks encrypted, but is broken.
     Broken,
+    /// A value of it is not authentic, as only a key tells.
+    Altered,
+    /// Its values are authentic, and its MAC does not fit them, as only a key tells.
+    Stale,
+    /// git does not have it yet.
+    Absent,
 }
 
 /// How a file stands in the work tree.
@@ -36,6 +43,23 @@ pub enum InTree {
     Elsewhere,
 }
 
+/// One for whom a file is sealed.
+#[derive(Debug)]
+pub struct Reader {
+    /// The public key.
+    pub key: String,
+    /// What `.sops.yaml` calls it.
+    pub name: Option<String>,
+}
+
+impl Reader {
+    /// The name, or else a short form of the key.
+    pub fn shown(&self) -> String {
+        let short = || self.key.parse::<Recipient>().map_or_else(|_| self.key.clone(), |key| key.short());
+        self.name.clone().unwrap_or_else(short)
+    }
+}
+
 /// A protected file.
 #[derive(Debug)]
 pub struct File {
@@ -46,7 +70,7 @@ pub struct File {
     /// In the work tree.
     pub in_tree: InTree,
     /// For whom it is sealed.
-    pub readers: Vec<String>,
+    pub readers: Vec<Reader>,
     /// Whether a key at hand opens it.
     pub readable: bool,
 }
@@ -78,34 +102,6 @@ fn by_protection(repository: &Repository) -> Result<(Vec<Indexed>, Vec<Indexed>)
     Ok(entries.into_iter().partition(|_| filtered.next() == Some(true)))
 }
 
-/// The protected files of the index that hold plaintext, or are broken.
-pub fn exposed(repository: &Repository) -> Result<Vec<(String, InGit)>, Error> {
-    let (protected, others) = by_protection(repository)?;
-    let mut exposed = Vec::new();
-    for (path, blob) in protected {
-        let (state, _) = judge(&repository.blob_named(&blob)?);
-        if matches!(state, InGit::Plaintext | InGit::Broken) {
-            exposed.push((String::from_utf8_lossy(&path).into_owned(), state));
-        }
-    }
-    exposed.extend(unprotected(repository, &others)?.into_iter().map(|path| (path, InGit::Unprotected)));
-    Ok(exposed)
-}
-
-/// The files that HEAD has encrypted and the index in clear, though nothing protects them: whoever can push can take
-/// the attributes away.
-fn unprotected(repository: &Repository, others: &[Indexed]) -> Result<Vec<String>, Error> {
-    let mut found = Vec::new();
-    for (path, name) in others {
-        let Some(before) = repository.head_blob(path)?.filter(|before| before != name) else { continue };
-        let now = repository.blob_named(name)?;
-        if is_sealed(&repository.blob_named(&before)?) && !is_sealed(&now) && !now.is_empty() {
-            found.push(String::from_utf8_lossy(path).into_owned());
-        }
-    }
-    Ok(found)
-}
-
 /// The encrypted files of the index that nothing protects: what is added to them next stays in clear.
 pub fn abandoned(repository: &Repository) -> Result<Vec<String>, Error> {
     let mut found = Vec::new();
@@ -117,59 +113,106 @@ pub fn abandoned(repository: &Repository) -> Result<Vec<String>, Error> {
     Ok(found)
 }
 
-/// The branch checked out here with its protected files.
-pub fn current(repository: &Repository, keyring: &Keyring) -> Result<Branch, Error> {
+/// The branch checked out here with its protected files, those that git does not have yet among them.
+pub fn current(repository: &Repository, git: &Git, keyring: &Keyring) -> Result<Branch, Error> {
     let tree = repository.work_tree()?;
+    let protected = protected(repository)?;
+    let config = repository.index_blob(config::NAME.as_bytes())?;
+    let names = Names::read(repository, config.as_deref())?;
     let mut files = Vec::new();
-    for (path, blob) in protected(repository)? {
+    for (path, blob) in protected {
         let path = String::from_utf8_lossy(&path).into_owned();
-        let in_tree = match fs::read(tree.join(&path)) {
-            Ok(content) if is_sealed(&content) => InTree::Sealed,
-            Ok(_) => InTree::Open,
-            Err(_) => InTree::Missing,
-        };
-        files.push(file(path, &repository.blob_named(&blob)?, in_tree, keyring));
+        let in_tree = in_tree(&tree.join(&path));
+        files.push(file(path, &repository.blob_named(&blob)?, in_tree, keyring, &names));
     }
+    for path in new(repository, git)? {
+        let in_tree = in_tree(&tree.join(&path));
+        let (in_git, readers) = (InGit::Absent, Vec::new());
+        files.push(File { path, in_git, in_tree, readers, readable: false });
+    }
+    files.sort_by(|one, other| one.path.cmp(&other.path));
     let name = repository.branch().unwrap_or_else(|| "(detached)".to_owned());
     Ok(Branch { name, current: true, files })
 }
 
-/// All other local branches with their sealed files.
-pub fn others(repository: &Repository, git: &Git, keyring: &Keyring) -> Result<Vec<Branch>, Error> {
-    let here = repository.branch();
-    let mut branches = Vec::new();
-    for name in branch::all(git)?.into_iter().filter(|name| Some(name) != here.as_ref()) {
-        let mut files = Vec::new();
-        for entry in branch::files(git, &name)?.iter().filter(|entry| entry.mode.starts_with("100")) {
-            let blob = repository.blob_named(&entry.blob)?;
-            if is_sealed(&blob) {
-                let path = String::from_utf8_lossy(&entry.path).into_owned();
-                files.push(file(path, &blob, InTree::Elsewhere, keyring));
-            }
-        }
-        branches.push(Branch { name, current: false, files });
+/// The protected files of the work tree that git does not have, and does not ignore.
+fn new(repository: &Repository, git: &Git) -> Result<Vec<String>, Error> {
+    let answer = git.run(&["ls-files", "--others", "--exclude-standard", "-z"])?;
+    let paths: Vec<&[u8]> = answer.split(|byte| *byte == 0).filter(|path| !path.is_empty()).collect();
+    let attributes = repository.all_attributes(&paths)?;
+    let protected = paths.iter().zip(attributes).filter(|(_, attributes)| attributes.filtered);
+    Ok(protected.map(|(path, _)| String::from_utf8_lossy(path).into_owned()).collect())
+}
+
+fn in_tree(path: &Path) -> InTree {
+    match fs::read(path) {
+        Ok(content) if is_sealed(&content) => InTree::Sealed,
+        Ok(_) => InTree::Open,
+        Err(_) => InTree::Missing,
     }
-    Ok(branches)
 }
 
-fn file(path: String, blob: &[u8], in_tree: InTree, keyring: &Keyring) -> File {
-    let (in_git, sealed) = judge(blob);
-    let readers = sealed.iter().flat_map(|sealed| sealed.groups().recipients()).map(str::to_owned).collect();
-    let readable = sealed.is_some_and(|sealed| keyring.open_sealed(sealed).is_ok());
-    File { path, in_git, in_tree, readers, readable }
+/// All other local branches with the files that are sealed, or should be.
+pub fn others(repository: &Repository, keyring: &Keyring) -> Result<Vec<Branch>, Error> {
+    let here = repository.branch();
+    let tips = repository.local_branches()?;
+    let others = tips.into_iter().filter(|tip| Some(&tip.name) != here.as_ref());
+    others.map(|tip| other(repository, keyring, tip)).collect()
 }
 
-fn judge(blob: &[u8]) -> (InGit, Option<Sealed<'_>>) {
-    if blob.is_empty() {
-        (InGit::Empty, None)
-    } else if !is_sealed(blob) {
-        (InGit::Plaintext, None)
-    } else {
-        match Sealed::parse(blob) {
-            Ok(sealed) if sealed.check_structure().is_ok() => (InGit::Sealed, Some(sealed)),
-            // It has metadata, but what they should protect stands clear.
-            Ok(_) => (InGit::Plaintext, None),
-            Err(_) => (InGit::Broken, None),
+fn other(repository: &Repository, keyring: &Keyring, tip: Tip) -> Result<Branch, Error> {
+    let entries = repository.files(&tip.commit)?;
+    let mut sources = Vec::new();
+    for entry in Protection::sources(&entries) {
+        sources.push((entry.path.as_slice(), repository.blob_named(&entry.blob)?));
+    }
+    let protection = Protection::read(sources.iter().map(|(path, text)| (*path, text.as_slice())));
+    let config = entries.iter().find(|entry| entry.path == config::NAME.as_bytes());
+    let names = Names::read(repository, config.map(|entry| entry.blob.as_str()))?;
+    let mut files = Vec::new();
+    for entry in entries.iter().filter(|entry| entry.is_file()) {
+        let blob = repository.blob_named(&entry.blob)?;
+        if is_sealed(&blob) || protection.of(&entry.path).filtered {
+            let path = String::from_utf8_lossy(&entry.path).into_owned();
+            files.push(file(path, &blob, InTree::Elsewhere, keyring, &names));
         }
+    }
+    Ok(Branch { name: tip.name, current: false, files })
+}
+
+/// What the `.sops.yaml` of a branch calls its readers.
+struct Names(BTreeMap<Recipient, String>);
+
+impl Names {
+    fn read(repository: &Repository, blob: Option<&str>) -> Result<Self, Error> {
+        let text = blob.map(|blob| repository.blob_named(blob)).transpose()?.unwrap_or_default();
+        Ok(Self(config::names(&String::from_utf8_lossy(&text))))
+    }
+
+    fn reader(&self, key: &str) -> Reader {
+        let recipient = key.parse::<Recipient>().ok();
+        let name = recipient.and_then(|recipient| self.0.get(&recipient).cloned());
+        Reader { key: key.to_owned(), name }
+    }
+}
+
+fn file(path: String, blob: &[u8], in_tree: InTree, keyring: &Keyring, names: &Names) -> File {
+    let judged = keyring.judge(blob);
+    let in_git = match judged.standing {
+        Standing::Empty => InGit::Empty,
+        // It may have metadata, but what they should protect stands clear.
+        Standing::Clear | Standing::Exposed(_) => InGit::Plaintext,
+        Standing::Broken(_) => InGit::Broken,
+        Standing::Altered(_) => InGit::Altered,
+        Standing::Stale => InGit::Stale,
+        Standing::Unread | Standing::Authentic => InGit::Sealed,
+    };
+    let readers = judged.groups.iter().flat_map(|groups| groups.recipients()).map(|key| names.reader(key));
+    File {
+        path,
+        in_git,
+        in_tree,
+        readers: readers.collect(),
+        readable: judged.standing == Standing::Authentic,
     }
 }

@@ -4,12 +4,18 @@ use std::fs;
 use std::path::Path;
 
 use crate::format::Format;
-use crate::git::{Git, Repository};
+use crate::git::{Attributes, Git, Repository};
+use crate::keys::Keyring;
 use crate::keys::recipients::Named;
 use crate::policy::Pattern;
+use crate::policy::creation::Terms;
+use crate::sops::{Basis, Sealed, Stamp, check_selects, is_sealed, seal};
+use crate::sys::random;
 
 use super::Error;
 use super::config::{self, Selection};
+use super::draft::Draft;
+use super::reseal::stage;
 
 /// What git and hlx must be able to read without a key.
 pub(super) const CLEAR: [&str; 2] = [".gitattributes", config::NAME];
@@ -40,7 +46,7 @@ pub enum Mode {
 pub struct Tracked {
     /// A line was added to `.gitattributes`.
     pub attributes: bool,
-    /// A rule was added to `.sops.yaml`.
+    /// A rule was added to `.sops.yaml`, or changed there.
     pub rule: bool,
     /// There is no such file yet.
     pub missing: bool,
@@ -48,37 +54,194 @@ pub struct Tracked {
     pub ignored: bool,
     /// git has the path in clear, and its history will keep that.
     pub was_plaintext: bool,
+    /// What git has was encrypted otherwise: the new form is staged.
+    pub resealed: Vec<String>,
 }
 
-/// Protects one path of the work tree, given from its top. Where there is no `.sops.yaml` yet, one
-/// is written for `own`.
-pub fn track(
-    repository: &Repository,
-    git: &Git,
-    path: &str,
-    mode: &Mode,
-    own: &[Named],
-) -> Result<Tracked, Error> {
-    check_path(path)?;
-    let tree = repository.work_tree()?;
-    if tree.join(path).is_dir() {
-        return Err(Error::BadPath {
-            path: path.to_owned(),
-            reason: "a directory: name its files (`hlx track . --whole` is for everything on the branch)"
-                .to_owned(),
-        });
+/// What tracking needs to know of the world.
+#[derive(Debug)]
+pub struct Tracker<'a> {
+    /// The repository.
+    pub repository: &'a Repository,
+    /// The program.
+    pub git: &'a Git,
+    /// Opens what git has, to seal it by another rule.
+    pub keyring: &'a Keyring,
+    /// Whom a `.sops.yaml` is written for, where there is none.
+    pub own: &'a [Named],
+    /// The time.
+    pub now: &'a str,
+}
+
+impl Tracker<'_> {
+    /// Protects one path of the work tree, given from its top. Fails before anything changed, or takes it back.
+    pub fn track(&self, path: &str, mode: &Mode) -> Result<Tracked, Error> {
+        check_path(path)?;
+        let tree = self.repository.work_tree()?;
+        if tree.join(path).is_dir() {
+            return Err(Error::BadPath {
+                path: path.to_owned(),
+                reason: "a directory: name its files (`hlx track . --whole` is for everything on the branch)"
+                    .to_owned(),
+            });
+        }
+        let whole =
+            *mode == Mode::Whole || (*mode == Mode::Default && Format::of_path(path) == Format::Binary);
+        let config = self.config(path, mode)?;
+        let attributes = self.attributes(path, whole)?;
+        let blob = self.indexed(path.as_bytes())?;
+        let terms = config::terms(&config.text, path)?;
+        if !whole {
+            check_rule(tree, path, &terms)?;
+        }
+        let resealed =
+            blob.as_ref().map(|blob| self.reseal(path, blob, whole, &terms)).transpose()?.flatten();
+        let done = Tracked {
+            attributes: attributes.changes(),
+            rule: config.changes(),
+            missing: tree.join(path).symlink_metadata().is_err(),
+            ignored: self.git.test(&["check-ignore", "-q", "--no-index", "--", path])?,
+            was_plaintext: blob.is_some_and(|blob| !blob.is_empty() && !is_sealed(&blob)),
+            resealed: resealed.iter().map(|_| path.to_owned()).collect(),
+        };
+        self.put(&[config, attributes], &[(path, whole)])?;
+        if let Some(resealed) = resealed {
+            stage(self.git, path, &resealed)?;
+        }
+        Ok(done)
     }
-    let mut done = Tracked {
-        missing: tree.join(path).symlink_metadata().is_err(),
-        ignored: git.test(&["check-ignore", "-q", "--no-index", "--", path])?,
-        was_plaintext: repository
-            .index_blob(path.as_bytes())?
-            .map(|name| repository.blob_named(&name))
-            .transpose()?
-            .is_some_and(|blob| !blob.is_empty() && !crate::sops::is_sealed(&blob)),
-        ..Tracked::default()
-    };
-    let whole = *mode == Mode::Whole || (*mode == Mode::Default && Format::of_path(path) == Format::Binary);
+
+    /// Protects everything on the branch that is checked out, but what git and hlx must read without a key.
+    pub fn track_all(&self) -> Result<Tracked, Error> {
+        let tree = self.repository.work_tree()?;
+        let mut config = Draft::read(tree.join(config::NAME))?;
+        self.begin(&mut config)?;
+        let mut attributes = Draft::read(tree.join(".gitattributes"))?;
+        if !attributes.text.ends_with(SEALED) {
+            attributes.add_line(SEALED.trim_end());
+        }
+        let mut done =
+            Tracked { attributes: attributes.changes(), rule: config.changes(), ..Tracked::default() };
+        let (mut paths, mut resealed) = (Vec::new(), Vec::new());
+        for (path, name) in self.repository.index_entries()? {
+            let path = String::from_utf8_lossy(&path).into_owned();
+            if CLEAR.contains(&path.rsplit('/').next().unwrap_or_default()) {
+                continue;
+            }
+            let blob = self.repository.blob_named(&name)?;
+            done.was_plaintext |= !blob.is_empty() && !is_sealed(&blob);
+            let terms = config::terms(&config.text, &path)?;
+            resealed.extend(self.reseal(&path, &blob, true, &terms)?.map(|blob| (path.clone(), blob)));
+            paths.push(path);
+        }
+        let all: Vec<(&str, bool)> = paths.iter().map(|path| (path.as_str(), true)).collect();
+        self.put(&[config, attributes], &all)?;
+        for (path, blob) in resealed {
+            stage(self.git, &path, &blob)?;
+            done.resealed.push(path);
+        }
+        Ok(done)
+    }
+
+    /// Writes drafts, and takes them back if a path is then not protected as it should be: another line further down,
+    /// or in a directory below, may say otherwise.
+    fn put(&self, drafts: &[Draft], paths: &[(&str, bool)]) -> Result<(), Error> {
+        let written = drafts.iter().try_for_each(Draft::write).and_then(|()| {
+            let now = Repository::discover(self.repository.work_tree()?)?;
+            let names: Vec<&[u8]> = paths.iter().map(|(path, _)| path.as_bytes()).collect();
+            let answers = now.all_attributes(&names)?;
+            let bad = |((_, whole), now): &(&(&str, bool), Attributes)| {
+                !now.filtered || now.whole != *whole || now.conversion.is_some()
+            };
+            match paths.iter().zip(answers).find(bad) {
+                Some(((path, _), _)) => Err(taken_away(path)),
+                None => Ok(()),
+            }
+        });
+        if written.is_err() {
+            drafts.iter().try_for_each(Draft::take_back)?;
+        }
+        written
+    }
+
+    /// The blob that the index has at a path.
+    fn indexed(&self, path: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        let name = self.repository.index_blob(path)?;
+        Ok(name.map(|name| self.repository.blob_named(&name)).transpose()?)
+    }
+
+    /// `.sops.yaml` with a rule that selects what the mode asks for.
+    fn config(&self, path: &str, mode: &Mode) -> Result<Draft, Error> {
+        let selection = selection(path, mode)?;
+        let mut draft = Draft::read(self.repository.work_tree()?.join(config::NAME))?;
+        self.begin(&mut draft)?;
+        // What the name suggests does not overrule what someone chose.
+        let chosen = *mode == Mode::Default && config::names_path(&draft.text, path);
+        if selection != Selection::All && !chosen && !config::has_rule(&draft.text, path, &selection)? {
+            draft.text = config::with_rule(&draft.text, path, &selection)?;
+        }
+        Ok(draft)
+    }
+
+    fn begin(&self, config: &mut Draft) -> Result<(), Error> {
+        if !config.exists() {
+            if self.own.is_empty() {
+                return Err(Error::NoRecipients);
+            }
+            config.text = config::new(self.own);
+        }
+        Ok(())
+    }
+
+    fn attributes(&self, path: &str, whole: bool) -> Result<Draft, Error> {
+        let mut draft = Draft::read(self.repository.work_tree()?.join(".gitattributes"))?;
+        let now = self.repository.attributes(path.as_bytes())?;
+        if !now.filtered || now.whole != whole || now.conversion.is_some() {
+            let pattern = pattern(path);
+            let store = match (now.whole, whole) {
+                (_, true) => " hlx=binary",
+                (true, false) => " !hlx",
+                (false, false) => "",
+            };
+            draft.add_line(&format!(
+                "{pattern} filter=hlx diff=hlx merge=hlx -text -ident -working-tree-encoding{store}"
+            ));
+        }
+        Ok(draft)
+    }
+
+    /// What git has, sealed by these terms for the same readers; `None` if it is, or is not sealed at all.
+    fn reseal(&self, path: &str, blob: &[u8], whole: bool, terms: &Terms) -> Result<Option<Vec<u8>>, Error> {
+        let wrong = |source| Error::Sops { path: path.to_owned(), source };
+        if !is_sealed(blob) {
+            return Ok(None);
+        }
+        let sealed = Sealed::parse(blob).map_err(wrong)?;
+        let format = match (whole, sealed.format()) {
+            (true, _) => Format::Binary,
+            (false, Format::Binary) => Format::of_path(path),
+            (false, kept) => kept,
+        };
+        let own = &sealed.metadata;
+        let same_rule = whole || (&own.rule, own.coverage) == (&terms.rule, terms.coverage);
+        if format == sealed.format() && same_rule {
+            return Ok(None);
+        }
+        let old = self.keyring.open_sealed(sealed);
+        let old = old.map_err(|source| Error::Keys { path: path.to_owned(), source })?;
+        let basis = Basis::New {
+            key: old.key().duplicate(),
+            groups: old.sealed().groups().clone(),
+            rule: terms.rule.clone(),
+            coverage: terms.coverage,
+        };
+        let stamp = Stamp { now: self.now.to_owned(), entropy: &mut random::fill };
+        seal(old.plaintext().expose(), format, &basis, stamp).map(Some).map_err(wrong)
+    }
+}
+
+/// What a mode selects in a file of this name.
+fn selection(path: &str, mode: &Mode) -> Result<Selection, Error> {
     let selection = match mode {
         Mode::Keys(keys) => {
             let policy = |source| Error::Policy { place: "--keys".to_owned(), source };
@@ -90,17 +253,17 @@ pub fn track(
         Mode::Default | Mode::Whole => Selection::All,
     };
     check_selection(path, &selection)?;
-    done.rule = ensure_config(&tree.join(config::NAME), own)?;
-    if selection != Selection::All {
-        done.rule |= add_rule(&tree.join(config::NAME), path, &selection)?;
+    Ok(selection)
+}
+
+/// A rule that selects nothing in the file as it is would let nobody add it.
+fn check_rule(tree: &Path, path: &str, terms: &Terms) -> Result<(), Error> {
+    let Ok(content) = fs::read(tree.join(path)).map(zeroize::Zeroizing::new) else { return Ok(()) };
+    if is_sealed(&content) {
+        return Ok(());
     }
-    done.attributes = add_attributes(repository, &tree.join(".gitattributes"), path, whole)?;
-    // Another line further down, or in a directory below, may still say otherwise.
-    let now = Repository::discover(tree)?.attributes(path.as_bytes())?;
-    if !now.filtered || now.whole != whole || now.conversion.is_some() {
-        return Err(taken_away(path));
-    }
-    Ok(done)
+    let checked = check_selects(&content, Format::of_path(path), &terms.rule);
+    checked.map_err(|source| Error::Sops { path: path.to_owned(), source })
 }
 
 /// A part of a file can be selected only where there are parts, and marked only where there are comments.
@@ -112,34 +275,6 @@ fn check_selection(path: &str, selection: &Selection) -> Result<(), Error> {
         (Selection::Keys(_) | Selection::Marked, Format::Binary) => "it has no keys: it is encrypted whole",
     };
     Err(Error::BadPath { path: path.to_owned(), reason: reason.to_owned() })
-}
-
-/// Protects everything on the branch that is checked out, but what git and hlx must read without a key.
-pub fn track_all(repository: &Repository, own: &[Named]) -> Result<Tracked, Error> {
-    let tree = repository.work_tree()?;
-    let file = tree.join(".gitattributes");
-    let text = fs::read_to_string(&file).unwrap_or_default();
-    let mut done = Tracked { rule: ensure_config(&tree.join(config::NAME), own)?, ..Tracked::default() };
-    if !text.ends_with(SEALED) {
-        let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
-        fs::write(&file, format!("{text}{end}{SEALED}")).map_err(Error::io(&file))?;
-        done.attributes = true;
-    }
-    let entries = repository.index_entries()?;
-    let paths: Vec<&[u8]> = entries.iter().map(|(path, _)| path.as_slice()).collect();
-    let attributes = Repository::discover(tree)?.all_attributes(&paths)?;
-    for ((path, blob), now) in entries.iter().zip(attributes) {
-        let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-        if CLEAR.iter().any(|clear| clear.as_bytes() == name) {
-            continue;
-        }
-        if !now.filtered || !now.whole || now.conversion.is_some() {
-            return Err(taken_away(&String::from_utf8_lossy(path)));
-        }
-        let blob = repository.blob_named(blob)?;
-        done.was_plaintext |= !blob.is_empty() && !crate::sops::is_sealed(&blob);
-    }
-    Ok(done)
 }
 
 fn taken_away(path: &str) -> Error {
@@ -172,47 +307,8 @@ fn is_compose(path: &str) -> bool {
     })
 }
 
-fn ensure_config(file: &Path, own: &[Named]) -> Result<bool, Error> {
-    if file.exists() {
-        return Ok(false);
-    }
-    if own.is_empty() {
-        return Err(Error::NoRecipients);
-    }
-    fs::write(file, config::new(own)).map_err(Error::io(file))?;
-    Ok(true)
-}
-
-fn add_rule(file: &Path, path: &str, selection: &Selection) -> Result<bool, Error> {
-    let text = fs::read_to_string(file).map_err(Error::io(file))?;
-    if text.contains(&format!("^{}$", regex::escape(path)).replace('\\', "\\\\")) {
-        return config::has_rule(&text, path, selection)?.then_some(false).ok_or_else(|| Error::BadPath {
-            path: path.to_owned(),
-            reason: "`.sops.yaml` has another rule for it: change it there".to_owned(),
-        });
-    }
-    fs::write(file, config::with_rule(&text, path, selection)?).map_err(Error::io(file))?;
-    Ok(true)
-}
-
-fn add_attributes(repository: &Repository, file: &Path, path: &str, whole: bool) -> Result<bool, Error> {
-    let now = repository.attributes(path.as_bytes())?;
-    if now.filtered && now.whole == whole && now.conversion.is_none() {
-        return Ok(false);
-    }
-    let mut text = fs::read_to_string(file).unwrap_or_default();
-    if !text.is_empty() && !text.ends_with('\n') {
-        text.push('\n');
-    }
-    let pattern = pattern(path);
-    let store = if whole { " hlx=binary" } else { "" };
-    text += &format!("{pattern} filter=hlx diff=hlx merge=hlx -text -ident -working-tree-encoding{store}\n");
-    fs::write(file, text).map_err(Error::io(file))?;
-    Ok(true)
-}
-
 /// A pattern for just this path: what `.gitattributes` takes for a wildcard is put in brackets.
-fn pattern(path: &str) -> String {
+pub(super) fn pattern(path: &str) -> String {
     let literal: String = path
         .chars()
         .map(|mark| if "*?[".contains(mark) { format!("[{mark}]") } else { mark.to_string() })

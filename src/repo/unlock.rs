@@ -4,50 +4,53 @@ use std::fs;
 use std::io;
 
 use crate::git::{Git, Repository};
-use crate::keys::Keyring;
+use crate::keys::{self, Keyring};
 use crate::sops::is_sealed;
 use crate::sys::replace;
 
 use super::Error;
-use super::lock::refresh;
+use super::lock::{behind_a_link, refresh, sweep};
 
 /// What became of the sealed files of a work tree.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct Unlocked {
     /// Opened now.
     pub opened: Vec<String>,
-    /// Still sealed: no key opens them.
-    pub sealed: Vec<String>,
+    /// Still sealed, and why.
+    pub sealed: Vec<(String, keys::Error)>,
 }
 
 /// Takes the lock back, and opens every protected file that stands sealed in the work tree.
 ///
-/// All else is left alone; it can be run again.
+/// All else is left alone. It can be interrupted at any moment, and run again.
 pub fn unlock(repository: &Repository, git: &Git, keyring: &Keyring) -> Result<Unlocked, Error> {
     let flag = repository.lock_flag();
     match fs::remove_file(&flag) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Error::io(flag)(error)),
         Ok(()) | Err(_) => {}
     }
+    sweep(repository)?;
     let tree = repository.work_tree()?;
     let mut outcome = Unlocked::default();
     for (path, _) in super::status::protected(repository)? {
         let Ok(name) = String::from_utf8(path) else { continue };
         let path = tree.join(&name);
         let regular = path.symlink_metadata().is_ok_and(|found| found.is_file());
-        let Some(content) = regular.then(|| fs::read(&path).ok()).flatten().filter(|it| is_sealed(it)) else {
+        if !regular || behind_a_link(tree, &name) {
             continue;
-        };
+        }
+        let content = fs::read(&path).map_err(Error::io(&path))?;
+        if !is_sealed(&content) {
+            continue;
+        }
         match keyring.open(&content) {
             Ok(opened) => {
                 replace::content(&path, opened.plaintext().expose()).map_err(Error::io(&path))?;
                 outcome.opened.push(name);
             }
-            Err(_) => outcome.sealed.push(name),
+            Err(error) => outcome.sealed.push((name, error)),
         }
     }
-    if !outcome.opened.is_empty() {
-        refresh(git, &outcome.opened)?;
-    }
+    refresh(repository, git)?;
     Ok(outcome)
 }

@@ -145,7 +145,7 @@ fn empty_lines(text: &[u8]) -> usize {
     text.len() - rest.len()
 }
 
-fn comment_name(container: &str) -> String {
+pub(super) fn comment_name(container: &str) -> String {
     if container.is_empty() { "a comment at the top".to_owned() } else { format!("a comment in {container}") }
 }
 

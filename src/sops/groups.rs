@@ -118,6 +118,28 @@ impl KeyGroups {
         more
     }
 
+    /// The same with other envelopes in one group.
+    ///
+    /// # Panics
+    /// If there is no such group.
+    #[must_use]
+    pub fn with_only(&self, group: usize, envelopes: Vec<Envelope>) -> Self {
+        let mut other = self.clone();
+        other.groups[group].envelopes = envelopes;
+        other
+    }
+
+    /// The same with the keys of other kinds that a group has in another file under the same data key.
+    ///
+    /// # Panics
+    /// If either has no such group.
+    #[must_use]
+    pub fn with_others_of(&self, group: usize, from: &Self) -> Self {
+        let mut other = self.clone();
+        other.groups[group].foreign.clone_from(&from.groups[group].foreign);
+        other
+    }
+
     /// The same without these keys' envelopes. `None`: nobody would be left in some group.
     pub fn without(&self, keys: &[Recipient]) -> Option<Self> {
         let stays = |envelope: &Envelope| !keys.iter().any(|key| envelope.is_for(key));
@@ -219,6 +241,12 @@ fn below(index: usize, group: &Group) -> impl Iterator<Item = Field> {
 }
 
 impl Group {
+    /// The keys of other kinds as one text, to be compared.
+    pub fn others(&self) -> String {
+        let line = |field: &Field| format!("{:?}={}\n", field.path, field.value);
+        self.foreign.iter().map(line).collect()
+    }
+
     fn read(fields: &[Field]) -> Result<Self, Error> {
         if !is_tree(fields) {
             return Err(Error::Metadata("the keys of a group are no list of mappings".to_owned()));

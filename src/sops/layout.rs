@@ -47,6 +47,18 @@ impl std::fmt::Debug for Spelling {
     }
 }
 
+impl Spelling {
+    /// The same once more.
+    pub(super) fn duplicate(&self) -> Self {
+        match self {
+            Self::Leaf(text) => Self::Leaf(text.clone()),
+            Self::Alias { leaves, before, after, text } => {
+                Self::Alias { leaves: *leaves, before: *before, after: *after, text: text.clone() }
+            }
+        }
+    }
+}
+
 fn aad(mac: &str) -> String {
     format!("sops.hlx:{VERSION}:{mac}")
 }

@@ -14,6 +14,7 @@ mod readers;
 mod renew;
 mod seal;
 mod select;
+mod stale;
 mod view;
 mod weaker;
 mod whole;
@@ -23,6 +24,8 @@ pub use groups::KeyGroups;
 pub use metadata::Metadata;
 pub use open::{Opened, Sealed, is_sealed};
 pub use seal::{Basis, Stamp, seal};
+pub use select::check_selects;
+pub use stale::{Difference, Form, Known, Stale};
 pub use weaker::left_clear;
 
 use crate::format;

@@ -1,5 +1,9 @@
 //! Reading and opening a sealed file.
 
+use std::borrow::Cow;
+
+use memchr::memmem;
+
 use crate::crypto::DataKey;
 use crate::crypto::value::{Cipher, Sealed as SealedValue};
 use crate::format::{Content, Document, Format, Leaf, Paths, Scalar, Store, binary, json, yaml};
@@ -32,23 +36,25 @@ pub(super) fn store_of(text: &str) -> Option<Store> {
 
 /// The format of a sealed text; `None` for one that is not sealed.
 fn detect(text: &str) -> Option<Format> {
-    let has_line = |start: &str| text.starts_with(start) || text.contains(&format!("\n{start}"));
+    let has = |part: &str| memmem::find(text.as_bytes(), part.as_bytes()).is_some();
+    let has_line = |line: &str| text.starts_with(&line[1..]) || has(line);
     if let Some(format) = json::sealed(text) {
         return Some(format);
     }
-    if has_line("sops_mac=") || has_line("sops_version=") || has_line("sops_lastmodified=") {
+    if ["\nsops_mac=", "\nsops_version=", "\nsops_lastmodified="].into_iter().any(has_line) {
         return Some(Format::Dotenv);
     }
-    if has_line("[sops]") && text.contains("lastmodified") {
+    if has_line("\n[sops]") && has("lastmodified") {
         return Some(Format::Ini);
     }
-    let lines = has_line("sops:") && (text.contains("lastmodified:") || text.contains("mac: ENC["));
+    let lines = has_line("\nsops:") && (has("lastmodified:") || has("mac: ENC["));
     (lines || is_sealed_flow(text)).then_some(Format::Yaml)
 }
 
 /// A YAML flow mapping with the `sops` block as hlx puts it there.
 fn is_sealed_flow(text: &str) -> bool {
-    text.contains("sops: {\"") && yaml::parse(text).is_ok_and(|document| document.metadata.is_some())
+    memmem::find(text.as_bytes(), b"sops: {\"").is_some()
+        && yaml::parse(text).is_ok_and(|document| document.metadata.is_some())
 }
 
 /// A sealed file, read but not opened.
@@ -65,7 +71,7 @@ pub(super) enum Body<'t> {
     /// Values sealed one by one.
     Leaves { store: Store, document: Document<'t>, covered: Vec<bool> },
     /// One value.
-    Whole { data: String },
+    Whole { data: Cow<'t, str> },
 }
 
 impl<'t> Sealed<'t> {
@@ -120,7 +126,11 @@ impl<'t> Sealed<'t> {
     /// What can be seen without a key: every value that the rule covers must be sealed, and the rule
     /// must cover something.
     pub fn check_structure(&self) -> Result<(), Error> {
-        let Body::Leaves { document, covered, .. } = &self.body else { return Ok(()) };
+        let (document, covered) = match &self.body {
+            Body::Whole { data } if data.is_empty() || SealedValue::parse(data).is_ok() => return Ok(()),
+            Body::Whole { .. } => return Err(Error::Clear("data".to_owned())),
+            Body::Leaves { document, covered, .. } => (document, covered),
+        };
         select::check_selection(&self.metadata.rule, document, covered)?;
         for (leaf, covered) in document.leaves.iter().zip(covered) {
             let value = matches!(leaf.content, Content::Value(_)) && *covered && !leaf.content.is_empty();
@@ -190,7 +200,7 @@ impl<'t> Sealed<'t> {
                 let content = |leaf: usize| contents.get(leaf);
                 let view = View { text: self.text, store: *store, document, contents: &content };
                 view.check_mac(covered, &self.metadata, &cipher)?;
-                let (plaintext, layout) = view.restore(&self.metadata, &cipher)?;
+                let (plaintext, layout) = view.restore(self.metadata.layout(&cipher))?;
                 Ok(Opened { plaintext, layout, contents, key: key.duplicate(), sealed: self })
             }
         }
@@ -237,7 +247,7 @@ impl<'t> Opened<'t> {
     }
 
     /// Every value and comment that was sealed, as bytes: what must be masked in output.
-    pub fn secrets(&self) -> impl Iterator<Item = std::borrow::Cow<'_, [u8]>> {
+    pub fn secrets(&self) -> impl Iterator<Item = Cow<'_, [u8]>> {
         let whole =
             matches!(self.sealed.body, Body::Whole { .. }).then(|| self.plaintext.expose().as_slice().into());
         let leaves = self.contents.all().filter_map(|content| match content {

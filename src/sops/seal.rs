@@ -21,10 +21,12 @@ use crate::policy::{self, Rule};
 use super::groups::KeyGroups;
 use super::layout::{Layout, Spelling};
 use super::metadata::Metadata;
-use super::open::{Body, Opened, aad, store_of};
+use super::open::{Body, Opened, Sealed, aad, store_of};
+use super::stale::Stale;
 use super::view::View;
 use super::{Error, select, whole};
-use kept::{Kept, Reuse, fingerprint};
+pub(super) use kept::fingerprint;
+use kept::{Kept, Reuse};
 
 /// About how much longer a value is when sealed, and how long a `sops` block is: a guess, to allocate once.
 const SEALED: usize = 108;
@@ -46,21 +48,40 @@ pub enum Basis<'a> {
     },
     /// The file as it was sealed last: its key, readers and rule stay.
     Again(&'a Opened<'a>),
+    /// The same, of a file whose MAC does not fit its values.
+    Stale(&'a Stale<'a>),
 }
 
 impl Basis<'_> {
-    pub(super) fn key(&self) -> &DataKey {
+    /// The data key.
+    pub fn key(&self) -> &DataKey {
         match self {
             Self::New { key, .. } => key,
-            Self::Again(old) => &old.key,
+            Self::Again(old) => old.key(),
+            Self::Stale(old) => old.key(),
         }
     }
 
     pub(super) fn groups(&self) -> &KeyGroups {
         match self {
             Self::New { groups, .. } => groups,
-            Self::Again(old) => old.sealed.groups(),
+            Self::Again(old) => old.sealed().groups(),
+            Self::Stale(old) => old.sealed().groups(),
         }
+    }
+
+    /// The file as it was sealed last.
+    pub(super) fn old(&self) -> Option<&Opened<'_>> {
+        match self {
+            Self::New { .. } => None,
+            Self::Again(old) => Some(old),
+            Self::Stale(old) => Some(old.as_opened()),
+        }
+    }
+
+    /// The sealed form that it was read from.
+    pub fn sealed(&self) -> Option<&Sealed<'_>> {
+        self.old().map(Opened::sealed)
     }
 
     /// Which values are sealed, and which the MAC covers.
@@ -68,6 +89,7 @@ impl Basis<'_> {
         match self {
             Self::New { rule, coverage, .. } => (rule, *coverage),
             Self::Again(old) => (&old.sealed.metadata.rule, old.sealed.metadata.coverage),
+            Self::Stale(old) => (&old.sealed().metadata.rule, old.sealed().metadata.coverage),
         }
     }
 }
@@ -97,6 +119,16 @@ pub fn seal(plaintext: &[u8], format: Format, basis: &Basis<'_>, stamp: Stamp<'_
     {
         return Ok(old.sealed.text.as_bytes().to_vec());
     }
+    seal_anew(plaintext, format, basis, stamp)
+}
+
+/// The same with a new MAC in any case.
+pub(super) fn seal_anew(
+    plaintext: &[u8],
+    format: Format,
+    basis: &Basis<'_>,
+    stamp: Stamp<'_>,
+) -> Result<Vec<u8>, Error> {
     let store = match format {
         Format::Dotenv => Store::Dotenv,
         Format::Ini => Store::Ini,
@@ -333,7 +365,7 @@ impl<'a> Sealing<'a> {
 
     /// The old form, if it is of the same store.
     fn old_block(&self) -> Option<(&'a str, &'a Document<'a>)> {
-        let Basis::Again(old) = self.basis else { return None };
+        let old = self.basis.old()?;
         let Body::Leaves { document, store, .. } = &old.sealed.body else { return None };
         (*store == self.store).then_some((old.sealed.text, document))
     }

@@ -1,6 +1,6 @@
 //! Which leaves of a document a rule seals.
 
-use crate::format::{Content, Document, Item, Paths, Style};
+use crate::format::{Content, Document, Format, Item, Paths, Style};
 use crate::policy::{Mark, Pattern, Rule};
 
 use super::Error;
@@ -73,6 +73,13 @@ fn by_comments(document: &Document<'_>, pattern: &Pattern, mark: Mark) -> Vec<bo
         }
     }
     covered
+}
+
+/// Fails if a rule covers no value of a plaintext, or the plaintext cannot be read.
+pub fn check_selects(plaintext: &[u8], format: Format, rule: &Rule) -> Result<(), Error> {
+    let Some(store) = format.store() else { return Ok(()) };
+    let document = store.parse_plaintext(std::str::from_utf8(plaintext).map_err(|_| Error::NotText)?)?;
+    check_selection(rule, &document, &select(&document, rule))
 }
 
 /// A rule of the user's own that covers nothing would leave everything clear.

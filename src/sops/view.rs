@@ -71,12 +71,8 @@ impl View<'_> {
 
     /// The plaintext: with the original spellings if the layout entry is good, else in the plain way. Also tells
     /// the layout that was used.
-    pub(super) fn restore(
-        &self,
-        metadata: &Metadata,
-        cipher: &Cipher,
-    ) -> Result<(SecretBytes, Layout), Error> {
-        for layout in metadata.layout(cipher).into_iter().chain([Layout::default()]) {
+    pub(super) fn restore(&self, layout: Option<Layout>) -> Result<(SecretBytes, Layout), Error> {
+        for layout in layout.into_iter().chain([Layout::default()]) {
             let text = self.spell(&layout);
             if self.carries_the_values(&text) {
                 return Ok((bytes(text), layout));
@@ -147,7 +143,7 @@ impl View<'_> {
     }
 
     /// The numbers of the sealed leaves that have a text of their own. (The copies that aliases make have none.)
-    fn sealed_leaves(&self) -> impl Iterator<Item = usize> {
+    pub(super) fn sealed_leaves(&self) -> impl Iterator<Item = usize> {
         let leaves = self.document.leaves.iter().enumerate();
         leaves
             .filter(|(number, leaf)| leaf.alias.is_none() && (self.contents)(*number).is_some())

@@ -8,19 +8,26 @@ use std::collections::HashSet;
 use crate::format::{Content, Document, Format};
 use crate::policy::Rule;
 
-use super::open::{Body, Opened};
+use super::open::{Body, Sealed};
 use super::select;
 
-/// The path of a value that is new in a plaintext, stays clear by the rule of its old form, and would be sealed by
-/// `wanted`; `None` if there is none.
-pub fn left_clear(plaintext: &[u8], format: Format, old: &Opened<'_>, wanted: &Rule) -> Option<String> {
-    let own = &old.sealed.metadata.rule;
-    let Body::Leaves { document: was, .. } = &old.sealed.body else { return None };
+/// The path of a value of a plaintext that stays clear by the rule it is to be sealed by, and would be sealed by
+/// `wanted`; `None` if there is none. What the old form of the file has in clear at that place does not count.
+pub fn left_clear(
+    plaintext: &[u8],
+    format: Format,
+    [own, wanted]: [&Rule; 2],
+    old: Option<&Sealed<'_>>,
+) -> Option<String> {
     if own == wanted {
         return None;
     }
+    let known: HashSet<(String, Vec<u8>)> = match old.map(|old| &old.body) {
+        Some(Body::Leaves { document, .. }) => values(document).map(|(_, value)| value).collect(),
+        Some(Body::Whole { .. }) => return None,
+        None => HashSet::new(),
+    };
     let document = format.store()?.parse_plaintext(std::str::from_utf8(plaintext).ok()?).ok()?;
-    let known: HashSet<(String, Vec<u8>)> = values(was).map(|(_, value)| value).collect();
     let covered = [own, wanted].map(|rule| select::select(&document, rule));
     let mut clear = values(&document).filter(|(number, _)| !covered[0][*number] && covered[1][*number]);
     let (number, _) = clear.find(|(_, value)| !known.contains(value))?;

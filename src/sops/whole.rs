@@ -13,18 +13,22 @@ use super::{Basis, Error};
 const AAD: &[u8] = b"data:";
 
 pub(super) fn open(data: &str, metadata: &Metadata, cipher: &Cipher) -> Result<SecretBytes, Error> {
-    let name = || "data".to_owned();
-    let plaintext = if data.is_empty() {
-        SecretBytes::new(Vec::new())
-    } else {
-        let sealed = Sealed::parse(data).map_err(|_| Error::Clear(name()))?;
-        cipher.open(sealed, AAD).map_err(|_| Error::Tampered(name()))?
-    };
+    let plaintext = open_value(data, cipher)?;
     let mut mac = Mac::new(metadata.coverage);
     mac.add(plaintext.expose(), true);
     let aad = Metadata::mac_aad(&metadata.lastmodified);
     mac.finish().check(&metadata.mac, cipher, &aad).map_err(|_| Error::Mac)?;
     Ok(plaintext)
+}
+
+/// Opens the one value; its MAC is still to be checked.
+pub(super) fn open_value(data: &str, cipher: &Cipher) -> Result<SecretBytes, Error> {
+    let name = || "data".to_owned();
+    if data.is_empty() {
+        return Ok(SecretBytes::new(Vec::new()));
+    }
+    let sealed = Sealed::parse(data).map_err(|_| Error::Clear(name()))?;
+    cipher.open(sealed, AAD).map_err(|_| Error::Tampered(name()))
 }
 
 /// The one sealed value of a whole file.

@@ -21,6 +21,12 @@ pub(super) fn fresh_name() -> io::Result<PathBuf> {
     Ok(format!(".hlx-{random:016x}~").into())
 }
 
+/// Whether a name was made by [`fresh_name`].
+pub(super) fn is_fresh_name(name: &str) -> bool {
+    let random = name.strip_prefix(".hlx-").and_then(|name| name.strip_suffix('~'));
+    random.is_some_and(|random| random.len() == 16 && random.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
 /// How often a lookup is repeated that raced with a rename (`EAGAIN` of `openat2`).
 const RACES: usize = 64;
 

@@ -37,6 +37,21 @@ pub fn and_wipe(path: &Path, new: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
+/// Shreds the new versions that a process left in a directory which was killed before they took their place.
+pub fn sweep(directory: &Path) -> io::Result<()> {
+    let entries = match std::fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_name().to_str().is_some_and(disk::is_fresh_name) && entry.file_type()?.is_file() {
+            disk::shred(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 fn wipe(mut file: File, length: u64) -> io::Result<()> {
     io::copy(&mut io::Read::take(io::repeat(0), length), &mut file)?;
     file.sync_data()
@@ -99,6 +114,18 @@ mod tests {
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o640);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
         assert!(content(&dir.path().join("missing"), b"x").is_err());
+    }
+
+    #[test]
+    fn what_a_killed_process_left_is_swept_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let left = dir.path().join(disk::fresh_name().unwrap());
+        let others = [".hlx-x~", ".hlx-0123456789abcdef", "f~"].map(|name| dir.path().join(name));
+        std::fs::write(&left, "secret").unwrap();
+        others.iter().for_each(|path| std::fs::write(path, "mine").unwrap());
+        sweep(dir.path()).unwrap();
+        assert!(!left.exists() && others.iter().all(|path| path.exists()));
+        sweep(&dir.path().join("missing")).unwrap();
     }
 
     #[test]

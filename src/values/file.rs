@@ -5,6 +5,7 @@ use crate::format::Format;
 use crate::keys::Keyring;
 use crate::secret::SecretBytes;
 use crate::sops::{self, Basis, Opened, Stamp, is_sealed};
+use crate::trust::File as Guarded;
 
 use super::{Changed, Error, Place};
 
@@ -67,7 +68,15 @@ impl<'a> File<'a> {
         let sealed = match (&self.opened, self.place) {
             // An empty file has nothing to seal.
             _ if new.is_empty() => Vec::new(),
-            (Some(opened), _) => sops::seal(new, self.format, &Basis::Again(opened), stamp)?,
+            (Some(opened), place) => {
+                let guard = place.guard(self.keyring);
+                let file = Guarded { path: place.path_in_repository(), content: new, format: self.format };
+                let basis = guard.map_or_else(
+                    || Ok(Basis::Again(opened)),
+                    |guard| guard.again(file, Basis::Again(opened)),
+                )?;
+                sops::seal(new, self.format, &basis, stamp)?
+            }
             (None, Place::Branch(_)) => seal_new(self.place, new, self.format, self.keyring, stamp)?,
             (None, Place::Tree(_)) => {
                 if let Some(store) = self.format.store() {
@@ -101,8 +110,15 @@ pub(super) fn seal_new(
     stamp: Stamp<'_>,
 ) -> Result<Vec<u8>, Error> {
     let terms = place.terms()?;
-    let key = DataKey::random(stamp.entropy);
-    let groups = keyring.plugins().wrap(&terms.audience, &key, stamp.entropy)?;
-    let basis = Basis::New { key, groups, rule: terms.rule, coverage: terms.coverage };
+    let basis = match place.guard(keyring) {
+        Some(guard) => {
+            guard.anew(Guarded { path: place.path_in_repository(), content: plaintext, format }, terms)?
+        }
+        None => {
+            let key = DataKey::random(stamp.entropy);
+            let groups = keyring.plugins().wrap(&terms.audience, &key, stamp.entropy)?;
+            Basis::New { key, groups, rule: terms.rule, coverage: terms.coverage }
+        }
+    };
     Ok(sops::seal(plaintext, format, &basis, stamp)?)
 }

@@ -21,7 +21,7 @@ pub use place::{Changed, Place};
 
 use std::path::PathBuf;
 
-use crate::{crypto, format, git, keys, policy, sops};
+use crate::{crypto, format, git, keys, policy, sops, trust};
 
 /// Why a file's values could not be shown or changed. Names keys and places, never values.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +38,9 @@ pub enum Error {
     /// `.sops.yaml` is wrong.
     #[error("`.sops.yaml`: {0}")]
     Policy(#[from] policy::Error),
+    /// It would be sealed for somebody, or by a rule, that was not accepted here.
+    #[error(transparent)]
+    Trust(#[from] trust::Error),
     /// The data key could not be wrapped.
     #[error(transparent)]
     Crypto(#[from] crypto::Error),

@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use crate::format::Format;
 use crate::git::branch::{self, Commit, Parent};
 use crate::git::{Attributes, Git, Repository};
+use crate::keys::Keyring;
 use crate::policy::creation::{Config, Terms};
 use crate::secret::SecretBytes;
 use crate::sys::replace;
+use crate::trust::{At, Guard};
 
 use super::Error;
 
@@ -91,6 +93,25 @@ impl Place {
             Self::Tree(tree) => tree.path.to_str().unwrap_or("file"),
             Self::Branch(branch) => &branch.path,
         }
+    }
+
+    /// The path from the top of the work tree or branch, as far as it is in a repository.
+    pub(super) fn path_in_repository(&self) -> &str {
+        match self {
+            Self::Tree(tree) => {
+                tree.repository.as_ref().and_then(|(_, path)| path.to_str()).unwrap_or("file")
+            }
+            Self::Branch(branch) => &branch.path,
+        }
+    }
+
+    /// What is trusted of the branch; nothing is known outside of a repository.
+    pub(super) fn guard<'a>(&'a self, keyring: &'a Keyring) -> Option<Guard<'a>> {
+        let (repository, at) = match self {
+            Self::Tree(tree) => (&tree.repository.as_ref()?.0, At::WorkTree),
+            Self::Branch(branch) => (&branch.repository, At::Branch(branch.name.clone())),
+        };
+        Some(Guard::new(repository, keyring, at))
     }
 
     /// The last name of the path.

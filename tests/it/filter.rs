@@ -338,9 +338,9 @@ fn a_path_that_loses_its_protection_is_not_committed_in_clear() {
     sandbox.sh("lab", "echo B=new >>.env");
     let refused = sandbox.run("lab", &["git", "commit", "-qam", "new"]);
     assert_eq!(refused.code, Some(1), "{}", refused.err);
-    assert!(refused.err.contains(".env: not protected any more"), "{}", refused.err);
+    assert!(refused.err.contains(".env: it was encrypted, and is clear now"), "{}", refused.err);
     assert!(
-        refused.err.contains("hint: .env was encrypted") && !refused.err.contains(CANARY),
+        refused.err.contains("hint: `hlx track .env`") && !refused.err.contains(CANARY),
         "{}",
         refused.err
     );

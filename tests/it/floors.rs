@@ -14,15 +14,17 @@ const MAY: &[(&str, &[&str])] = &[
     ("sys", &["secret"]),
     ("git", &["secret", "sys"]),
     ("keys", &["secret", "crypto", "policy", "sops", "sys"]),
-    ("filter", &["secret", "crypto", "format", "policy", "sops", "sys", "git", "keys"]),
-    ("repo", &["secret", "crypto", "format", "policy", "sops", "sys", "git", "keys"]),
-    ("values", &["secret", "crypto", "format", "policy", "sops", "sys", "git", "keys"]),
+    ("trust", &["secret", "crypto", "format", "policy", "sops", "sys", "git", "keys"]),
+    ("filter", &["secret", "crypto", "format", "policy", "sops", "sys", "git", "keys", "trust"]),
+    ("check", &["secret", "crypto", "format", "policy", "sops", "sys", "git", "keys", "trust"]),
+    ("repo", &["secret", "crypto", "format", "policy", "sops", "sys", "git", "keys", "trust"]),
+    ("values", &["secret", "crypto", "format", "policy", "sops", "sys", "git", "keys", "trust"]),
     ("deploy", &["secret", "crypto", "format", "policy", "sops", "sys", "git", "keys"]),
     (
         "cli",
         &[
-            "secret", "crypto", "format", "policy", "sops", "sys", "git", "keys", "filter", "repo", "values",
-            "deploy",
+            "secret", "crypto", "format", "policy", "sops", "sys", "git", "keys", "trust", "filter", "check",
+            "repo", "values", "deploy",
         ],
     ),
 ];

@@ -1,23 +1,36 @@
 //! Everything that needs the outside: real git, sops, Docker; and the laws of the code's own shape.
 
+mod check;
+mod commits;
+mod concurrent;
 mod deploy;
 mod filter;
 mod floors;
 mod fuzz;
 #[path = "../../fuzz/heap.rs"]
 mod heap;
+mod hooks;
 mod https;
 mod ini;
 mod interop;
 mod interrupted;
 mod keys;
+mod kills;
 mod lab;
 mod lock;
+mod matrix;
 mod memory;
+mod merge;
+mod oneshot;
 mod repository;
+mod reseal;
 mod rotate;
 mod sandbox;
+mod scenarios;
 mod soak;
+mod textconv;
+mod tracking;
+mod trust;
 mod values;
 mod vectors;
 

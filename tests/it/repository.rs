@@ -117,6 +117,38 @@ fn status_and_track_say_what_is_what() {
 }
 
 #[test]
+fn status_tells_what_is_not_in_git_yet_and_what_is_not_authentic() {
+    let sandbox = Sandbox::new();
+    sandbox.lab();
+    sandbox.write("lab/.env", format!("A={CANARY}\n"));
+    sandbox.sh("lab", "git add -A; git commit -qm one");
+    sandbox.write("lab/sub/new.env", "A=1\n");
+    let states = |directory: &str| -> Vec<String> {
+        let json: serde_json::Value =
+            serde_json::from_str(&sandbox.ok(directory, &["hlx", "status", "--json"])).unwrap();
+        let files =
+            json.as_array().unwrap().iter().flat_map(|branch| branch["files"].as_array().unwrap().clone());
+        files
+            .map(|file| format!("{} {} {}", file["path"], file["in_git"], file["readable"]).replace('"', ""))
+            .collect()
+    };
+    assert_eq!(states("lab"), [".env encrypted true", "sub/new.env not in git yet false"]);
+    sandbox.sh("lab", "rm -r sub; git cat-file blob HEAD:.env >../sealed");
+    let sealed = sandbox.read("sealed");
+    let at = sealed.find("data:").unwrap() + 5;
+    let other = if sealed[at..].starts_with('A') { "B" } else { "A" };
+    sandbox.write("altered", format!("{}{other}{}", &sealed[..at], &sealed[at + 1..]));
+    sandbox.write("stale", format!("B_unencrypted=1\n{sealed}"));
+    sandbox.sh("lab", "for f in altered stale; do git update-index --add --cacheinfo 100644,$(git hash-object -w --no-filters ../$f),$f.env; done; git commit -qnm odd; git switch -q main");
+    let expected =
+        [".env encrypted true", "altered.env not authentic false", "stale.env mac does not fit false"];
+    assert_eq!(states("lab"), expected);
+    let shown = sandbox.ok("lab", &["hlx", "status"]);
+    assert!(shown.contains("encrypted, 1 reader, yours (me)"), "{shown}");
+    assert!(shown.contains("NOT AUTHENTIC, 1 reader, yours, but it does not open (me)"), "{shown}");
+}
+
+#[test]
 fn keys_are_private_and_never_overwritten() {
     use std::os::unix::fs::PermissionsExt as _;
     let sandbox = Sandbox::new();
@@ -267,9 +299,9 @@ fn track_chooses_what_is_encrypted() {
     // A bot that bumps a tag breaks nothing.
     sandbox.sh("lab", "sed -i s/nginx:1/nginx:2/ compose.yml; git add compose.yml; git show --no-textconv :compose.yml >../compose.yml");
     assert!(sandbox.sops(".", &["-d", "compose.yml"]).out.contains("nginx:2"));
-    // Another choice for the same file is not taken for the old one, and no choice is made where there is none.
+    // No choice is made where there is none.
     for (words, message) in [
-        (&["--keys", "x", "compose.yml"][..], "has another rule for it"),
+        (&["--keys", "x", "compose.yml"][..], "matches no key, so that nothing would be encrypted"),
         (&["--marked", "tls.pem"], "it has no keys"),
         (&["--marked", "x.json"], "JSON has no comments"),
         (&["--keys", "(", "values.yaml"], "no valid regular expression"),

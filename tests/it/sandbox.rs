@@ -13,6 +13,8 @@ pub(crate) const CANARY: &str = "canary-swordfish-7f3a9c";
 /// A directory with a home and nothing of the machine's own settings.
 pub(crate) struct Sandbox {
     root: TempDir,
+    /// What comes on the PATH behind hlx.
+    path: String,
 }
 
 /// What a program did.
@@ -26,10 +28,17 @@ pub(crate) struct Done {
 impl Sandbox {
     pub(crate) fn new() -> Self {
         let root = tempfile::Builder::new().prefix("hlx-it-").tempdir().unwrap();
-        let sandbox = Self { root };
+        let sandbox = Self { root, path: "/usr/local/bin:/usr/bin:/bin".to_owned() };
         fs::create_dir(sandbox.path("home")).unwrap();
         let config = "[user]\n\tname = Test\n\temail = test@example.org\n[init]\n\tdefaultBranch = main\n[protocol \"file\"]\n\tallow = always\n";
         fs::write(sandbox.path("home/.gitconfig"), config).unwrap();
+        sandbox
+    }
+
+    /// The same with this git in the place of the first on the PATH.
+    pub(crate) fn with_git(git: &Path) -> Self {
+        let mut sandbox = Self::new();
+        sandbox.path = format!("{}:{}", git.parent().unwrap().display(), sandbox.path);
         sandbox
     }
 
@@ -47,7 +56,7 @@ impl Sandbox {
             .current_dir(self.path(directory))
             .env_clear()
             .env("HOME", self.path("home"))
-            .env("PATH", format!("{}:/usr/local/bin:/usr/bin:/bin", hlx.display()))
+            .env("PATH", format!("{}:{}", hlx.display(), self.path))
             .env("GIT_CONFIG_NOSYSTEM", "1")
             .env("LC_ALL", "C.UTF-8")
             .stdin(Stdio::null());
@@ -110,14 +119,36 @@ impl Sandbox {
         self.ok("lab", &["git", "switch", "-q", "app"]);
     }
 
+    /// Asserts that a clone whose data keys and readers are new edits old and new files of branches, of which the first is
+    /// checked out, without a word from hlx.
+    #[track_caller]
+    pub(crate) fn goes_on(&self, clone: &str, branches: &[&str], mark: &str) {
+        let is_known = |line: &str| line.contains("hint: push the branch");
+        let quiet =
+            |done: Done| assert!(done.code == Some(0) && done.err.lines().all(is_known), "{mark}: {done:?}");
+        let line =
+            format!("echo E{mark}=1 >>.env; echo N=1 >new{mark}.env; git add .; git commit -qm {mark}");
+        quiet(self.run(clone, &["sh", "-euc", &line]));
+        for branch in &branches[1..] {
+            quiet(self.feed(clone, &["hlx", "set", &format!("{branch}:.env"), &format!("E{mark}")], "1"));
+        }
+        for branch in branches {
+            let waiting = self.run(clone, &["hlx", "recipients", "accept", "--branch", branch]);
+            assert!(waiting.err.contains("nothing waits"), "{mark}, {branch}: {waiting:?}");
+        }
+    }
+
     /// Asserts that no object of a repository holds the canary.
     #[track_caller]
     pub(crate) fn no_canary_in_objects(&self, repository: &str) {
-        let all = self.sh(
-            repository,
-            "git cat-file --batch-all-objects --batch --unordered | grep -ac canary-swordfish || true",
-        );
-        assert_eq!(all.trim(), "0", "plaintext in the objects of {repository}");
+        assert_eq!(self.canaries_in_objects(repository), 0, "plaintext in the objects of {repository}");
+    }
+
+    /// In how many lines of a repository's objects, loose or packed, the canary stands.
+    pub(crate) fn canaries_in_objects(&self, repository: &str) -> usize {
+        let search =
+            "git cat-file --batch-all-objects --batch --unordered | grep -ac canary-swordfish || true";
+        self.sh(repository, search).trim().parse().unwrap()
     }
 
     /// Asserts that no file below a directory holds the canary, except these.

@@ -52,7 +52,7 @@ impl Dice {
         choices[self.roll(choices.len())]
     }
 
-    fn word(&mut self) -> String {
+    pub(crate) fn word(&mut self) -> String {
         (0..1 + self.roll(24))
             .map(|_| char::from(b"abcdefghijklmnopqrstuvwxyzABC0123456789"[self.roll(39)]))
             .collect()

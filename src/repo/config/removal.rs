@@ -28,7 +28,7 @@ pub fn without_recipients(text: &str, keys: &[Recipient]) -> Result<Option<Strin
     let after = parse(&new).map_err(|_| uneditable())?;
     let found = after.audiences().collect::<Vec<_>>();
     let fits = found.len() == expected.len()
-        && found.iter().zip(&expected).all(|(found, expected)| found.is_like(expected));
+        && found.iter().zip(&expected).all(|(found, expected)| found.equals(expected));
     if fits { Ok(Some(new)) } else { Err(uneditable()) }
 }
 

@@ -64,6 +64,8 @@ fn anew(
     if !fresh.contains_key(&audience) {
         let key = DataKey::random(&mut random::fill);
         let groups = world.keyring.plugins().wrap(&audience, &key, &mut random::fill)?;
+        // So that what was made here is known here, also where a plugin of age would be asked for it.
+        world.keyring.remember(&groups, &key);
         fresh.insert(audience.clone(), (key, groups));
     }
     let (key, groups) = &fresh[&audience];
@@ -104,7 +106,7 @@ fn exactly(
 ) -> Result<KeyGroups, Error> {
     let failed = |source| Error::Keys { path: place.to_owned(), source };
     let old = sealed.groups();
-    if old.audience().is_ok_and(|old| old.is_like(audience)) {
+    if old.audience().is_ok_and(|old| old.equals(audience)) {
         return Ok(old.clone());
     }
     let key = world.keyring.data_key(old).map_err(failed)?;

@@ -15,12 +15,13 @@ use std::path::PathBuf;
 
 use crate::crypto::envelope::Recipient;
 use crate::git::follow::{self, Checkout};
-use crate::git::moves::{Move, Moves, Turn};
+use crate::git::moves::{self, Move, Moves, Recovered, Turn};
 use crate::git::pack::Pack;
 use crate::git::tree::{Author, Draft};
 use crate::git::{Git, Repository};
 use crate::keys::Keyring;
 use crate::keys::recipients::Named;
+use crate::trust;
 
 use super::Error;
 use super::recipients::Addition;
@@ -136,11 +137,14 @@ pub struct Changed {
     pub remotes: Vec<(String, String)>,
 }
 
-/// Works out all that is to be done. Fails if one file of one branch cannot be changed as it should.
+/// Works out all that is to be done. Fails if one file of one branch cannot be changed as it should, or if something
+/// that others brought waits to be accepted: it would count as one's own afterwards.
 pub fn prepare(world: World<'_>, scope: Scope<'_>, change: Change<'_>) -> Result<Plan, Error> {
     let turn = Turn::take(world.repository)?;
-    turn.recover()?;
+    turn.recover(|moved| adopt(world.repository, world.keyring, moved))?;
     let branches = scope::resolve(world.repository, world.git, scope)?;
+    let tips: Vec<_> = branches.iter().map(|branch| (branch.name.as_str(), branch.tip.as_str())).collect();
+    trust::require_settled(world.repository, world.git, world.keyring, &tips)?;
     let known = match change {
         Change::Remove { keys, data_keys: DataKeys::Fresh } => tip::known(world, &branches, keys)?,
         Change::Remove { .. } | Change::Add(_) | Change::Renew { .. } => HashSet::new(),
@@ -154,6 +158,20 @@ pub fn prepare(world: World<'_>, scope: Scope<'_>, change: Change<'_>) -> Result
     (world.progress)(branches.len(), branches.len());
     let checkouts = checkouts(world, &tips)?;
     Ok(Plan { turn, pack: maker.pack, checkouts, tips, covered: branches.len(), bare: maker.bare })
+}
+
+/// Finishes or undoes what something interrupted. Only then is a keyring asked for.
+pub fn recover(
+    repository: &Repository,
+    keyring: impl FnOnce() -> Keyring,
+) -> Result<Option<Recovered>, Error> {
+    moves::recover(repository, |moved| adopt(repository, &keyring(), moved))
+}
+
+/// Trusts the commits that were made here; what came on top of them since is not among them.
+fn adopt(repository: &Repository, keyring: &Keyring, moved: &[&Move]) -> Result<(), Error> {
+    let made: Vec<_> = moved.iter().map(|step| (step.branch.as_str(), step.to.as_str())).collect();
+    Ok(trust::adopt_made(repository, keyring, &made)?)
 }
 
 /// The work trees that must follow; fails if one has changes of its own, or is in the middle of a rebase.
@@ -176,13 +194,13 @@ fn checkouts(world: World<'_>, tips: &[Tip]) -> Result<Vec<Checkout>, Error> {
 }
 
 impl Plan {
-    /// Does it: all branches move, or none. Work trees follow.
-    pub fn carry_out(mut self, git: &Git) -> Result<Vec<Changed>, Error> {
+    /// Does it: all branches move, or none. Work trees follow, and what was made is trusted.
+    pub fn carry_out(mut self, world: World<'_>) -> Result<Vec<Changed>, Error> {
         if self.tips.is_empty() {
             return Ok(Vec::new());
         }
         let drafts = self.drafts();
-        let commits = Author::ask(git)?.commit(git, &mut self.pack, &drafts)?;
+        let commits = Author::ask(world.git)?.commit(world.git, &mut self.pack, &drafts)?;
         let step = |(tip, commit): (&Tip, &String)| Move {
             branch: tip.branch.clone(),
             from: tip.local.clone(),
@@ -190,7 +208,8 @@ impl Plan {
             remote: tip.remotes.first().map(|(remote, _)| remote.clone()),
         };
         let moves = self.tips.iter().zip(&commits).map(step).collect();
-        self.turn.make(&Moves::new("hlx: recipients and data keys".to_owned(), moves, self.checkouts))?;
+        let moves = Moves::new("hlx: recipients and data keys".to_owned(), moves, self.checkouts);
+        self.turn.make(&moves, |moved| adopt(world.repository, world.keyring, moved))?;
         let changed =
             |(tip, commit): (Tip, String)| Changed { branch: tip.branch, commit, remotes: tip.remotes };
         Ok(self.tips.into_iter().zip(commits).map(changed).collect())

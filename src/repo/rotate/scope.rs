@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use crate::git::{self, Git, Repository, branch};
+use crate::git::{self, Git, Repository};
 
 use super::Error;
 
@@ -39,7 +39,7 @@ pub fn fetch(git: &Git) -> Result<(), Error> {
 /// Finds the branches. Fails if one is behind a remote, or has other commits: what is changed here could not be
 /// pushed, or would leave out what is there.
 pub fn resolve(repository: &Repository, git: &Git, scope: Scope<'_>) -> Result<Vec<Branch>, Error> {
-    let mut all = read(git)?;
+    let mut all = read(repository)?;
     let wanted: Vec<(String, Refs)> = match scope {
         Scope::All => all.into_iter().collect(),
         Scope::Named(names) => {
@@ -117,21 +117,15 @@ fn is_part_of(repository: &Repository, git: &Git, commit: &str, tip: &str) -> Re
     Ok(git.test(&["merge-base", "--is-ancestor", commit, tip])?)
 }
 
-/// All branches by their short names. Refs that only name another ref are none.
-fn read(git: &Git) -> Result<BTreeMap<String, Refs>, Error> {
-    let remotes = git.text(&["remote"])?;
-    let format = "--format=%(objectname) %(objecttype) %(refname) %(symref)";
-    let lines = git.text(&["for-each-ref", format, "refs/heads/", "refs/remotes/"])?;
+/// All branches by their short names.
+fn read(repository: &Repository) -> Result<BTreeMap<String, Refs>, Error> {
     let mut all = BTreeMap::<String, Refs>::new();
-    for line in lines.lines() {
-        let [commit, "commit", name, ""] = line.splitn(4, ' ').collect::<Vec<_>>()[..] else { continue };
-        if let Some(name) = name.strip_prefix("refs/heads/") {
-            all.entry(name.to_owned()).or_default().local = Some(commit.to_owned());
-        } else if let Some((remote, name)) =
-            name.strip_prefix("refs/remotes/").and_then(|name| branch::of_remote(&remotes, name))
-        {
-            let pair = (remote.to_owned(), commit.to_owned());
-            all.entry(name.to_owned()).or_default().remote.push(pair);
+    for git::Tip { name, commit } in repository.local_branches()? {
+        all.entry(name).or_default().local = Some(commit);
+    }
+    for git::Tip { name, commit } in repository.remote_branches()? {
+        if let Some((remote, name)) = repository.of_remote(&name) {
+            all.entry(name.to_owned()).or_default().remote.push((remote.to_owned(), commit));
         }
     }
     Ok(all)

@@ -75,8 +75,8 @@ impl Maker<'_> {
         let head = self.world.repository.commit(&branch.tip)?;
         let mut files = Vec::new();
         let mut fresh = Fresh::new();
-        let entries = self.world.repository.files_of(&branch.tip)?;
-        let entries: Vec<&Entry> = entries.iter().filter(|entry| entry.mode.starts_with("100")).collect();
+        let entries = self.world.repository.files(&head.tree)?;
+        let entries: Vec<&Entry> = entries.iter().filter(|entry| entry.is_file()).collect();
         let config = self.config(branch, &entries, &mut files)?;
         let mut bare = !entries.iter().any(|entry| entry.path == config::NAME.as_bytes());
         for entry in entries {
@@ -208,7 +208,7 @@ pub(super) fn known(
 ) -> Result<HashSet<DataKey>, Error> {
     let mut known = HashSet::new();
     for branch in branches {
-        for entry in world.repository.files_of(&branch.tip)? {
+        for entry in world.repository.files(&branch.tip)?.iter().filter(|entry| entry.is_file()) {
             let blob = world.repository.blob_named(&entry.blob)?;
             let sealed = is_sealed(&blob).then(|| Sealed::parse(&blob).ok()).flatten();
             let Some(sealed) = sealed.filter(|sealed| file::names_any(sealed.groups(), keys)) else {

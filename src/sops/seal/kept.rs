@@ -13,7 +13,7 @@ use crate::format::{Content, Document};
 
 use super::super::open::{Body, Opened, aad};
 use super::super::view::Piece;
-use super::{Basis, Part, Sealing, plain};
+use super::{Part, Sealing, plain};
 
 /// The sealed forms of old leaves by place and plaintext.
 pub(super) type Reuse = HashMap<[u8; 32], VecDeque<String>>;
@@ -33,7 +33,7 @@ impl<'a> Kept<'a> {
     pub(super) fn find(sealing: &Sealing<'a>) -> Self {
         let (parts, length) = (sealing.parts.len(), sealing.text.len());
         let nothing = Self { old: None, pieces: Vec::new(), head: 0, tail: 0, parts, length };
-        let Basis::Again(old) = sealing.basis else { return nothing };
+        let Some(old) = sealing.basis.old() else { return nothing };
         let Body::Leaves { document, store, .. } = &old.sealed.body else { return nothing };
         if *store != sealing.store {
             return nothing;
@@ -129,7 +129,8 @@ impl<'a> Kept<'a> {
     }
 }
 
-pub(super) fn fingerprint(place: &str, content: &Content<'_>) -> [u8; 32] {
+/// A place and what stands there, as one mark.
+pub(in crate::sops) fn fingerprint(place: &str, content: &Content<'_>) -> [u8; 32] {
     let (kind, bytes) = plain(content);
     let mut hash = Sha256::new();
     hash.update(u64::try_from(place.len()).expect("a length fits").to_le_bytes());

@@ -1,0 +1,174 @@
+//! One file, by itself: what is wrong in its bytes, and what it says that others must agree with.
+
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+use crate::crypto::envelope::Recipient;
+use crate::crypto::mac::Coverage;
+use crate::format::Format;
+use crate::git;
+use crate::keys::Standing;
+use crate::policy::{self, creation::Config};
+use crate::sops::Sealed;
+
+use super::compose::{self, Compose, Origin};
+use super::{Checker, Depth, Rule, secrets};
+
+/// Reads the `x-hlx` of a compose file: the hosts that the stack is for, or what is wrong.
+pub type ReadSettings = fn(&serde_json::Value) -> Result<Vec<String>, String>;
+
+/// Something wrong within a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Spot {
+    pub(super) rule: Rule,
+    pub(super) line: Option<usize>,
+    pub(super) message: String,
+}
+
+impl Spot {
+    pub(super) fn new(rule: Rule, message: impl Into<String>) -> Self {
+        Self { rule, line: None, message: message.into() }
+    }
+}
+
+/// What is known of a file, whichever branches have it.
+#[derive(Debug, Default)]
+pub(super) struct Examined {
+    pub(super) spots: Vec<Spot>,
+    /// It has the metadata of a sealed file.
+    pub(super) sealed: bool,
+    /// It holds nothing, or nothing in clear that should be sealed.
+    pub(super) clear: bool,
+    /// Those who can read it.
+    pub(super) readers: BTreeSet<String>,
+    /// The rule that it is sealed by.
+    pub(super) rule: Option<(policy::Rule, Coverage)>,
+    /// Which data key it has, where that is known.
+    pub(super) key: Option<[u8; 32]>,
+    /// What it says as a compose file.
+    pub(super) compose: Option<Compose>,
+    /// The rules, if it is a `.sops.yaml` in good order.
+    pub(super) config: Option<Config>,
+}
+
+/// The file of rules, which counts at the top of a branch.
+pub(super) const CONFIG: &str = ".sops.yaml";
+
+impl Checker<'_> {
+    /// Examines a file, or remembers it.
+    pub(super) fn examine(
+        &self,
+        path: &[u8],
+        blob: &str,
+        protected: bool,
+    ) -> Result<Rc<Examined>, git::Error> {
+        let key = (blob.to_owned(), path.to_vec(), protected);
+        if let Some(known) = self.examined.borrow().get(&key) {
+            return Ok(Rc::clone(known));
+        }
+        let content = self.repository.blob_named(blob)?;
+        let examined = Rc::new(self.look(&String::from_utf8_lossy(path), &content, protected));
+        self.examined.borrow_mut().insert(key, Rc::clone(&examined));
+        Ok(examined)
+    }
+
+    fn look(&self, path: &str, content: &[u8], protected: bool) -> Examined {
+        let mut examined = Examined::default();
+        if path == CONFIG {
+            match Config::parse(&String::from_utf8_lossy(content)) {
+                Ok(config) => examined.config = Some(config),
+                Err(error) => examined.spots.push(broken_config(&error.to_string())),
+            }
+        }
+        let judged = self.keyring.judge(content);
+        examined.sealed = judged.groups.is_some() || matches!(judged.standing, Standing::Broken(_));
+        examined.clear = judged.standing == Standing::Clear;
+        examined.key = judged.key;
+        examined.rule = judged.rule;
+        examined.readers = judged.groups.iter().flat_map(|groups| groups.recipients()).map(normal).collect();
+        examined.spots.extend(of_standing(&judged.standing, protected));
+        if let Depth::Full(settings) = self.depth {
+            self.look_deeper(path, content, &mut examined, settings);
+        }
+        if judged.clear_comments > 0 {
+            let message =
+                format!("{} of its comments are clear, among encrypted ones", judged.clear_comments);
+            examined.spots.push(Spot::new(Rule::PlaintextComment, message));
+        }
+        examined
+    }
+
+    /// What is asked of files beside their encryption.
+    fn look_deeper(&self, path: &str, content: &[u8], examined: &mut Examined, settings: ReadSettings) {
+        if compose::is_compose(path) {
+            let opened = || self.keyring.open(content).ok();
+            let read = match Sealed::parse(content).map(|sealed| sealed.format()) {
+                // Nothing can be seen of it otherwise.
+                Ok(Format::Binary) => opened().and_then(|opened| {
+                    let text = std::str::from_utf8(opened.plaintext().expose()).ok()?;
+                    Some(compose::read(path, text, Origin::Opened, settings))
+                }),
+                Ok(_) | Err(_) => {
+                    Some(compose::read(path, &String::from_utf8_lossy(content), Origin::Stored, settings))
+                }
+            };
+            if let Some((spots, compose)) = read {
+                examined.spots.extend(spots);
+                examined.compose = Some(compose);
+            }
+        }
+        if let (true, Ok(text)) = (examined.clear, std::str::from_utf8(content)) {
+            examined.spots.extend(secrets::scan(path, text));
+        }
+    }
+}
+
+/// What a file in clear shows by itself, without a repository around it: the rules that it breaks, and where.
+pub fn in_clear(path: &str, text: &str, settings: ReadSettings) -> Vec<(Rule, Option<usize>, String)> {
+    let read = compose::is_compose(path).then(|| compose::read(path, text, Origin::Stored, settings).0);
+    let spots = read.into_iter().flatten().chain(secrets::scan(path, text));
+    spots.map(|spot| (spot.rule, spot.line, spot.message)).collect()
+}
+
+/// A recipient as it is compared: without the comment of an ssh key.
+pub(super) fn normal(recipient: &str) -> String {
+    recipient.parse::<Recipient>().map_or_else(|_| recipient.to_owned(), |parsed| parsed.to_string())
+}
+
+fn of_standing(standing: &Standing, protected: bool) -> Option<Spot> {
+    match standing {
+        Standing::Empty | Standing::Authentic | Standing::Unread => None,
+        Standing::Clear => {
+            protected.then(|| Spot::new(Rule::Plaintext, "plaintext in git, on a protected path"))
+        }
+        Standing::Exposed(error) => {
+            Some(Spot::new(Rule::PlaintextValue, format!("plaintext in git: {error}")))
+        }
+        Standing::Broken(reason) => Some(Spot::new(Rule::Broken, reason)),
+        Standing::Altered(reason) => Some(Spot::new(Rule::Altered, reason)),
+        Standing::Stale => {
+            let message = "all its values are authentic, but its MAC does not fit them";
+            Some(Spot::new(Rule::StaleMac, message))
+        }
+    }
+}
+
+/// The place is a part of the message: `line 3: …`.
+fn broken_config(message: &str) -> Spot {
+    let line = message.strip_prefix("line ").and_then(|rest| rest.split(':').next()?.parse().ok());
+    Spot { rule: Rule::ConfigBroken, line, message: message.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broken_config_says_where() {
+        let error = Config::parse("creation_rules:\n  - age: [\n").unwrap_err();
+        let spot = broken_config(&error.to_string());
+        assert!(spot.line.is_some(), "{spot:?}");
+        let error = Config::parse("creation_rules:\n  - age: nobody\n").unwrap_err();
+        assert_eq!(broken_config(&error.to_string()).line, None);
+    }
+}

@@ -1,0 +1,232 @@
+//! The files of one branch together: what its attributes protect, and what its `.sops.yaml` says of them.
+
+use std::collections::{BTreeSet, HashMap};
+use std::rc::Rc;
+
+use crate::git::Attributes;
+use crate::git::branch::Entry;
+use crate::policy::creation::Config;
+
+use super::examine::{CONFIG, Examined, Spot, normal};
+use super::place::{Kind, Place};
+use super::{Checker, Error, Finding, Protected, Rule};
+
+/// A tree, its files examined.
+#[derive(Debug)]
+pub(super) struct Tree {
+    pub(super) place: Place,
+    pub(super) files: Vec<File>,
+}
+
+/// A file of a tree.
+#[derive(Debug)]
+pub(super) struct File {
+    pub(super) path: String,
+    pub(super) blob: String,
+    pub(super) attributes: Attributes,
+    pub(super) examined: Rc<Examined>,
+    /// The commit before has it sealed.
+    was_sealed: bool,
+}
+
+/// Reads the tree of a place.
+pub(super) fn read(checker: &Checker<'_>, place: &Place) -> Result<Tree, Error> {
+    let files = match (&place.commit, place.kind) {
+        (Some(commit), Kind::Tip) => checker.files(commit)?,
+        (None, Kind::Tip) => Vec::new(),
+        (_, Kind::Index) => of_index(checker)?,
+    };
+    let mut examined = Vec::new();
+    for (entry, attributes) in files {
+        let file = checker.examine(&entry.path, &entry.blob, attributes.filtered)?;
+        examined.push((entry, attributes, file));
+    }
+    let before = before(checker, place, &examined)?;
+    let file = |(entry, attributes, examined): (Entry, Attributes, Rc<Examined>)| File {
+        was_sealed: before.contains(&entry.path),
+        path: String::from_utf8_lossy(&entry.path).into_owned(),
+        blob: entry.blob,
+        attributes,
+        examined,
+    };
+    Ok(Tree { place: place.clone(), files: examined.into_iter().map(file).collect() })
+}
+
+/// The index, as the next commit will have it. What the work tree or this clone protect counts as well as what is
+/// staged of it.
+pub(super) fn of_index(checker: &Checker<'_>) -> Result<Vec<Protected>, Error> {
+    let entry = |(path, blob)| Entry { mode: "100644".to_owned(), blob, path };
+    let files: Vec<Entry> = checker.repository.index_entries()?.into_iter().map(entry).collect();
+    let paths: Vec<&[u8]> = files.iter().map(|file| file.path.as_slice()).collect();
+    let here = checker.repository.all_attributes(&paths)?;
+    let staged = checker.protection(&files)?;
+    let pick = |(file, here): (Entry, Attributes)| {
+        let attributes = if here.filtered { here } else { staged.of(&file.path) };
+        (file, attributes)
+    };
+    Ok(files.into_iter().zip(here).map(pick).collect())
+}
+
+/// The files that are clear and not protected, and that the commit before has sealed.
+fn before(
+    checker: &Checker<'_>,
+    place: &Place,
+    files: &[(Entry, Attributes, Rc<Examined>)],
+) -> Result<BTreeSet<Vec<u8>>, Error> {
+    let parent = match (&place.commit, place.kind) {
+        (Some(commit), Kind::Tip) => checker.repository.parents(commit)?.into_iter().next(),
+        (commit, Kind::Index) => commit.clone(),
+        (None, Kind::Tip) => None,
+    };
+    let suspects: HashMap<&[u8], &str> = files
+        .iter()
+        .filter(|(_, attributes, file)| !attributes.filtered && file.clear)
+        .map(|(entry, ..)| (entry.path.as_slice(), entry.blob.as_str()))
+        .collect();
+    let Some(parent) = parent.filter(|_| !suspects.is_empty()) else { return Ok(BTreeSet::new()) };
+    let mut found = BTreeSet::new();
+    for old in checker.repository.files(&parent)?.into_iter().filter(Entry::is_file) {
+        let changed = suspects.get(old.path.as_slice()).is_some_and(|blob| *blob != old.blob);
+        if changed && checker.examine(&old.path, &old.blob, true)?.sealed {
+            found.insert(old.path);
+        }
+    }
+    Ok(found)
+}
+
+impl Tree {
+    /// What is wrong in this tree alone, in the order of its files.
+    pub(super) fn findings(&self) -> Vec<Finding> {
+        let config = self.config();
+        let of_file = |file: &File| {
+            let mut spots = file.spots();
+            spots.retain(|spot| spot.rule != Rule::Abandoned || self.is_protected());
+            spots.extend(config.into_iter().flat_map(|config| of_readers(file, config)));
+            spots.into_iter().map(|spot| self.finding(Some(&file.path), spot)).collect::<Vec<_>>()
+        };
+        let mut findings: Vec<Finding> = self.files.iter().flat_map(of_file).collect();
+        findings.extend(self.unprotected().map(|spot| self.finding(None, spot)));
+        findings.extend(self.of_config().into_iter().map(|spot| self.finding(Some(CONFIG), spot)));
+        findings
+    }
+
+    /// Nothing is protected, as in the repositories of those who use sops alone: that is said once.
+    fn unprotected(&self) -> Option<Spot> {
+        let sealed = self.files.iter().filter(|file| file.examined.sealed).count();
+        let message = format!(
+            "nothing is protected by `.gitattributes`, and {sealed} files are encrypted: edited in plaintext, they would be committed so"
+        );
+        (sealed > 0 && !self.is_protected()).then(|| Spot::new(Rule::Abandoned, message))
+    }
+
+    fn is_protected(&self) -> bool {
+        self.files.iter().any(|file| file.attributes.filtered)
+    }
+
+    /// A finding in this tree.
+    pub(super) fn finding(&self, path: Option<&str>, spot: Spot) -> Finding {
+        Finding {
+            rule: spot.rule,
+            place: self.place.name.clone(),
+            staged: self.place.is_index(),
+            path: path.map(str::to_owned),
+            line: spot.line,
+            message: spot.message,
+        }
+    }
+
+    /// The file at a path.
+    pub(super) fn file(&self, path: &str) -> Option<&File> {
+        self.files.iter().find(|file| file.path == path)
+    }
+
+    fn config(&self) -> Option<&Config> {
+        self.file(CONFIG)?.examined.config.as_ref()
+    }
+
+    /// Rules that are missing, and rules that are for nothing.
+    fn of_config(&self) -> Vec<Spot> {
+        let has_file = self.file(CONFIG).is_some();
+        let sealed = |file: &&File| file.attributes.filtered && !must_be_clear(&file.path);
+        let wanted: Vec<&File> = self.files.iter().filter(sealed).collect();
+        let Some(config) = self.config() else {
+            let missing = !has_file && !wanted.is_empty();
+            let message = "there is no `.sops.yaml`: new files cannot be encrypted";
+            return missing.then(|| Spot::new(Rule::ConfigGap, message)).into_iter().collect();
+        };
+        let used: BTreeSet<usize> = self
+            .files
+            .iter()
+            .filter(|file| file.attributes.filtered || file.examined.sealed)
+            .filter_map(|file| config.rule_for(&file.path))
+            .collect();
+        let idle = config.places().enumerate().filter(|(number, _)| !used.contains(number));
+        idle.map(|(_, place)| Spot::new(Rule::ConfigIdle, format!("{place} is for no file of this branch")))
+            .collect()
+    }
+}
+
+impl File {
+    /// What is wrong with the file at this place.
+    pub(super) fn spots(&self) -> Vec<Spot> {
+        if self.attributes.filtered && must_be_clear(&self.path) {
+            let message = "`.gitattributes` would encrypt it, and git and hlx must read it without a key";
+            return vec![Spot::new(Rule::MustBeClear, message)];
+        }
+        let mut spots = self.examined.spots.clone();
+        if let (true, Some(conversion)) = (self.attributes.filtered, self.attributes.conversion) {
+            let message = format!("the attribute `{conversion}` lets git change the encrypted file");
+            spots.push(Spot::new(Rule::Conversion, message));
+        }
+        if !self.attributes.filtered && self.examined.sealed {
+            spots.push(Spot::new(
+                Rule::Abandoned,
+                "encrypted, but nothing protects it: the next version would be in clear",
+            ));
+        }
+        if !self.attributes.filtered && self.was_sealed {
+            let message =
+                "it was encrypted in the commit before, and is clear now: nothing protects it any more";
+            spots.push(Spot::new(Rule::Unprotected, message));
+        }
+        spots
+    }
+}
+
+/// What git and hlx must be able to read without a key.
+pub(super) fn must_be_clear(path: &str) -> bool {
+    matches!(path.rsplit('/').next(), Some(".gitattributes" | CONFIG))
+}
+
+/// How the readers of a sealed file differ from those that the rule for it names.
+fn of_readers(file: &File, config: &Config) -> Vec<Spot> {
+    if file.examined.readers.is_empty() {
+        let gap =
+            file.attributes.filtered && !must_be_clear(&file.path) && config.rule_for(&file.path).is_none();
+        let spot = || Spot::new(Rule::ConfigGap, "no rule of `.sops.yaml` is for it");
+        return gap.then(spot).into_iter().collect();
+    }
+    let terms = match config.terms(&file.path) {
+        Ok(terms) => terms,
+        Err(error) => return vec![Spot::new(Rule::ConfigGap, error.to_string())],
+    };
+    let named: BTreeSet<String> = terms.audience.recipients().map(|key| normal(key.as_str())).collect();
+    let list = |one: &BTreeSet<String>, other: &BTreeSet<String>| {
+        let keys: Vec<String> = one.difference(other).map(|key| short(key)).collect();
+        (!keys.is_empty()).then(|| keys.join(", "))
+    };
+    let unknown = list(&file.examined.readers, &named).map(|keys| {
+        Spot::new(
+            Rule::ReaderUnknown,
+            format!("it can be read by {keys}, which `.sops.yaml` does not name for it"),
+        )
+    });
+    let lost = list(&named, &file.examined.readers).map(|keys| {
+        Spot::new(Rule::ReaderLost, format!("it cannot be read by {keys}, which `.sops.yaml` names for it"))
+    });
+    unknown.into_iter().chain(lost).collect()
+}
+
+fn short(key: &str) -> String {
+    key.parse::<crate::crypto::envelope::Recipient>().map_or_else(|_| key.to_owned(), |key| key.short())
+}

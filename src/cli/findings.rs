@@ -1,0 +1,76 @@
+//! What a finding means to a user: what to do about it.
+
+use serde_json::Value;
+
+use crate::check::{self, Finding, Rule};
+use crate::deploy::model;
+
+use super::{Failure, errors};
+
+/// A check that could not be done.
+pub(super) fn failure(error: check::Error) -> Failure {
+    match error {
+        check::Error::Git(error) => errors::git(error),
+        check::Error::Compose { .. } => Failure::new(super::Exit::Missing, error)
+            .hint("install the Compose plugin of Docker, or check without `--compose`"),
+        check::Error::NoBranch(_) => {
+            Failure::new(super::Exit::Usage, error).hint("`git branch --all` lists the branches")
+        }
+    }
+}
+
+/// The hosts that the `x-hlx` of a compose file names.
+pub(super) fn settings(value: &Value) -> Result<Vec<String>, String> {
+    model::wishes(value).map(|wishes| wishes.hosts).map_err(|error| error.to_string())
+}
+
+/// What to do about a finding.
+pub(super) fn hint(finding: &Finding) -> String {
+    let path = finding.path.as_deref().unwrap_or("FILE");
+    let on = format!("{}:{path}", finding.place);
+    match finding.rule {
+        Rule::Plaintext => format!("encrypt it: `git add --renormalize {path}` (after `hlx init`), and commit"),
+        Rule::PlaintextValue => {
+            format!("encrypt it: check the branch out, write {path} in plaintext, `git add {path}`, and commit")
+        }
+        Rule::PlaintextComment => format!("`hlx edit {on}` and save: comments are encrypted with the values around them"),
+        Rule::PlaintextHistory => {
+            "change each secret in it at its source: whoever has the repository can read it, even after `git filter-repo`".to_owned()
+        }
+        Rule::Unprotected => format!(
+            "`hlx track {path}`, then `git add {path}`; if that is meant, `hlx untrack {path}`"
+        ),
+        Rule::Abandoned if finding.path.is_none() => "`hlx track FILE` protects a file".to_owned(),
+        Rule::Abandoned => {
+            format!("`hlx track {path}`, and look who changed it: `git log -p -- .gitattributes`")
+        }
+        Rule::Broken | Rule::Altered => {
+            format!("take it from an earlier commit: `git log {} -- {path}`", finding.place)
+        }
+        Rule::StaleMac => format!("look at what changed, and if it is right: `hlx reseal {path}`"),
+        Rule::ReaderUnknown => {
+            "if that key may read it, name it in `.sops.yaml`; if not, `hlx rotate` shuts it out".to_owned()
+        }
+        Rule::ReaderLost => format!("let it in: `hlx recipients add KEY --branch {}`", finding.place),
+        Rule::ReadersDiffer => "someone may have wrapped a key that they know: `hlx rotate` gives new ones".to_owned(),
+        Rule::ConfigBroken => "correct `.sops.yaml`".to_owned(),
+        Rule::ConfigGap => "add a rule to `.sops.yaml`: one without `path_regex` is for every file".to_owned(),
+        Rule::ConfigIdle => "take the rule out, or correct its `path_regex`".to_owned(),
+        Rule::Conversion => {
+            "add `-text -ident -working-tree-encoding` to its line in `.gitattributes`".to_owned()
+        }
+        Rule::MustBeClear => format!("add a line `{path} -filter` at the end of `.gitattributes`"),
+        Rule::ComposeInvalid => "`docker compose config --quiet` tells more, in the branch".to_owned(),
+        Rule::ComposeKey => "correct the name, or take it out".to_owned(),
+        Rule::Settings => "see the README for the settings of a stack".to_owned(),
+        Rule::PortConflict => "take another port for one, or name the hosts of both in `x-hlx.hosts`".to_owned(),
+        Rule::EnvironmentFile => {
+            "give it as a secret: `secrets:` with `file:`, and the variable with its path in the container".to_owned()
+        }
+        Rule::Environment => "root on the host, and who has its disk, can read them there".to_owned(),
+        Rule::Token | Rule::LikelySecret => format!(
+            "encrypt it (`hlx track {path}`) and change it at its source; if it is no secret, put `hlx:allow` in a comment on its line"
+        ),
+        Rule::Unsigned => "let an allowed signer make the commit: `git commit -S`".to_owned(),
+    }
+}

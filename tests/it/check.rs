@@ -1,0 +1,341 @@
+//! `hlx check`, over real repositories.
+
+use serde_json::Value;
+
+use crate::sandbox::{CANARY, Sandbox};
+
+/// A lab with one sealed file on `app`, committed.
+fn lab() -> Sandbox {
+    let sandbox = Sandbox::new();
+    sandbox.lab();
+    sandbox.write("lab/.env", format!("A={CANARY}\n"));
+    sandbox.sh("lab", "git add -A; git commit -qm one");
+    sandbox
+}
+
+/// The findings as `RULE PLACE:PATH`, with `*` for those of the index, notes left out.
+#[track_caller]
+fn findings(sandbox: &Sandbox, words: &[&str]) -> Vec<String> {
+    let done = sandbox.run("lab", &[&["hlx", "check", "--json"], words].concat());
+    let found: Value = serde_json::from_str(&done.out).unwrap_or_else(|_| panic!("{done:?}"));
+    let found = found.as_array().unwrap();
+    let error = found.iter().any(|finding| finding["severity"] == "error");
+    assert_eq!(done.code, Some(if error { 5 } else { 0 }), "{done:?}");
+    assert!(!done.out.contains(CANARY) && !done.err.contains(CANARY), "{done:?}");
+    let text = |finding: &Value, name: &str| finding[name].as_str().unwrap_or_default().to_owned();
+    found
+        .iter()
+        .filter(|finding| finding["severity"] != "note")
+        .map(|finding| {
+            let index = if finding["staged"] == true { "*" } else { "" };
+            format!("{} {}{index}:{}", text(finding, "rule"), text(finding, "branch"), text(finding, "path"))
+        })
+        .collect()
+}
+
+fn commit_unfiltered(sandbox: &Sandbox, path: &str, content: &str) {
+    sandbox.write("raw", content);
+    sandbox.sh(
+        "lab",
+        &format!(
+            "blob=$(git hash-object -w --no-filters ../raw); git update-index --add --cacheinfo 100644,$blob,{path}; git commit -qnm raw"
+        ),
+    );
+}
+
+/// The same file with one bit of its first value changed.
+fn flipped(sealed: &str) -> String {
+    let at = sealed.find("data:").unwrap() + 5;
+    let other = if sealed[at..].starts_with('A') { "B" } else { "A" };
+    format!("{}{other}{}", &sealed[..at], &sealed[at + 1..])
+}
+
+#[test]
+fn a_sound_repository_has_nothing_to_say() {
+    let sandbox = lab();
+    sandbox.sh("lab", "hlx new web; hlx new vault --sealed");
+    assert_eq!(findings(&sandbox, &[]), Vec::<String>::new());
+    let done = sandbox.run("lab", &["hlx", "check", "--strict"]);
+    assert!(done.code == Some(0) && done.err.contains("0 errors, 0 warnings"), "{done:?}");
+    // In a folder, in a bare repository, and without a key.
+    sandbox.sh("lab", "mkdir -p sub; cd sub; hlx check; git clone -q --bare .. ../../bare.git; cd ../../bare.git; hlx check");
+    sandbox.sh(".", "mv home/.config home/away; cd bare.git; hlx check --strict");
+}
+
+#[test]
+fn plaintext_is_found_in_every_branch_by_that_branchs_own_attributes() {
+    let sandbox = lab();
+    commit_unfiltered(&sandbox, "old.env", &format!("A={CANARY}\n"));
+    commit_unfiltered(&sandbox, "open.txt", "text\n");
+    // `main` protects nothing, so that the same path is no finding there.
+    sandbox.sh("lab", "git switch -q main; echo x=1 >old.env; git add old.env; git commit -qm open");
+    assert_eq!(findings(&sandbox, &[]), ["plaintext app:old.env"]);
+    assert_eq!(findings(&sandbox, &["--branch", "main"]), Vec::<String>::new());
+    let missing = sandbox.run("lab", &["hlx", "check", "--branch", "nowhere"]);
+    assert!(missing.code == Some(2) && missing.err.contains("no branch `nowhere`"), "{missing:?}");
+    // Only in the index, and told of paths that were asked for.
+    sandbox.sh("lab", "git switch -q app; git rm -qf old.env; git commit -qm gone");
+    sandbox.write("raw", "B=1\n");
+    sandbox.sh(
+        "lab",
+        "git update-index --add --cacheinfo 100644,$(git hash-object -w --no-filters ../raw),sub/new.env",
+    );
+    assert_eq!(findings(&sandbox, &[]), ["plaintext app*:sub/new.env"]);
+    assert_eq!(findings(&sandbox, &["sub"]), ["plaintext app*:sub/new.env"]);
+    assert_eq!(findings(&sandbox, &["su", "README.md"]), Vec::<String>::new());
+    // The history keeps it.
+    assert_eq!(
+        findings(&sandbox, &["--history", "--branch", "app", "old.env"]),
+        ["plaintext-history app:old.env"]
+    );
+}
+
+#[test]
+fn a_path_that_was_protected_later_is_found_in_the_history() {
+    let sandbox = lab();
+    sandbox.sh("lab", "echo canary-swordfish >old.conf; git add old.conf; git commit -qm old");
+    let first = sandbox.ok("lab", &["git", "rev-parse", "HEAD"]);
+    sandbox.sh(
+        "lab",
+        "hlx track old.conf; git add --renormalize .; git add .; git commit -qm track; git branch twin",
+    );
+    assert_eq!(findings(&sandbox, &["--strict"]), Vec::<String>::new());
+    let done = sandbox.run("lab", &["hlx", "check", "--history"]);
+    assert_eq!(done.code, Some(5));
+    assert!(done.out.contains(&format!("in clear since commit {}", &first[..10])), "{}", done.out);
+    assert!(done.out.contains("from app, twin"), "{}", done.out);
+}
+
+#[test]
+fn branches_of_remotes_count_where_there_is_no_local_one() {
+    let sandbox = lab();
+    sandbox.sh("lab", "hlx new web; git switch -q web");
+    commit_unfiltered(&sandbox, "old.env", "A=plain\n");
+    sandbox.sh("lab", "git switch -q app; hlx hook pre-commit");
+    sandbox.sh(".", "git clone -q -b app lab clone; mv lab first; mv clone lab; cd lab; hlx init");
+    assert_eq!(findings(&sandbox, &[]), ["plaintext origin/web:old.env"]);
+    assert_eq!(findings(&sandbox, &["--branch", "web"]), ["plaintext origin/web:old.env"]);
+    sandbox.sh(
+        "lab",
+        "git switch -qc web; git commit -q --allow-empty -m x; git rm -qrf .; git commit -qm empty",
+    );
+    assert_eq!(findings(&sandbox, &[]), Vec::<String>::new());
+    assert_eq!(findings(&sandbox, &["--remotes"]), ["plaintext origin/web:old.env"]);
+}
+
+#[test]
+fn broken_files_are_found_and_what_needs_a_key_only_with_one() {
+    let sandbox = lab();
+    let sealed = sandbox.ok("lab", &["git", "cat-file", "blob", "HEAD:.env"]);
+    commit_unfiltered(&sandbox, "stale.env", &format!("B_unencrypted=1\n{sealed}"));
+    commit_unfiltered(&sandbox, "altered.env", &flipped(&sealed));
+    commit_unfiltered(&sandbox, "clear.env", &format!("B=1\n{sealed}"));
+    commit_unfiltered(&sandbox, "broken.env", &sealed.replace("sops_version", "sops_vorsion"));
+    commit_unfiltered(&sandbox, "comment.env", &format!("#clear\n{sealed}"));
+    let keyless =
+        ["broken app:broken.env", "plaintext-value app:clear.env", "plaintext-comment app:comment.env"];
+    assert_eq!(
+        findings(&sandbox, &[]),
+        ["altered app:altered.env", keyless[0], keyless[1], keyless[2], "stale-mac app:stale.env"]
+    );
+    sandbox.sh(".", "mv home/.config home/away");
+    assert_eq!(findings(&sandbox, &[]), keyless);
+}
+
+#[test]
+fn readers_must_be_those_of_the_config() {
+    let sandbox = lab();
+    sandbox.sh("lab", "hlx keys generate -o ../nas.key >../nas.pub");
+    // A reader that the config lost, and one that it only names.
+    sandbox.sh("lab", "hlx recipients add $(cat ../nas.pub) --name nas; grep -v nas .sops.yaml >../x; cp ../x .sops.yaml; git commit -qam x");
+    assert_eq!(findings(&sandbox, &[]), ["reader-unknown app:.env"]);
+    sandbox.sh("lab", "git checkout -q HEAD~1 -- .sops.yaml; hlx keys generate -o ../two.key >../two.pub; echo \"      - $(cat ../two.pub)\" >>.sops.yaml; git add .; git commit -qm y");
+    assert_eq!(findings(&sandbox, &[]), ["reader-lost app:.env"]);
+    assert_eq!(sandbox.run("lab", &["hlx", "check", "--strict"]).code, Some(5));
+    // Rules that are broken, missing, or for nothing.
+    sandbox.write("lab/.sops.yaml", "creation_rules: [\n");
+    sandbox.sh("lab", "git commit -qnam broken");
+    assert_eq!(findings(&sandbox, &[]), ["config-broken app:.sops.yaml"]);
+    sandbox.write("lab/.sops.yaml", "creation_rules:\n  - path_regex: ^no$\n    age: age1xk7yh7phvy5fcapfuzwvhrr8hehh35p0zyrk4hur70yge458ayxq6dm0nj\n");
+    sandbox.sh("lab", "git commit -qnam idle");
+    assert_eq!(findings(&sandbox, &[]), ["config-gap app:.env"]);
+    assert!(sandbox.run("lab", &["hlx", "check"]).out.contains("creation rule 1 is for no file"));
+    sandbox.sh("lab", "git rm -qf .sops.yaml; git commit -qnm none");
+    assert_eq!(findings(&sandbox, &[]), ["config-gap app:.sops.yaml"]);
+}
+
+#[test]
+fn one_data_key_for_different_readers_is_found() {
+    let sandbox = lab();
+    sandbox.write("lab/two.env", "B=2\n");
+    sandbox.sh("lab", "git add .; git commit -qm two; git branch twin");
+    // `.env` keeps its data key and gets a reader more on one branch only.
+    sandbox.sh(
+        "lab",
+        "hlx keys generate -o ../nas.key >../nas.pub; hlx recipients add $(cat ../nas.pub) --branch twin",
+    );
+    let mut found = findings(&sandbox, &[]);
+    found.sort();
+    assert_eq!(found, ["readers-differ twin:.env", "readers-differ twin:two.env"], "{found:?}");
+}
+
+#[test]
+fn attributes_that_do_harm_are_found() {
+    let sandbox = lab();
+    let all = sandbox.read("lab/.gitattributes") + "*.env text\n* filter=hlx\n";
+    commit_unfiltered(&sandbox, ".gitattributes", &all);
+    let found = findings(&sandbox, &[".env", ".sops.yaml", ".gitattributes"]);
+    assert!(found.contains(&"conversion app:.env".to_owned()), "{found:?}");
+    assert!(found.contains(&"must-be-clear app:.sops.yaml".to_owned()), "{found:?}");
+    sandbox
+        .sh("lab", "git reset -q --hard HEAD~1; echo '.env -filter' >>.gitattributes; git add .gitattributes; git commit -qm away");
+    // One of several, and all of them.
+    sandbox.sh(
+        "lab",
+        "echo '*.pem filter=hlx -text' >>.gitattributes; echo x >x.pem; git add .gitattributes x.pem; git commit -qm pem",
+    );
+    assert_eq!(findings(&sandbox, &[]), ["abandoned app:.env"]);
+    sandbox.sh("lab", "git rm -qf x.pem; git commit -qm gone");
+    assert_eq!(findings(&sandbox, &[]), ["abandoned app:"]);
+    sandbox.write("lab/.env", "A=plain\n");
+    sandbox.sh("lab", "git commit -qnam clear");
+    assert_eq!(findings(&sandbox, &[]), ["unprotected app:.env"]);
+}
+
+#[test]
+fn findings_are_written_for_programs() {
+    let sandbox = lab();
+    commit_unfiltered(&sandbox, "a,b.env", "A=plain\n");
+    let sarif: Value =
+        serde_json::from_str(&sandbox.run("lab", &["hlx", "check", "--format", "sarif"]).out).unwrap();
+    assert_eq!(sarif["version"], "2.1.0");
+    let run = &sarif["runs"][0];
+    let result = &run["results"][0];
+    let index = usize::try_from(result["ruleIndex"].as_u64().unwrap()).unwrap();
+    assert_eq!(run["tool"]["driver"]["rules"][index]["id"], result["ruleId"]);
+    assert_eq!(result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"], "a,b.env");
+    let github = sandbox.run("lab", &["hlx", "check", "--format", "github"]).out;
+    assert!(
+        github.starts_with("::error title=hlx: plaintext,file=a%2Cb.env::app: plaintext in git"),
+        "{github}"
+    );
+    let human = sandbox.run("lab", &["hlx", "check"]);
+    assert!(human.out.starts_with("app\n  a,b.env\n    error: plaintext in git"), "{human:?}");
+    assert!(human.code == Some(5) && human.err.contains("1 error, 0 warnings"), "{human:?}");
+}
+
+/// Commits this compose file on a branch.
+fn stack(sandbox: &Sandbox, branch: &str, compose: &str) {
+    sandbox.sh(
+        "lab",
+        &format!("git switch -q {branch} 2>/dev/null || {{ hlx new {branch}; git switch -q {branch}; }}"),
+    );
+    sandbox.write("lab/compose.yml", compose);
+    sandbox.sh("lab", "git add -A; git commit -qm compose; git switch -q main");
+}
+
+#[test]
+fn ports_are_claimed_once_on_a_host() {
+    let sandbox = lab();
+    let on = |hosts: &str, ports: &str| {
+        format!("x-hlx: {{hosts: [{hosts}]}}\nservices:\n  web:\n    image: x\n    ports: [{ports}]\n")
+    };
+    stack(&sandbox, "app", &on("nas", "'8080:80', '53:53/udp'"));
+    stack(&sandbox, "b-other-host", &on("pi", "'8080:80'"));
+    stack(&sandbox, "c-other-protocol", &on("nas", "'53:53'"));
+    assert_eq!(findings(&sandbox, &[]), Vec::<String>::new());
+    stack(&sandbox, "d-any-host", &on("", "{target: 80, published: 8080}"));
+    assert_eq!(findings(&sandbox, &[]), ["port-conflict d-any-host:compose.yml"]);
+    let done = sandbox.run("lab", &["hlx", "check"]);
+    assert!(
+        done.out.contains("line 5: `web` claims the port 8080/tcp, and so does `web` of app"),
+        "{done:?}"
+    );
+    // A branch of the same stack is the same stack; two services of one stack are not.
+    sandbox.sh("lab", "git branch -D -q d-any-host; git branch app-next app");
+    assert_eq!(findings(&sandbox, &[]), Vec::<String>::new());
+    stack(
+        &sandbox,
+        "app",
+        "services:\n  a: {image: x, ports: ['81:80']}\n  b: {image: x, ports: ['80-82:80-82']}\n",
+    );
+    assert_eq!(findings(&sandbox, &[]), ["port-conflict app:compose.yml"]);
+}
+
+#[test]
+fn compose_files_secrets_in_clear_and_environments_are_looked_at() {
+    let sandbox = lab();
+    stack(&sandbox, "a", "services:\n  web: {}\nserivces: {}\n");
+    stack(&sandbox, "b", "x-hlx: {timeot: 5m}\nservices: {web: {image: x}}\n");
+    stack(
+        &sandbox,
+        "c",
+        "services:\n  db:\n    image: postgres:16\n    environment:\n      POSTGRES_PASSWORD: k3Jd9sQx2vLw\n",
+    );
+    assert_eq!(
+        findings(&sandbox, &[]),
+        [
+            "compose-key a:compose.yml",
+            "compose-invalid a:compose.yml",
+            "settings b:compose.yml",
+            "environment-file c:compose.yml",
+            "likely-secret c:compose.yml"
+        ]
+    );
+    // Encrypted, it is no secret in clear any more; Docker keeps it all the same.
+    sandbox.sh(
+        "lab",
+        "git switch -q c; hlx track compose.yml; git add --renormalize .; git add .; git commit -qm track",
+    );
+    assert_eq!(findings(&sandbox, &["--branch", "c"]), ["environment-file c:compose.yml"]);
+    // A file that is encrypted whole is looked into with a key, and its values are not shown.
+    sandbox.sh("lab", "hlx new vault --sealed; git switch -q vault");
+    sandbox.write("lab/compose.yml", format!("services:\n  web:\n    {CANARY}: x\n"));
+    sandbox.sh("lab", "git commit -qam broken");
+    assert_eq!(findings(&sandbox, &["--branch", "vault"]), ["compose-invalid vault:compose.yml"]);
+    let token = format!("ghp_{}", "a1B2c3D4e5F6g7H8i9J0".repeat(2));
+    sandbox.sh("lab", "git switch -q main");
+    sandbox.write("lab/notes.md", format!("use {token}\nfine {token} hlx:allow\n"));
+    sandbox.sh("lab", "git add .; git commit -qm notes");
+    assert_eq!(findings(&sandbox, &["--branch", "main"]), ["token main:notes.md"]);
+    let done = sandbox.run("lab", &["hlx", "check", "--branch", "main"]);
+    assert!(
+        done.out.contains("line 1: what looks like a GitHub token (`gh…_…`)") && !done.out.contains("a1B2"),
+        "{done:?}"
+    );
+}
+
+#[test]
+fn compose_itself_is_asked_where_it_is_there() {
+    let sandbox = lab();
+    if sandbox.run(".", &["docker", "compose", "version"]).code != Some(0) {
+        assert!(std::env::var_os("CI").is_none(), "Docker Compose is needed");
+        eprintln!("*** SKIPPED: Docker Compose is not here ***");
+        return;
+    }
+    let good = "services:\n  web:\n    image: x\n    env_file: .env\n    environment:\n      API_KEY: k3Jd9sQx2vLw\n    ports: [\"${PORT}:80\"]\n";
+    stack(&sandbox, "app", good);
+    sandbox.sh("lab", "git switch -q app; hlx track compose.yml; git add --renormalize .; git add .; git commit -qm track; hlx new vault --sealed");
+    assert_eq!(findings(&sandbox, &["--compose"]), Vec::<String>::new());
+    // A form that only Compose knows.
+    stack(&sandbox, "bad", "services:\n  web:\n    image: x\n    imagee: y\n");
+    let tmp = sandbox.path("tmp");
+    std::fs::create_dir(&tmp).unwrap();
+    let words = ["hlx", "check", "--compose", "--branch", "bad"];
+    let done = sandbox.run_in("lab", &words, &[("TMPDIR", tmp.to_str().unwrap())]);
+    assert!(done.code == Some(5) && done.out.contains("Compose does not take it: "), "{done:?}");
+    assert!(done.out.contains("imagee") && !done.out.contains("/tmp/"), "{done:?}");
+    assert_eq!(std::fs::read_dir(&tmp).unwrap().count(), 0, "a directory was left");
+}
+
+#[test]
+fn shallow_clones_and_repositories_without_a_commit_can_be_checked() {
+    let sandbox = lab();
+    sandbox.sh("lab", "echo more >>README.md; git commit -qam more");
+    sandbox.sh(".", "git clone -q --depth 1 -b app file://$PWD/lab shallow; git init -q new; mv lab whole; mv shallow lab");
+    assert_eq!(findings(&sandbox, &["--history"]), Vec::<String>::new());
+    sandbox.sh(".", "rm -r lab; mv new lab");
+    assert_eq!(findings(&sandbox, &["--history"]), Vec::<String>::new());
+    let outside = sandbox.run(".", &["hlx", "check"]);
+    assert!(outside.code == Some(1) && outside.err.contains("not in a git repository"), "{outside:?}");
+}

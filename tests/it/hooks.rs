@@ -1,0 +1,226 @@
+//! The hooks, called by git itself: commits, pushes, and a server that takes pushes in without a key.
+
+use crate::sandbox::{CANARY, Done, Sandbox};
+
+/// A lab with one sealed file on `app`, committed.
+fn lab() -> Sandbox {
+    let sandbox = Sandbox::new();
+    sandbox.lab();
+    sandbox.write("lab/.env", format!("A={CANARY}\n"));
+    sandbox.sh("lab", "git add -A; git commit -qm one");
+    sandbox
+}
+
+/// The same with a bare server that refuses by its hooks, and has no key.
+fn lab_and_server() -> Sandbox {
+    let sandbox = lab();
+    sandbox.sh(".", "git init -q --bare server.git; cd server.git; hlx init");
+    sandbox.sh("lab", "git remote add origin ../server.git; git push -q origin main app");
+    sandbox
+}
+
+/// Makes a commit past the filter and the hooks, as a clone without hlx would.
+fn commit_unfiltered(sandbox: &Sandbox, path: &str, content: &str) {
+    sandbox.write("raw", content);
+    sandbox.sh(
+        "lab",
+        &format!(
+            "blob=$(git hash-object -w --no-filters ../raw); git update-index --add --cacheinfo 100644,$blob,{path}; git commit -qnm raw"
+        ),
+    );
+}
+
+/// The same file with one bit of its first value changed.
+fn flipped(sealed: &str) -> String {
+    let at = sealed.find("data:").unwrap() + 5;
+    let other = if sealed[at..].starts_with('A') { "B" } else { "A" };
+    format!("{}{other}{}", &sealed[..at], &sealed[at + 1..])
+}
+
+#[track_caller]
+fn refused(done: &Done, words: &[&str]) {
+    assert_ne!(done.code, Some(0), "{}", done.err);
+    for word in words {
+        assert!(done.err.contains(word), "`{word}` is missing in:\n{}", done.err);
+    }
+    assert!(!done.err.contains(CANARY), "{}", done.err);
+}
+
+#[test]
+fn a_commit_of_plaintext_is_refused_whichever_index_git_uses() {
+    let sandbox = lab();
+    sandbox.sh("lab", "git config filter.hlx.clean cat; git config --unset filter.hlx.process; git config filter.hlx.smudge cat");
+    sandbox.write("lab/.env", "A=plain-one\n");
+    // `commit -a` and `commit -- path` give the hook an index of their own.
+    for words in [&["commit", "-qam", "x"][..], &["commit", "-qm", "x", "--", ".env"]] {
+        let done = sandbox.run("lab", &[&["git"], words].concat());
+        refused(&done, &["nothing was committed: .env: plaintext in git", "hint: encrypt it"]);
+    }
+    // What is not in the commit does not count: the index that `commit -- path` makes has HEAD's `.env`.
+    sandbox.sh("lab", "git add .env; echo more >>README.md; git commit -qm readme -- README.md");
+    refused(&sandbox.run("lab", &["git", "commit", "-qm", "x"]), &[".env: plaintext in git"]);
+}
+
+#[test]
+fn a_broken_an_altered_and_a_stale_file_are_refused_and_an_old_one_stops_nothing() {
+    let sandbox = lab();
+    let sealed = sandbox.ok("lab", &["git", "cat-file", "blob", "HEAD:.env"]);
+    let stage = |content: &str| {
+        sandbox.write("raw", content);
+        sandbox.sh("lab", "blob=$(git hash-object -w --no-filters ../raw); git update-index --add --cacheinfo 100644,$blob,x.env");
+        sandbox.run("lab", &["git", "commit", "-qm", "x"])
+    };
+    let value = sealed.lines().next().unwrap();
+    let altered = flipped(&sealed);
+    refused(&stage(&altered), &["`A` was altered"]);
+    refused(&stage(&sealed.replace("sops_version=", "sops_vorsion=")), &["`version` is missing"]);
+    refused(&stage(&sealed.replace(value, "A=in-clear")), &["`A` should be sealed, but is not"]);
+    // A value that is authentic elsewhere is not here; a comment more changes no value.
+    let stale = format!("B_unencrypted=1\n{sealed}");
+    refused(&stage(&stale), &["its MAC does not fit", "hlx reseal x.env"]);
+    // A whole file whose one value is clear.
+    let whole = "{\"data\": \"plain\", \"sops\": {\"mac\": \"ENC[x]\", \"lastmodified\": \"2026-01-01T00:00:00Z\", \"version\": \"3.11.0\", \"age\": [{\"recipient\": \"age1\", \"enc\": \"x\"}]}}";
+    refused(&stage(whole), &["`data` should be sealed, but is not"]);
+    // What HEAD has already stops no other commit.
+    sandbox.sh("lab", "git rm -q --cached x.env");
+    commit_unfiltered(&sandbox, ".env", "A=old-plaintext\n");
+    sandbox.sh("lab", "echo more >>README.md; git commit -qm readme -- README.md");
+}
+
+#[test]
+fn protecting_a_file_that_git_has_in_clear_needs_it_encrypted() {
+    let sandbox = lab();
+    sandbox.sh("lab", "echo canary-swordfish >old.conf; git add old.conf; git commit -qm old; hlx track old.conf; git add .gitattributes");
+    refused(
+        &sandbox.run("lab", &["git", "commit", "-qm", "track"]),
+        &["old.conf: plaintext in git", "--renormalize old.conf"],
+    );
+    sandbox.sh("lab", "git add --renormalize old.conf; git commit -qm track");
+}
+
+#[test]
+fn a_push_of_plaintext_is_refused_wherever_it_stands_in_the_commits() {
+    let sandbox = lab_and_server();
+    let before = sandbox.ok("server.git", &["git", "rev-parse", "app"]);
+    commit_unfiltered(&sandbox, "old.env", &format!("A={CANARY}\n"));
+    // Gone again in the last commit: the history would keep it.
+    sandbox.sh("lab", "git rm -qf old.env; git commit -qnm gone; git branch topic; git tag v1");
+    for words in [&["app"][..], &["--tags"], &["topic"], &["app:refs/heads/new"]] {
+        let pushed = sandbox.run("lab", &[&["git", "push", "-q", "origin"], words].concat());
+        refused(&pushed, &["nothing was pushed: old.env: plaintext in git", "(commit "]);
+        // The same without that hook: the server refuses by itself, and without a key.
+        let pushed = sandbox.run("lab", &[&["git", "push", "-q", "--no-verify", "origin"], words].concat());
+        refused(&pushed, &["remote: hlx: error: nothing was taken in: old.env: plaintext in git"]);
+    }
+    assert_eq!(sandbox.ok("server.git", &["git", "rev-parse", "app"]), before);
+    sandbox.no_canary_in_objects("server.git");
+    // Mended, it goes; and a branch can be deleted.
+    sandbox.sh("lab", "git tag -d v1 >/dev/null; git reset -q --hard HEAD~2; echo B=2 >>.env; git commit -qam two; git push -q origin app app:second");
+    sandbox.sh("lab", "git push -q origin :second");
+}
+
+#[test]
+fn a_push_that_takes_protection_away_is_refused() {
+    let sandbox = lab_and_server();
+    sandbox.sh("lab", "echo '.env -filter' >>.gitattributes; git add .gitattributes; git commit -qm sly");
+    sandbox.sh("lab", "git push -q --no-verify origin app");
+    sandbox.write("lab/.env", format!("A={CANARY}\n"));
+    sandbox.sh("lab", "git commit -qnam clear");
+    refused(
+        &sandbox.run("lab", &["git", "push", "-q", "origin", "app"]),
+        &[".env: it was encrypted, and is clear now"],
+    );
+    refused(
+        &sandbox.run("lab", &["git", "push", "-q", "--no-verify", "origin", "app"]),
+        &[".env: it was encrypted, and is clear now"],
+    );
+}
+
+#[test]
+fn a_server_takes_a_change_of_readers_only_from_allowed_signers() {
+    let sandbox = lab_and_server();
+    sandbox.sh(".", "ssh-keygen -q -t ed25519 -N '' -f signer; ssh-keygen -q -t ed25519 -N '' -f stranger; printf 'test@example.org %s' \"$(cat signer.pub)\" >allowed");
+    sandbox.sh("server.git", "git config hlx.allowedSigners \"$PWD/../allowed\"");
+    sandbox.sh("lab", "git config gpg.format ssh; git config user.signingkey \"$PWD/../stranger\"; hlx keys generate -o ../nas.key >../nas.pub");
+    let push = || sandbox.run("lab", &["git", "push", "-q", "--no-verify", "origin", "app"]);
+    let start = sandbox.ok("lab", &["git", "rev-parse", "HEAD"]);
+    let start = start.trim();
+    // Other changes need no signature.
+    sandbox.sh("lab", "echo B=2 >>.env; git commit -qam values; git push -q origin app");
+    let add = "hlx recipients add $(cat ../nas.pub)";
+    for sign in ["false", "true"] {
+        sandbox.sh("lab", &format!("git config commit.gpgsign {sign}; {add}"));
+        refused(&push(), &["no allowed signer signed", "git commit -S"]);
+        sandbox.sh("lab", "git reset -q --hard HEAD~1");
+    }
+    sandbox
+        .sh("lab", &format!("git config user.signingkey \"$PWD/../signer\"; {add}; git push -q origin app"));
+    // Rules that were in force once come back neither by going back nor by a merge.
+    sandbox.sh("lab", "git config commit.gpgsign false");
+    refused(
+        &sandbox.run("lab", &["git", "push", "-qf", "--no-verify", "origin", &format!("{start}:app")]),
+        &["no allowed signer signed"],
+    );
+    sandbox.sh("lab", &format!("git switch -qc back; git reset -q --hard {start}; git merge -q -s ours -m back app; git switch -q app; git merge -q --ff-only back"));
+    refused(&push(), &["no allowed signer signed"]);
+    sandbox.sh("lab", "git reset -q --hard origin/app");
+    // A new service is a change of readers too.
+    sandbox.sh("lab", "hlx new other");
+    refused(
+        &sandbox.run("lab", &["git", "push", "-q", "--no-verify", "origin", "other"]),
+        &["no allowed signer signed"],
+    );
+    sandbox.sh(
+        "lab",
+        "git branch -D other -q; git config commit.gpgsign true; hlx new other; git push -q origin other",
+    );
+}
+
+#[test]
+fn a_push_is_told_to_the_programs_that_are_named() {
+    let sandbox = lab_and_server();
+    sandbox.sh("server.git", "git config --add hlx.notify 'cat >told'; git config --add hlx.notify 'exit 3'");
+    sandbox.sh("lab", "echo B=2 >>.env; git commit -qam two");
+    let pushed = sandbox.run("lab", &["git", "push", "-q", "origin", "app"]);
+    assert!(pushed.code == Some(0) && pushed.err.contains("`exit 3`: exit code 3"), "{pushed:?}");
+    let new = sandbox.ok("lab", &["git", "rev-parse", "app"]);
+    let told = sandbox.read("server.git/told");
+    assert!(told.ends_with(" refs/heads/app\n") && told.contains(new.trim()), "{told}");
+}
+
+#[test]
+fn hooks_work_from_other_work_trees_and_are_taken_away_alone() {
+    let sandbox = lab();
+    sandbox.sh("lab", "git worktree add -q ../tree -b side app");
+    sandbox.write("raw", "A=plain\n");
+    let stage = "git update-index --add --cacheinfo 100644,$(git hash-object -w --no-filters ../raw),x.env";
+    sandbox.sh("tree", stage);
+    refused(&sandbox.run("tree", &["git", "commit", "-qm", "x"]), &["x.env: plaintext in git"]);
+    sandbox.write("lab/.git/hooks/pre-push", "#!/bin/sh\nexit 0\n");
+    let repository = hlx::git::Repository::discover(&sandbox.path("tree")).unwrap();
+    assert_eq!(hlx::repo::hooks::remove(&repository).unwrap(), ["pre-commit"]);
+    assert_eq!(hlx::repo::hooks::remove(&repository).unwrap(), [""; 0]);
+    assert!(sandbox.path("lab/.git/hooks/pre-push").exists());
+    sandbox.sh("tree", "git commit -qm x");
+}
+
+#[test]
+fn init_puts_hooks_beside_no_others_and_can_be_run_again() {
+    let sandbox = lab();
+    let hook = sandbox.read("lab/.git/hooks/pre-push");
+    assert!(hook.contains("exec /") && hook.contains("hook pre-push \"$@\""), "{hook}");
+    sandbox.write("lab/.git/hooks/pre-push", "#!/bin/sh\nexit 0\n");
+    let again = sandbox.run("lab", &["hlx", "init"]);
+    assert!(again.code == Some(0) && again.err.contains("another pre-push hook"), "{again:?}");
+    let line = again.err.lines().find(|line| line.contains("add this line")).unwrap();
+    let line = line.split("add this line to it: ").nth(1).unwrap().to_owned();
+    assert_eq!(sandbox.read("lab/.git/hooks/pre-push"), "#!/bin/sh\nexit 0\n");
+    // The line does as it says.
+    sandbox.write("lab/.git/hooks/pre-push", format!("#!/bin/sh\n{line}\nexit 0\n"));
+    assert!(!sandbox.run("lab", &["hlx", "init"]).err.contains("another"));
+    sandbox.sh(".", "git init -q --bare plain.git");
+    commit_unfiltered(&sandbox, "old.env", &format!("A={CANARY}\n"));
+    refused(&sandbox.run("lab", &["git", "push", "-q", "../plain.git", "app"]), &["nothing was pushed"]);
+    sandbox.ok("lab", &["git", "config", "core.hooksPath", "elsewhere"]);
+    assert_eq!(sandbox.run("lab", &["hlx", "init"]).err.matches("or another place for hooks").count(), 2);
+}

@@ -1,0 +1,276 @@
+//! What others push counts only once it was accepted: data keys, readers, rules.
+
+use std::fs;
+
+use hlx::crypto::DataKey;
+use hlx::crypto::mac::Coverage;
+use hlx::format::Format;
+use hlx::keys::Plugins;
+use hlx::policy::Rule;
+use hlx::sops::{Basis, KeyGroups, Sealed, Stamp, is_sealed, seal};
+
+use crate::sandbox::{CANARY, Done, Sandbox};
+
+/// An owner's clone `lab`, a server `hub.git`, and `other`: the clone of somebody who can push.
+fn shared() -> Sandbox {
+    let sandbox = Sandbox::new();
+    sandbox.lab();
+    sandbox.sh("lab", "echo A=1 >.env; git add .env; git commit -qm one");
+    sandbox.sh(
+        ".",
+        "git clone -q --bare lab hub.git; cd lab; git remote add origin ../hub.git; git fetch -q; git branch -q -u origin/app",
+    );
+    sandbox.sh(".", "git clone -q -b app hub.git other; git -C other config user.name Mallory");
+    sandbox
+}
+
+impl Sandbox {
+    /// Makes a key in a file of its own; gives the public one.
+    fn stranger(&self, name: &str) -> String {
+        self.ok(".", &["hlx", "keys", "generate", "--output", name]).trim().to_owned()
+    }
+
+    /// Commits and pushes what stands in the other clone.
+    fn push(&self) {
+        self.sh("other", "git add .; git commit -qm 'tidy up'; git push -q");
+        self.sh("lab", "git pull -q");
+    }
+
+    /// A line of `.sops.yaml` with one more reader, in a clone.
+    fn name_reader(&self, clone: &str, key: &str) {
+        let path = format!("{clone}/.sops.yaml");
+        let config = self.read(&path);
+        let at = config.find("      - age1").unwrap();
+        self.write(&path, format!("{}      - {key}\n{}", &config[..at], &config[at..]));
+    }
+
+    #[track_caller]
+    fn refused(&self, line: &str, words: &[&str]) -> Done {
+        let done = self.run("lab", &["sh", "-euc", line]);
+        assert_ne!(done.code, Some(0), "{line}: {done:?}");
+        for word in words {
+            assert!(done.err.contains(word), "`{word}` is missing in: {done:?}");
+        }
+        assert!(!done.err.contains(CANARY));
+        done
+    }
+}
+
+#[test]
+fn whoever_knows_only_public_keys_cannot_read_what_is_added_to_a_file_of_theirs() {
+    let sandbox = shared();
+    let owner = sandbox.ok("lab", &["hlx", "keys", "list"]);
+    let owner = owner.split_whitespace().find(|word| word.starts_with("age1")).unwrap().to_owned();
+    // Sealed for the owner alone, under a data key that the attacker keeps.
+    let mut random = |buffer: &mut [u8]| getrandom::fill(buffer).unwrap();
+    let known = DataKey::random(&mut random);
+    let envelope = Plugins::default().wrap_part(&owner.parse().unwrap(), known.expose()).unwrap();
+    let rule = Rule::from_fields(|_| None).unwrap();
+    let (key, groups) = (known.duplicate(), KeyGroups::one(vec![envelope]));
+    let basis = Basis::New { key, groups, rule, coverage: Coverage::All };
+    let stamp = Stamp { now: "2026-01-01T00:00:00Z".into(), entropy: &mut random };
+    let forged = seal(b"A=1\nB=2\n", Format::Dotenv, &basis, stamp).unwrap();
+    fs::write(sandbox.path("other/.env"), &forged).unwrap();
+    sandbox.push();
+    assert_eq!(sandbox.read("lab/.env"), "A=1\nB=2\n", "unchanged it passes as it is");
+    assert_eq!(sandbox.sh("lab", "touch .env; git status --porcelain"), "");
+
+    let pending = sandbox.run("lab", &["hlx", "recipients", "accept"]);
+    assert!(pending.code == Some(5) && pending.out.contains("Mallory"), "{pending:?}");
+    sandbox.sh("lab", &format!("echo C={CANARY} >>.env"));
+    let added = sandbox.run("lab", &["git", "add", ".env"]);
+    assert!(added.code == Some(0) && added.err.contains("came from another clone"), "{added:?}");
+    sandbox.sh("lab", "git commit -qm more; git push -q");
+    let blob = sandbox.ok("lab", &["git", "cat-file", "blob", "HEAD:.env"]);
+    assert!(is_sealed(blob.as_bytes()));
+    assert!(Sealed::parse(blob.as_bytes()).unwrap().open(&known).is_err(), "the attacker can read it");
+    assert_eq!(
+        sandbox.sh(
+            "lab",
+            "git clone -q ../hub.git ../fresh -b app; cd ../fresh; hlx init 2>/dev/null >&2; cat .env"
+        ),
+        format!("A=1\nB=2\nC={CANARY}\n")
+    );
+    // From now on the key is the clone's own: one value changes its own line only.
+    sandbox.sh("lab", "sed -i s/A=1/A=10/ .env; git add .env");
+    let changed = sandbox.ok("lab", &["git", "diff", "--no-textconv", "--cached", "--numstat"]);
+    // `lastmodified` is the same within a second.
+    assert!(changed.starts_with("3\t3\t") || changed.starts_with("2\t2\t"), "{changed}");
+    // The same holds for a change without a checkout.
+    fs::write(sandbox.path("other/.env"), &forged).unwrap();
+    sandbox.sh("lab", "git reset -q --hard");
+    sandbox.sh(
+        "other",
+        "git fetch -q; git reset -q --soft origin/app; git add .; git commit -qm again; git push -q",
+    );
+    sandbox.sh("lab", "git pull -q; git switch -q main");
+    let set = sandbox.feed("lab", &["hlx", "set", "app:.env", "C"], CANARY);
+    assert_eq!(set.code, Some(0), "{set:?}");
+    let blob = sandbox.ok("lab", &["git", "cat-file", "blob", "app:.env"]);
+    assert!(is_sealed(blob.as_bytes()) && blob.contains("C=ENC["), "{blob}");
+    assert!(Sealed::parse(blob.as_bytes()).unwrap().open(&known).is_err(), "the attacker can read it");
+}
+
+#[test]
+fn a_reader_whom_somebody_names_counts_once_accepted() {
+    let sandbox = shared();
+    let key = sandbox.stranger("mallory.txt");
+    sandbox.name_reader("other", &key);
+    sandbox.push();
+    sandbox.sh("lab", &format!("echo A={CANARY} >.env; git add .env; echo B={CANARY} >b.env"));
+    sandbox.refused(
+        "git add b.env",
+        &["`app`", "have not accepted", &key[..10], "hlx recipients accept --branch app"],
+    );
+    sandbox.refused(
+        "hlx recipients add age1sld56zg0pxytug34k8a0tc0ja5f5t9s57f04dsml7d38r9rhjp2qlkkvgu",
+        &["not accepted", "recipients accept"],
+    );
+    let shown = sandbox.run("lab", &["hlx", "recipients", "accept"]);
+    assert_eq!(shown.code, Some(5), "without a terminal it asks for --yes: {shown:?}");
+    for word in [&key, "Mallory", "tidy up"] {
+        assert!(shown.out.contains(word), "{word}: {shown:?}");
+    }
+    sandbox.refused("git add b.env", &["have not accepted"]);
+    sandbox.ok("lab", &["hlx", "recipients", "accept", "--yes"]);
+    sandbox.sh("lab", "git add b.env; git commit -qm b");
+    let sealed = sandbox.ok("lab", &["git", "cat-file", "blob", "HEAD:b.env"]);
+    assert!(sealed.contains(&key));
+    assert!(sandbox.run("lab", &["hlx", "recipients", "accept"]).err.contains("nothing waits"));
+}
+
+#[test]
+fn a_reader_whom_somebody_lets_in_gets_no_later_value_unless_accepted() {
+    let sandbox = shared();
+    let key = sandbox.stranger("friend.txt");
+    sandbox.sh("other", &format!("hlx init 2>/dev/null; hlx recipients add {key}; git push -q"));
+    sandbox.sh("lab", "git pull -q");
+    assert_eq!(sandbox.sh("lab", "touch .env; git status --porcelain; cat .env"), "A=1\n");
+    sandbox.sh("lab", &format!("echo A={CANARY} >.env"));
+    sandbox.refused("git add .env", &["have not accepted"]);
+    let edited = sandbox.feed("lab", &["hlx", "set", "app:.env", "A"], CANARY);
+    assert!(edited.code == Some(5) && edited.err.contains("have not accepted"), "{edited:?}");
+    sandbox.ok("lab", &["hlx", "recipients", "accept", "-y"]);
+    sandbox.sh("lab", "git add .env; git commit -qm mine");
+    let blob = sandbox.ok("lab", &["git", "cat-file", "blob", "HEAD:.env"]);
+    assert!(blob.contains(&key));
+    sandbox.no_canary_in_objects("lab");
+}
+
+#[test]
+fn a_rule_that_somebody_weakens_leaves_nothing_in_clear() {
+    for rule in ["encrypted_regex: ^nothing$", "unencrypted_regex: ^SECRET", "encrypted_suffix: _sealed"] {
+        let sandbox = shared();
+        let config = sandbox.read("other/.sops.yaml").replace("  - age:", &format!("  - {rule}\n    age:"));
+        sandbox.write("other/.sops.yaml", config);
+        sandbox.push();
+        sandbox.write("lab/new.env", format!("SECRET={CANARY}\nnothing=1\nx_sealed=1\n"));
+        sandbox.refused("git add new.env", &["`SECRET` would stay in clear", "recipients accept"]);
+        sandbox.no_canary_in_objects("lab");
+        let shown = sandbox.run("lab", &["hlx", "recipients", "accept"]);
+        assert!(shown.out.contains("other rules") && shown.out.contains("Mallory"), "{shown:?}");
+        sandbox.ok("lab", &["hlx", "recipients", "accept", "-y"]);
+        sandbox.ok("lab", &["git", "add", "new.env"]);
+    }
+}
+
+#[test]
+fn what_the_owner_writes_counts_at_once() {
+    let sandbox = shared();
+    let (one, two) = (sandbox.stranger("one.txt"), sandbox.stranger("two.txt"));
+    sandbox.name_reader("lab", &one);
+    sandbox.sh("lab", "echo B=1 >b.env; git add .; git commit -qm 'one may read'; echo C=1 >c.env; git add c.env; git commit -qm c");
+    // Committed alone, before any file is sealed by it.
+    sandbox.name_reader("lab", &two);
+    let config = sandbox.read("lab/.sops.yaml").replace("  - age:", "  - encrypted_regex: ^D\n    age:");
+    sandbox.write("lab/.sops.yaml", config);
+    sandbox.sh("lab", "git commit -qam 'two may read, and D is secret'; git push -q");
+    sandbox.write("lab/d.env", "D=1\nE=clear\n");
+    sandbox.sh("lab", "git add d.env; git commit -qm d");
+    let sealed = sandbox.ok("lab", &["git", "cat-file", "blob", "HEAD:d.env"]);
+    assert!(sealed.contains(&one) && sealed.contains(&two) && sealed.contains("E=clear"), "{sealed}");
+    sandbox.sh("lab", &format!("hlx recipients add --name three {}", sandbox.stranger("three.txt")));
+    sandbox.sh("lab", "hlx new web; git switch -q web; echo X=1 >.env; git add .env; git commit -qm x");
+    assert!(sandbox.run("lab", &["hlx", "recipients", "accept", "--all"]).err.contains("nothing waits"));
+}
+
+#[test]
+fn a_new_branch_of_somebody_has_known_readers_or_waits() {
+    let sandbox = shared();
+    let key = sandbox.stranger("mallory.txt");
+    sandbox.sh("other", "hlx init 2>/dev/null; hlx new known; git push -q origin known");
+    sandbox.sh("other", &format!("hlx new odd -r {key}; git push -q origin odd"));
+    sandbox.sh("lab", "git fetch -q; git switch -q known; echo K=1 >>.env; git commit -qam k");
+    sandbox.sh("lab", "git switch -q odd; echo O=1 >>.env");
+    sandbox.refused("git commit -qam o", &["`odd`", "have not accepted"]);
+    sandbox.ok("lab", &["hlx", "recipients", "accept", "-y", "--branch", "odd"]);
+    sandbox.sh("lab", "git commit -qam o");
+}
+
+#[test]
+fn a_rotation_takes_over_nothing_that_somebody_brought() {
+    let sandbox = shared();
+    let (key, nas) = (sandbox.stranger("mallory.txt"), sandbox.stranger("nas.txt"));
+    sandbox.sh("lab", "hlx new web; git push -q origin web");
+    sandbox.name_reader("other", &key);
+    sandbox.push();
+    sandbox.sh("other", &format!("hlx init 2>/dev/null; hlx new odd -r {key}; git push -q origin odd"));
+    let tips = || sandbox.ok("lab", &["git", "for-each-ref", "refs/heads"]);
+    let before = tips();
+    for (line, words) in [
+        ("hlx rotate --yes", &["`app`", "recipients accept --branch app", "nothing was changed"][..]),
+        ("hlx rotate --data-keys --dry-run", &["`app`"]),
+        ("hlx rotate --all --yes", &["`app`, `odd`", "accept --branch app --branch odd"]),
+        (&format!("hlx recipients add {nas} --all"), &["`app`, `odd`"]),
+        (&format!("hlx recipients remove {key} --all"), &["`app`, `odd`"]),
+    ] {
+        assert_eq!(sandbox.refused(line, words).code, Some(5), "{line}");
+        assert_eq!(tips(), before, "{line}");
+    }
+    sandbox.ok("lab", &["hlx", "rotate", "--branch", "web"]);
+    sandbox.ok("lab", &["hlx", "recipients", "accept", "-y", "--branch", "app", "--branch", "odd"]);
+    sandbox.ok("lab", &["hlx", "rotate", "--all", "--yes"]);
+    assert!(sandbox.ok("lab", &["git", "show", "app:.env"]).contains(&key));
+}
+
+#[test]
+fn after_a_rotation_the_clone_goes_on_as_before() {
+    let sandbox = shared();
+    let nas = sandbox.stranger("nas.txt");
+    sandbox.sh("lab", "hlx new web; git push -q origin web");
+    for (round, line) in [
+        format!("hlx recipients add {nas} --name nas --all"),
+        "hlx rotate --all --push".to_owned(),
+        "hlx recipients remove nas --all".to_owned(),
+        "hlx rotate --data-keys".to_owned(),
+    ]
+    .iter()
+    .enumerate()
+    {
+        sandbox.sh("lab", line);
+        sandbox.goes_on("lab", &["app", "web"], &round.to_string());
+    }
+    // The new keys are those for new files too.
+    let key_of = |path: &str| {
+        let blob = sandbox.ok("lab", &["git", "show", &format!("app:{path}")]);
+        blob.lines().find(|line| line.starts_with("sops_age__list_0__map_enc=")).unwrap().to_owned()
+    };
+    assert_eq!(key_of(".env"), key_of("new3.env"));
+}
+
+#[test]
+fn a_merge_lets_nobody_in_who_was_not_accepted() {
+    let sandbox = shared();
+    let key = sandbox.stranger("friend.txt");
+    sandbox.sh("lab", "printf 'A=1\\n#\\n#\\nB=1\\n' >.env; git commit -qam two; git push -q");
+    sandbox.sh("other", "git pull -q; hlx init 2>/dev/null; sed -i s/B=1/B=2/ .env; git commit -qam b");
+    sandbox.sh("other", &format!("hlx recipients add {key}; git push -q"));
+    sandbox.sh("lab", &format!("sed -i s/A=1/A={CANARY}/ .env; git commit -qam a; git fetch -q"));
+    sandbox.refused("git merge -q origin/app", &["have not accepted", "recipients accept"]);
+    sandbox.ok("lab", &["hlx", "recipients", "accept", "-y"]);
+    sandbox.sh("lab", "git merge --abort; git merge -q -m both origin/app");
+    assert_eq!(sandbox.read("lab/.env"), format!("A={CANARY}\n#\n#\nB=2\n"));
+    let blob = sandbox.ok("lab", &["git", "cat-file", "blob", "HEAD:.env"]);
+    assert!(blob.contains(&key));
+    assert_eq!(sandbox.sh("lab", "git status --porcelain"), "");
+}
