@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal as _};
 use clap::Args;
 
 use crate::git::branch;
-use crate::trust::{self, Brought, Pending, Reach};
+use crate::trust::{self, Brought, Pending};
 
 use super::context::Context;
 use super::{Exit, Failure, errors, ui};
@@ -36,8 +36,7 @@ pub(super) fn run(args: &AcceptArgs, cx: &Context) -> Result<(), Failure> {
     };
     let mut waiting = Vec::new();
     for branch in branches {
-        let pending =
-            trust::pending(&repository, &git, &keyring, &branch, Reach::Coming).map_err(errors::trust)?;
+        let pending = trust::pending(&repository, &git, &keyring, &branch).map_err(errors::trust)?;
         if pending.is_empty() {
             cx.ui.note(format!("{branch}: nothing waits to be accepted"));
             continue;

@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use crate::git::config;
+use crate::git::moves::Recovered;
 use crate::git::{Git, Repository};
 use crate::keys::plugins::Dialogue;
 use crate::keys::{Keyring, Places, Plugins};
+use crate::repo::rotate;
 use crate::secret::Secret;
 use crate::sops::Stamp;
 
@@ -29,8 +31,22 @@ impl Context {
         std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."))
     }
 
-    /// The repository the user stands in.
+    /// The repository the user stands in. Moves of its branches that something interrupted are finished or
+    /// undone first.
     pub(super) fn repository(&self) -> Result<Repository, Failure> {
+        let repository = self.repository_inside_git()?;
+        match rotate::recover(&repository, || self.keyring()).map_err(errors::repo)? {
+            None => Ok(repository),
+            Some(recovered) => {
+                recovered_note(self.ui, &recovered);
+                // What it has read may be of the time before.
+                self.repository_inside_git()
+            }
+        }
+    }
+
+    /// The same for what git starts: it holds locks of its own then, and branches must not move under it.
+    pub(super) fn repository_inside_git(&self) -> Result<Repository, Failure> {
         Repository::discover(&self.directory()).map_err(errors::git)
     }
 
@@ -127,6 +143,25 @@ impl Context {
     /// Reads a file that the user named.
     pub(super) fn read(&self, path: &Path) -> Result<Vec<u8>, Failure> {
         std::fs::read(path).map_err(|error| errors::io(path, &error))
+    }
+}
+
+fn recovered_note(ui: Ui, recovered: &Recovered) {
+    match recovered {
+        Recovered::Finished { branches, left } => {
+            ui.note(format!("an interrupted change of {} branches was finished", branches.len()));
+            if !left.is_empty() {
+                ui.warning(format!("these went their own way meanwhile, and were left: {}", left.join(", ")));
+                ui.hint("change them again: `hlx rotate --branch …`");
+            }
+        }
+        Recovered::Undone { because } => {
+            ui.warning(format!(
+                "an interrupted change of branches was undone, as these went their own way: {}",
+                because.join(", ")
+            ));
+            ui.hint("run the command that was interrupted again");
+        }
     }
 }
 

@@ -24,6 +24,11 @@ pub(super) fn git(error: git::Error) -> Failure {
         E::NoBranch(_) => Failure::new(Exit::Failed, message).hint("`git branch` lists the branches"),
         E::Moved(_) => Failure::new(Exit::Failed, message).hint("look at it with `git log`, and try again"),
         E::Dirty { .. } => Failure::new(Exit::Failed, message).hint("commit or stash these changes first"),
+        E::Busy(_) => Failure::new(Exit::Busy, message).hint("try again when it has finished"),
+        E::Locked(_) => Failure::new(Exit::Busy, message)
+            .hint("try again when that git has finished; if none runs, remove the file"),
+        E::Journal(_) => Failure::new(Exit::Failed, message).hint("use the version of hlx that made it"),
+        E::File { .. } => Failure::new(Exit::Failed, message),
     }
 }
 
@@ -94,6 +99,8 @@ pub(super) fn sops(error: sops::Error) -> Failure {
             Failure::new(Exit::NotAuthentic, message)
                 .hint("nothing of it was opened; take the file from an earlier commit: `git log -- FILE`")
         }
+        E::Foreign(_) => Failure::new(Exit::Policy, message)
+            .hint("`--recipients` leaves the data key as it is; `sops rotate` makes a new one, where it has such keys"),
         E::Rule(error) => policy(&error),
         E::Reserved => Failure::new(Exit::Policy, message).hint("rename the key").hint(whole),
         E::NothingSelected { .. } => Failure::new(Exit::Policy, message)
@@ -186,9 +193,12 @@ pub(super) fn trust(error: trust::Error) -> Failure {
         format!("see who brought that, and accept it: `hlx recipients accept --branch {branch}`")
     };
     match error {
-        E::Strangers { branch, .. } | E::WeakerRule { branch, .. } | E::Pending(branch) => {
+        E::Strangers { branch, .. } | E::WeakerRule { branch, .. } => {
             Failure::new(Exit::Policy, fact).hint(accept(&branch))
         }
+        E::Pending(branches) => Failure::new(Exit::Policy, fact)
+            .hint(accept(&branches.join(" --branch ")))
+            .hint("nothing was changed"),
         E::OtherKinds => {
             Failure::new(Exit::Policy, fact).hint("see who sealed it, and accept it: `hlx recipients accept`")
         }
@@ -285,8 +295,20 @@ pub(super) fn repo(error: repo::Error) -> Failure {
         E::NoRecipients => Failure::new(Exit::Policy, message).hint(
             "`hlx init` sets this clone up, and makes a key of your own; `hlx new` takes others with `-r KEY` or `-R KEYS`",
         ),
+        E::OnBranch { source, .. } => with(repo(*source)),
+        E::LastReader(_) => Failure::new(Exit::Policy, message)
+            .hint("let another key read it first: `hlx recipients add KEY`")
+            .hint("nothing was changed"),
+        E::Behind(_) => Failure::new(Exit::Failed, message)
+            .hint("bring them up to date first: `git pull` on each")
+            .hint("nothing was changed"),
+        E::NotPushed { remote, .. } => Failure::new(Exit::Failed, message)
+            .hint(format!("`git fetch {remote}`, `git pull --rebase` on what changed there, and push again")),
+        E::Rebased { .. } => Failure::new(Exit::Failed, message)
+            .hint("finish the rebase first, or `git rebase --abort`")
+            .hint("nothing was changed"),
         E::Uneditable(_) => {
-            Failure::new(Exit::Failed, message).hint("add the key to `age:` by hand, and commit")
+            Failure::new(Exit::Failed, message).hint("change the list of keys there by hand, and commit")
         }
         E::Rule { lines, .. } => Failure::new(Exit::Failed, message)
             .hint(format!("give that rule these lines in place of its own:\n{}", lines.trim_end())),

@@ -144,7 +144,7 @@ fn smudge_at_all_events(keyring: &Keyring, blob: &[u8]) -> Smudged {
 
 /// `hlx filter-process`
 pub(super) fn process(cx: &Context) -> Result<(), Failure> {
-    let (repository, keyring) = (cx.repository()?, cx.keyring());
+    let (repository, keyring) = (cx.repository_inside_git()?, cx.keyring());
     let mut filter = Filter {
         cleaner: Cleaner::new(&repository, &keyring, &time),
         keyring: &keyring,
@@ -169,7 +169,7 @@ fn git_pipe() -> io::Result<Reader<Eager<File>>> {
 
 /// `hlx clean -- PATH`
 pub(super) fn clean(args: &PathArgs, cx: &Context) -> Result<(), Failure> {
-    let (repository, keyring) = (cx.repository()?, cx.keyring());
+    let (repository, keyring) = (cx.repository_inside_git()?, cx.keyring());
     let plaintext = stdin()?;
     let path = args.path.to_string_lossy();
     let cleaner = Cleaner::new(&repository, &keyring, &time);
@@ -209,7 +209,7 @@ pub(super) fn warn_of_anchors(cleaner: &Cleaner<'_>, path: &str, ui: Ui) {
 /// `hlx smudge -- PATH`
 pub(super) fn smudge(args: &PathArgs, cx: &Context) -> Result<(), Failure> {
     let blob = stdin()?;
-    let smudged = match cx.repository()?.is_locked() {
+    let smudged = match cx.repository_inside_git()?.is_locked() {
         true => Smudged::Locked,
         false => smudge_at_all_events(&cx.keyring(), blob.expose()),
     };
@@ -240,7 +240,7 @@ pub(super) fn merge(args: &MergeArgs, cx: &Context) -> Result<(), Failure> {
         Sides { base: cx.read(&args.base)?, ours: cx.read(&args.ours)?, theirs: cx.read(&args.theirs)? };
     let markers = Markers { size: args.marker_size, labels: labels(&args.labels) };
     let path = args.path.to_string_lossy();
-    let (repository, keyring) = (cx.repository()?, cx.keyring());
+    let (repository, keyring) = (cx.repository_inside_git()?, cx.keyring());
     let whole = repository.attributes(args.path.as_bytes()).map_err(errors::git)?.whole;
     let format = if whole { Format::Binary } else { Format::of_path(&path) };
     let guard = Guard::new(&repository, &keyring, At::WorkTree).merging(merged_commits());

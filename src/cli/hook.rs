@@ -60,10 +60,10 @@ pub(super) fn run(command: &HookCommand, cx: &Context) -> Result<(), Failure> {
 /// Looks at the index that git is about to commit. What has [`crate::check::Rule::StaleMac`] only is where a file
 /// can be resealed before the rest is refused.
 fn pre_commit(cx: &Context) -> Result<(), Failure> {
-    let repository = cx.repository()?;
+    let repository = cx.repository_inside_git()?;
     reseal::before_commit(&repository, &cx.git(&repository)?, cx)?;
     // That may have changed the index.
-    let (repository, keyring) = (cx.repository()?, cx.keyring());
+    let (repository, keyring) = (cx.repository_inside_git()?, cx.keyring());
     refuse_markers(&conflict::added(&repository, &keyring).map_err(errors::repo)?)?;
     let checker = Checker::new(&repository, &keyring, Depth::Guard);
     match trust::adopt_staged(&repository, &keyring) {
@@ -151,7 +151,7 @@ fn post_receive(cx: &Context) -> Result<(), Failure> {
 
 /// The repository that git runs the hook in, which may be bare.
 fn here(cx: &Context) -> Result<(Repository, Git), Failure> {
-    Ok((cx.repository()?, Git::at(cx.directory())))
+    Ok((cx.repository_inside_git()?, Git::at(cx.directory())))
 }
 
 /// All values of a setting.

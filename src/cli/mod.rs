@@ -7,17 +7,20 @@ pub mod deploy;
 pub mod down;
 mod edit;
 mod errors;
+mod exposure;
 pub mod failure;
 mod filter;
 mod findings;
 mod formats;
 mod hook;
+mod join;
 mod keys;
 mod lock;
 mod manual;
 mod recipients;
 mod repo;
 mod reseal;
+mod rotate;
 mod seal;
 mod server;
 mod track;
@@ -96,12 +99,17 @@ enum Command {
     /// Make and list private keys.
     #[command(subcommand)]
     Keys(keys::KeysCommand),
-    /// Add and list those who can read a branch.
+    /// Add, remove and list those who can read a branch.
     #[command(subcommand)]
     Recipients(recipients::RecipientsCommand),
+    Rotate(rotate::RotateArgs),
+    Exposure(exposure::ExposureArgs),
     #[command(alias = "deploy")]
     DecryptDeploy(deploy::DeployArgs),
     Down(down::DownArgs),
+    /// Set a server up.
+    #[command(subcommand)]
+    Server(join::ServerCommand),
 
     /// Print the manual page, or write one for each command.
     Man(manual::ManArgs),
@@ -204,10 +212,13 @@ fn run(command: &Command, cx: &Context) -> Result<(), Failure> {
         Command::Unlock => lock::unlock(cx),
         Command::Keys(command) => keys::run(command, cx),
         Command::Recipients(command) => recipients::run(command, cx),
+        Command::Rotate(args) => rotate::rotate(args, cx),
+        Command::Exposure(args) => exposure::run(args, cx),
         Command::Plumbing(command) => plumbing(command, cx),
         Command::Hook(command) => hook::run(command, cx),
         Command::DecryptDeploy(args) => deploy::run(args, cx),
         Command::Down(args) => down::run(args, cx),
+        Command::Server(command) => join::run(command, cx),
         Command::VaultInit(args) => vault::run(args),
         Command::EditGuard(args) => edit::guard(args),
         Command::Show(args) => values::show(args, cx),

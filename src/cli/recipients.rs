@@ -1,16 +1,19 @@
 //! `hlx recipients`: who can read a branch.
 
+use std::io;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
 use crate::crypto::envelope::Recipient;
-use crate::git::branch;
+use crate::git::{self, branch};
 use crate::keys::recipients::{self as files, Named};
 use crate::repo::recipients::{self, Addition, Place, Readers};
+use crate::repo::rotate::{Change, DataKeys};
 
 use super::accept::{self, AcceptArgs};
 use super::context::Context;
+use super::rotate::{self, BranchArgs, HowArgs};
 use super::ui::counted;
 use super::{Exit, Failure, errors};
 
@@ -18,6 +21,8 @@ use super::{Exit, Failure, errors};
 pub(super) enum RecipientsCommand {
     /// Let keys read a branch: what is encrypted already, and what will be. One commit, nothing is checked out.
     Add(AddArgs),
+    /// Shut keys out of branches: they open nothing there any more. New data keys, all values sealed anew.
+    Remove(RemoveArgs),
     /// Trust what others pushed: who reads a branch, by which rules, under which data keys.
     Accept(AcceptArgs),
     /// List who can read which branch.
@@ -30,20 +35,27 @@ pub(super) struct KeyArgs {
     /// A public key: `age1…` or `ssh-ed25519 …`.
     #[arg(long = "recipient", short = 'r', value_name = "KEY")]
     recipients: Vec<String>,
-    /// A file of public keys, one a line, comments are names (see keys.example).
+    /// A file of public keys, one a line, comments are names (see keys.example), or what `ssh-keyscan` prints;
+    /// `-` for standard input.
     #[arg(long = "recipients-file", short = 'R', value_name = "FILE")]
     files: Vec<PathBuf>,
 }
 
 impl KeyArgs {
+    /// The keys in these words.
+    pub(super) fn parse_all(keys: &[String]) -> Result<Vec<Named>, Failure> {
+        let parse = |key: &String| files::parse_one(key).map_err(|error| Failure::new(Exit::Usage, error));
+        keys.iter().map(parse).collect()
+    }
+
     /// The keys named, with their names.
     pub(super) fn read(&self, cx: &Context) -> Result<Vec<Named>, Failure> {
-        let mut named = Vec::new();
-        for key in &self.recipients {
-            named.push(files::parse_one(key).map_err(|error| Failure::new(Exit::Usage, error))?);
-        }
+        let mut named = Self::parse_all(&self.recipients)?;
         for path in &self.files {
-            let text = String::from_utf8_lossy(&cx.read(path)?).into_owned();
+            let text = match path.as_os_str() == "-" {
+                true => io::read_to_string(io::stdin()).map_err(|error| errors::io(path, &error))?,
+                false => String::from_utf8_lossy(&cx.read(path)?).into_owned(),
+            };
             named.extend(files::parse(&text).map_err(|error| {
                 Failure::new(Exit::Usage, format!("{}: {error}", path.display()))
                     .hint("each line is a public key, a comment that begins with `#`, or empty")
@@ -60,15 +72,29 @@ pub(super) struct AddArgs {
     keys: Vec<String>,
     #[command(flatten)]
     more: KeyArgs,
-    /// The branches; by default the one that is checked out.
-    #[arg(long = "branch", short, value_name = "BRANCH")]
-    branches: Vec<String>,
     /// The key group that the keys join, counted from 1, in files and rules that have several.
     #[arg(long, value_name = "NUMBER")]
     group: Option<usize>,
     /// The name that stands behind the key in `.sops.yaml`.
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
+    #[command(flatten)]
+    branches: BranchArgs,
+    #[command(flatten)]
+    how: HowArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RemoveArgs {
+    /// Public keys, or their names in `.sops.yaml`.
+    #[arg(value_name = "KEY")]
+    keys: Vec<String>,
+    #[command(flatten)]
+    more: KeyArgs,
+    #[command(flatten)]
+    branches: BranchArgs,
+    #[command(flatten)]
+    how: HowArgs,
 }
 
 #[derive(Debug, Args)]
@@ -85,60 +111,80 @@ pub(super) struct ListArgs {
 pub(super) fn run(command: &RecipientsCommand, cx: &Context) -> Result<(), Failure> {
     match command {
         RecipientsCommand::Add(args) => add(args, cx),
+        RecipientsCommand::Remove(args) => remove(args, cx),
         RecipientsCommand::Accept(args) => accept::run(args, cx),
         RecipientsCommand::List(args) => list(args, cx),
     }
 }
 
 fn add(args: &AddArgs, cx: &Context) -> Result<(), Failure> {
-    let repository = cx.repository()?;
-    let git = cx.git(&repository)?;
-    let mut added = args.more.read(cx)?;
-    for key in &args.keys {
-        added.push(files::parse_one(key).map_err(|error| Failure::new(Exit::Usage, error))?);
-    }
+    let mut added = all(&args.keys, &args.more, cx)?;
     if let Some(name) = &args.name {
         added.iter_mut().for_each(|named| named.name = Some(name.clone()));
     }
-    if added.is_empty() {
-        return Err(
-            Failure::new(Exit::Usage, "no key is named").hint("`hlx recipients add KEY`, or `-R FILE`")
-        );
+    let place = args.group.map_or(Place::Unsaid, Place::Group);
+    rotate::run(Change::Add(Addition { readers: &added, place }), &args.branches, &args.how, cx)
+}
+
+fn remove(args: &RemoveArgs, cx: &Context) -> Result<(), Failure> {
+    let more = args.more.read(cx)?.into_iter().map(|named| named.recipient);
+    let keys: Vec<Recipient> = more.chain(keys_or_names(&args.keys, cx)?).collect();
+    if keys.is_empty() {
+        return Err(no_key());
     }
-    let branches = match &args.branches[..] {
-        [] => vec![repository.branch().ok_or_else(|| {
-            Failure::new(Exit::Usage, "no branch is checked out").hint("name one with `--branch`")
-        })?],
-        named => named.to_vec(),
+    let change = Change::Remove { keys: &keys, data_keys: DataKeys::Fresh };
+    rotate::run(change, &args.branches, &args.how, cx)
+}
+
+/// All keys that were named; there must be one.
+fn all(keys: &[String], more: &KeyArgs, cx: &Context) -> Result<Vec<Named>, Failure> {
+    let mut all = more.read(cx)?;
+    all.extend(KeyArgs::parse_all(keys)?);
+    if all.is_empty() { Err(no_key()) } else { Ok(all) }
+}
+
+fn no_key() -> Failure {
+    Failure::new(Exit::Usage, "no key is named").hint("name a key, or a file of keys with `-R`")
+}
+
+/// Keys that are there, as such or by the name that `.sops.yaml` gives them.
+pub(super) fn keys_or_names(words: &[String], cx: &Context) -> Result<Vec<Recipient>, Failure> {
+    words.iter().map(|word| key_or_name(word, cx)).collect()
+}
+
+fn key_or_name(word: &str, cx: &Context) -> Result<Recipient, Failure> {
+    let error = match files::parse_one(word) {
+        Ok(named) => return Ok(named.recipient),
+        Err(error) => error,
     };
-    let keyring = cx.keyring();
-    let added = Addition { readers: &added, place: args.group.map_or(Place::Unsaid, Place::Group) };
-    for name in &branches {
-        let done = recipients::add(&repository, &git, &keyring, name, added).map_err(errors::repo)?;
-        match done.commit {
-            Some(commit) => {
-                let files = counted(done.files, "file", "files");
-                cx.ui.result(format!("{name}: {files} rewrapped in commit {commit:.10}"));
-                cx.ui.note(format!("the new readers can also read earlier versions on `{name}` since its data keys last changed"));
-            }
-            None => cx.ui.note(format!("{name}: they can read all of it already")),
+    let repository = cx.repository()?;
+    let tips = branch::tips(&cx.git(&repository)?).map_err(errors::git)?;
+    let commits: Vec<&String> = tips.values().collect();
+    let found = recipients::named(&repository, &commits, word).map_err(errors::repo)?;
+    match &found.iter().collect::<Vec<_>>()[..] {
+        [one] => {
+            cx.ui.note(format!("{word} is {one}"));
+            Ok((*one).clone())
+        }
+        [] => Err(Failure::new(Exit::Usage, error).hint("`hlx recipients list` shows keys and their names")),
+        several => {
+            let list: Vec<String> = several.iter().map(|key| key.to_string()).collect();
+            let message = format!("`{word}` is the name of several keys: {}", list.join(", "));
+            Err(Failure::new(Exit::Usage, message).hint("name the key itself"))
         }
     }
-    cx.ui.hint("push the branches, so that servers get the change");
-    Ok(())
 }
 
 fn list(args: &ListArgs, cx: &Context) -> Result<(), Failure> {
     let repository = cx.repository()?;
     let git = cx.git(&repository)?;
-    let names = match &args.branches[..] {
-        [] => branch::all(&git).map_err(errors::git)?,
-        named => named.to_vec(),
-    };
-    let mut all = Vec::new();
-    for name in &names {
-        all.push(recipients::list(&repository, &git, name).map_err(errors::repo)?);
+    let mut tips = branch::tips(&git).map_err(errors::git)?;
+    if let Some(gone) = args.branches.iter().find(|name| !tips.contains_key(*name)) {
+        return Err(errors::git(git::Error::NoBranch(gone.clone())));
     }
+    tips.retain(|name, _| args.branches.is_empty() || args.branches.contains(name));
+    let list = |(name, commit): (&String, &String)| recipients::list(&repository, name, commit);
+    let all = tips.iter().map(list).collect::<Result<Vec<_>, _>>().map_err(errors::repo)?;
     if args.json {
         cx.ui.result(serde_json::Value::from(all.iter().map(to_json).collect::<Vec<_>>()));
         return Ok(());

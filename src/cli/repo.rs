@@ -12,7 +12,7 @@ use crate::repo::new::{Form, Service, Setup};
 use crate::repo::status::{self, Branch, InGit, InTree};
 use crate::repo::{config, index, init as setup, new as services};
 use crate::sys::random;
-use crate::trust::{self, Reach};
+use crate::trust;
 
 use super::context::{Context, default_key_file};
 use super::recipients::KeyArgs;
@@ -163,7 +163,7 @@ pub(super) fn new(args: &NewArgs, cx: &Context) -> Result<(), Failure> {
     let commit =
         services::create(&repository, &git, &service, cx.stamp(&mut random::fill)).map_err(errors::repo)?;
     cx.ui.result(format!("{}: new branch at {commit:.10}", args.service));
-    trust::adopt(&repository, &keyring, &args.service, Reach::Tip).map_err(errors::trust)?;
+    trust::adopt_made(&repository, &keyring, &[(&args.service, &commit)]).map_err(errors::trust)?;
     match index::update(&repository, &git) {
         Ok(Some(_)) => cx.ui.note("the list of services in the README of the landing page is up to date"),
         Ok(None) => {}

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 use std::fs::File;
-use std::io::{self, BufRead as _, BufReader, Write};
+use std::io::{self, BufRead as _, BufReader, IsTerminal as _, Write};
 use std::os::fd::AsFd;
 
 use age::secrecy::SecretString;
@@ -55,6 +55,20 @@ impl Ui {
     /// What to do about it.
     pub fn hint(&self, text: impl Display) {
         self.line("hint: ", text);
+    }
+
+    /// How far something is that takes a while, on a terminal only; it goes when all is done.
+    pub fn progress(&self, what: &str, done: usize, all: usize) {
+        const WIDTH: usize = 30;
+        let percent = |done: usize| done * 100 / all.max(1);
+        let is_news = done == all || percent(done) != percent(done.saturating_sub(1));
+        if self.quiet || !is_news || !io::stderr().is_terminal() {
+            return;
+        }
+        let full = done * WIDTH / all.max(1);
+        let bar = format!("[{}{}] {done} of {all} {what}", "#".repeat(full), " ".repeat(WIDTH - full));
+        let line = if done == all { String::new() } else { format!("hlx: {bar}") };
+        let _ = write!(io::stderr(), "\r\x1b[K{line}");
     }
 
     /// A whole failure: the fact, and what to do.

@@ -137,6 +137,12 @@ pub struct Envelope {
 }
 
 impl Envelope {
+    /// Whether its label names this recipient, in any spelling.
+    pub fn is_for(&self, recipient: &Recipient) -> bool {
+        self.recipient == recipient.as_str()
+            || self.recipient.parse::<Recipient>().is_ok_and(|label| label == *recipient)
+    }
+
     /// Unwraps what is inside with the first identity that fits: at most one byte more than a share has.
     ///
     /// `Ok(None)`: none fits. Fails if one fits but the envelope is broken.

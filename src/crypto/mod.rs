@@ -107,6 +107,14 @@ impl PartialEq for DataKey {
     }
 }
 
+impl Eq for DataKey {}
+
+impl std::hash::Hash for DataKey {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.expose().hash(state);
+    }
+}
+
 impl fmt::Debug for DataKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("DataKey([secret])")

@@ -1,8 +1,9 @@
 //! Committing to a branch without checking it out, and letting its checkouts follow.
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::Path;
 
-use super::{Attributes, Error, Git};
+use super::{Attributes, Error, Git, follow};
 
 /// A file to write in a commit.
 #[derive(Debug, Clone)]
@@ -46,10 +47,16 @@ pub fn tip(git: &Git, branch: &str) -> Result<Option<String>, Error> {
     git.text(&["rev-parse", "--verify", "--quiet", &format!("{name}^{{commit}}")]).map(Some)
 }
 
+/// Every local branch and the name of its last commit.
+pub fn tips(git: &Git) -> Result<BTreeMap<String, String>, Error> {
+    let all = git.text(&["for-each-ref", "--format=%(objectname) %(refname:lstrip=2)", "refs/heads/"])?;
+    let pair = |line: &str| line.split_once(' ').map(|(id, name)| (name.to_owned(), id.to_owned()));
+    Ok(all.lines().filter_map(pair).collect())
+}
+
 /// The short names of all local branches.
 pub fn all(git: &Git) -> Result<Vec<String>, Error> {
-    let names = git.text(&["for-each-ref", "--format=%(refname:lstrip=2)", "refs/heads/"])?;
-    Ok(names.lines().map(str::to_owned).collect())
+    Ok(tips(git)?.into_keys().collect())
 }
 
 /// The first commit of a branch, and the subject of its message.
@@ -144,7 +151,7 @@ pub fn commit(git: &Git, scratch: &Path, commit: &Commit<'_>) -> Result<String, 
         Parent::Orphan => None,
         Parent::Tip => Some(old.clone().ok_or_else(|| Error::NoBranch(commit.branch.to_owned()))?),
     };
-    let checkouts = checkouts(git, commit.branch)?;
+    let checkouts = follow::checkouts(git)?.remove(commit.branch).unwrap_or_default();
     for tree in &checkouts {
         refuse_changes(tree, commit, parent.is_some())?;
     }
@@ -161,36 +168,6 @@ pub fn commit(git: &Git, scratch: &Path, commit: &Commit<'_>) -> Result<String, 
         Git::at(tree).run(&words)?;
     }
     Ok(new)
-}
-
-/// The work trees that have a branch checked out.
-fn checkouts(git: &Git, branch: &str) -> Result<Vec<PathBuf>, Error> {
-    let wanted = format!("refs/heads/{branch}");
-    let trees = listed(git)?.into_iter().filter(|(_, branch)| branch.as_ref() == Some(&wanted));
-    Ok(trees.map(|(tree, _)| tree).collect())
-}
-
-/// All work trees of the repository, as git knows them.
-pub fn work_trees(git: &Git) -> Result<Vec<PathBuf>, Error> {
-    Ok(listed(git)?.into_iter().map(|(tree, _)| tree).collect())
-}
-
-/// All work trees, each with the name of the branch that is checked out.
-fn listed(git: &Git) -> Result<Vec<(PathBuf, Option<String>)>, Error> {
-    let out = git.run(&["worktree", "list", "--porcelain", "-z"])?;
-    let mut trees: Vec<(PathBuf, Option<String>)> = Vec::new();
-    let mut bare = false;
-    for line in out.split(|byte| *byte == 0).map(String::from_utf8_lossy) {
-        if let Some(path) = line.strip_prefix("worktree ") {
-            trees.push((PathBuf::from(path), None));
-        } else if let (Some(branch), Some(tree)) = (line.strip_prefix("branch "), trees.last_mut()) {
-            tree.1 = Some(branch.to_owned());
-        } else if line == "bare" {
-            bare = true;
-        }
-    }
-    // The first of a bare repository is no work tree.
-    Ok(trees.into_iter().skip(usize::from(bare)).collect())
 }
 
 fn refuse_changes(tree: &Path, commit: &Commit<'_>, born: bool) -> Result<(), Error> {

@@ -20,6 +20,11 @@ impl Git {
         Self { directory: directory.into(), variables: Vec::new() }
     }
 
+    /// Git on a repository itself: in its directory, whatever work tree is at hand.
+    pub fn of(repository: &Path) -> Self {
+        Self { directory: repository.to_owned(), variables: vec![("GIT_DIR", repository.to_owned())] }
+    }
+
     /// The same with another index file.
     pub fn with_index(&self, index: &Path) -> Self {
         let mut git = self.clone();

@@ -4,18 +4,24 @@ pub mod attributes;
 pub mod branch;
 pub mod command;
 pub mod config;
+pub mod follow;
 pub mod history;
+mod locks;
 mod loose;
+pub mod moves;
 mod objects;
+pub mod pack;
 pub mod pktline;
 pub mod repository;
+pub mod tree;
+pub mod versions;
 
 pub use attributes::Protection;
 pub use command::Git;
 pub use objects::Tip;
 pub use repository::{Attributes, Repository};
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Why git could not be asked, or what it answered.
 #[derive(Debug, thiserror::Error)]
@@ -59,7 +65,32 @@ pub enum Error {
         /// The work tree.
         tree: PathBuf,
     },
+    /// Another hlx moves branches, and does not come to an end.
+    #[error("another hlx moves branches of this repository, and holds {0}")]
+    Busy(PathBuf),
+    /// A lock that may be another git's stands in the way.
+    #[error("{0} is there, and a git that may hold it is at work in this repository")]
+    Locked(PathBuf),
+    /// The journal of an interrupted move of branches cannot be read.
+    #[error("{0} is no journal that this version of hlx reads")]
+    Journal(PathBuf),
+    /// A file of hlx's own could not be read or written.
+    #[error("{path}: {source}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// What git answered has an unexpected form.
     #[error("git answered `{0}` in an unexpected form")]
     Unexpected(&'static str),
+}
+
+impl Error {
+    /// A file of hlx's own could not be read or written.
+    fn file(path: impl AsRef<Path>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.as_ref().to_owned();
+        move |source| Self::File { path, source }
+    }
 }

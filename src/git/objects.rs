@@ -21,6 +21,15 @@ pub(super) fn waiting(own: &Path) -> Vec<gix::odb::Handle> {
     named.filter_map(|path| gix::odb::at(path, gix::hash::Kind::Sha1).ok()).collect()
 }
 
+/// A commit, as far as hlx reads one. Objects are named in hex.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    /// Its tree.
+    pub tree: String,
+    /// Its parents, in order.
+    pub parents: Vec<String>,
+}
+
 /// A branch as its last commit has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tip {
@@ -48,7 +57,19 @@ impl Repository {
         Err(unreadable("an object")(missing))
     }
 
-    /// All files, links and submodules in the tree of a commit, folders in git's order.
+    /// Reads a commit.
+    pub fn commit(&self, name: &str) -> Result<Head, Error> {
+        let failed = unreadable("a commit");
+        let (kind, content) = self.object(name)?;
+        if kind != Kind::Commit {
+            return Err(Error::Unexpected("a commit"));
+        }
+        let parsed = || gix::objs::CommitRefIter::from_bytes(&content, self.hash());
+        let tree = parsed().tree_id().map_err(failed)?.to_string();
+        Ok(Head { tree, parents: parsed().parent_ids().map(|parent| parent.to_string()).collect() })
+    }
+
+    /// All files, links and submodules of a commit, or of a tree, folders in git's order.
     pub fn files(&self, commit: &str) -> Result<Vec<Entry>, Error> {
         let mut files = Vec::new();
         self.walk(&self.tree_of(commit)?, &mut Vec::new(), &mut files, 0)?;
@@ -57,24 +78,15 @@ impl Repository {
 
     /// The commits that a commit stands on, as far as a shallow clone has them.
     pub fn parents(&self, commit: &str) -> Result<Vec<String>, Error> {
-        let (_, content) = self.object(commit)?;
-        let parsed = gix::objs::CommitRef::from_bytes(&content, self.repo.object_hash());
-        let parsed = parsed.map_err(unreadable("a commit"))?;
-        let parents = parsed.parents().map(|parent| parent.to_string());
+        let parents = self.commit(commit)?.parents.into_iter();
         let whole = !self.common_dir().join("shallow").exists();
         Ok(parents.filter(|parent| whole || self.object(parent).is_ok()).collect())
     }
 
     fn tree_of(&self, commit: &str) -> Result<String, Error> {
-        match self.object(commit)? {
-            (Kind::Tree, _) => Ok(commit.to_owned()),
-            (Kind::Commit, content) => {
-                gix::objs::CommitRefIter::from_bytes(&content, self.repo.object_hash())
-                    .tree_id()
-                    .map(|tree| tree.to_string())
-                    .map_err(unreadable("a commit"))
-            }
-            (Kind::Blob | Kind::Tag, _) => Err(Error::Unexpected("a commit")),
+        match self.object(commit)?.0 {
+            Kind::Tree => Ok(commit.to_owned()),
+            Kind::Commit | Kind::Blob | Kind::Tag => Ok(self.commit(commit)?.tree),
         }
     }
 
@@ -133,7 +145,7 @@ impl Repository {
         self.commit_named("HEAD")
     }
 
-    /// All local branches.
+    /// All local branches. A ref that only names another branch is none.
     pub fn local_branches(&self) -> Result<Vec<Tip>, Error> {
         self.tips("refs/heads/")
     }
@@ -141,6 +153,13 @@ impl Repository {
     /// The branches of all remotes, as far as they were fetched.
     pub fn remote_branches(&self) -> Result<Vec<Tip>, Error> {
         self.tips("refs/remotes/")
+    }
+
+    /// The remote and the branch that a name of [`Repository::remote_branches`] is made of. `None` if there is no such
+    /// remote any more.
+    pub fn of_remote<'n>(&self, name: &'n str) -> Option<(&'n str, &'n str)> {
+        let remotes = self.repo.remote_names();
+        parts(remotes.iter().filter_map(|remote| remote.to_str().ok()), name)
     }
 
     fn tips(&self, prefix: &str) -> Result<Vec<Tip>, Error> {
@@ -152,8 +171,8 @@ impl Repository {
         let mut tips = Vec::new();
         for reference in references.prefixed(prefix).map_err(&failed)? {
             let mut reference = reference.map_err(&failed)?;
-            // A remote's HEAD names one of its branches.
-            if matches!(reference.target(), gix::refs::TargetRef::Symbolic(_)) && prefix == "refs/remotes/" {
+            // As a remote's HEAD names one of its branches.
+            if matches!(reference.target(), gix::refs::TargetRef::Symbolic(_)) {
                 continue;
             }
             let name = reference.name().as_bstr().to_str_lossy().into_owned();
@@ -174,5 +193,27 @@ impl Repository {
             link.is_none_or(str::is_empty).then(|| Tip { name: name.to_owned(), commit: commit.to_owned() })
         };
         Ok(answer.lines().filter_map(tip).collect())
+    }
+}
+
+/// `origin/a/b` is the branch `a/b` of `origin`, or `b` of `origin/a`: names of remotes have slashes too.
+fn parts<'r, 'n>(remotes: impl Iterator<Item = &'r str>, name: &'n str) -> Option<(&'n str, &'n str)> {
+    let of = |remote: &str| {
+        let branch = name.strip_prefix(remote)?.strip_prefix('/')?;
+        Some((&name[..remote.len()], branch))
+    };
+    remotes.filter_map(of).max_by_key(|(remote, _)| remote.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_remote_branch_belongs_to_the_remote_with_the_longest_name() {
+        let parts = |name| parts(["origin", "origin/a", "x"].into_iter(), name);
+        assert_eq!(parts("origin/a/b"), Some(("origin/a", "b")));
+        assert_eq!(parts("origin/ab"), Some(("origin", "ab")));
+        assert_eq!(parts("gone/b"), None);
     }
 }

@@ -255,6 +255,11 @@ impl Repository {
         }
     }
 
+    /// How this repository names its objects.
+    pub(super) fn hash(&self) -> gix::hash::Kind {
+        self.repo.object_hash()
+    }
+
     /// The name that git gives a blob with this content, in hex.
     pub fn name_of(&self, content: &[u8]) -> Result<String, Error> {
         gix::objs::compute_hash(self.repo.object_hash(), gix::objs::Kind::Blob, content)

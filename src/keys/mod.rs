@@ -246,15 +246,23 @@ impl Keyring {
 
     /// Unwraps the data key as far as that asks nobody: no plugin is started. `None` if that is not enough.
     pub fn native_data_key(&self, groups: &KeyGroups) -> Option<DataKey> {
-        let part = |group: &Group| group.envelopes.iter().find_map(|envelope| self.unwrap(envelope).ok()?);
+        if let Some(key) = self.made.borrow().get(&of_all(groups)) {
+            return Some(key.duplicate());
+        }
+        let unwrap = |envelope: &Envelope| {
+            let part = self.unwrap(envelope).ok()??;
+            self.unwrapped.borrow_mut().insert(of_one(envelope), part.duplicate());
+            Some(part)
+        };
+        let part =
+            |group: &Group| self.unwrapped_part(group).or_else(|| group.envelopes.iter().find_map(unwrap));
         let parts: Vec<SecretBytes> = groups.groups().iter().filter_map(part).take(groups.needed()).collect();
         if parts.len() == groups.needed() { groups.join(&parts).ok() } else { None }
     }
 
     /// Unwraps the part of the data key that a group has. `Ok(None)`: no identity fits.
     pub fn part(&self, group: &Group) -> Result<Option<SecretBytes>, Error> {
-        let known = |envelope: &Envelope| Some(self.unwrapped.borrow().get(&of_one(envelope))?.duplicate());
-        if let Some(part) = group.envelopes.iter().find_map(known) {
+        if let Some(part) = self.unwrapped_part(group) {
             return Ok(Some(part));
         }
         // A plugin is a process, and may ask for a touch: it comes after all that need none.
@@ -272,6 +280,12 @@ impl Keyring {
             }
         }
         failed.map_or(Ok(None), Err)
+    }
+
+    /// The part of a group that was unwrapped before.
+    fn unwrapped_part(&self, group: &Group) -> Option<SecretBytes> {
+        let unwrapped = self.unwrapped.borrow();
+        group.envelopes.iter().find_map(|envelope| Some(unwrapped.get(&of_one(envelope))?.duplicate()))
     }
 
     fn unwrap(&self, envelope: &Envelope) -> Result<Option<SecretBytes>, Error> {

@@ -3,7 +3,7 @@
 //! The first creation rule whose `path_regex` matches the path counts; a rule without one
 //! matches every path. (getsops/sops v3.13.2, `config/config.go`.)
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 
 use serde::Deserialize;
 
@@ -44,12 +44,14 @@ impl Audience {
 
     /// True if the same keys stand in the same groups, in whatever order.
     pub fn equals(&self, other: &Self) -> bool {
-        let sorted = |group: &Vec<Recipient>| group.iter().map(ToString::to_string).collect::<BTreeSet<_>>();
-        let groups = |audience: &Self| audience.groups.iter().map(sorted).collect::<Vec<_>>();
-        self.threshold == other.threshold && groups(self) == groups(other)
+        let same = |(one, other): (&Vec<Recipient>, &Vec<Recipient>)| {
+            one.iter().collect::<HashSet<_>>() == other.iter().collect::<HashSet<_>>()
+        };
+        let groups = || self.groups.iter().zip(&other.groups);
+        self.threshold == other.threshold && self.groups.len() == other.groups.len() && groups().all(same)
     }
 
-    /// A threshold of 0 asks for all groups, as with sops.
+    /// An audience of these groups. A threshold of 0 asks for all groups, as with sops. Fails with the reason.
     pub fn new(groups: Vec<Vec<Recipient>>, threshold: u64) -> Result<Self, String> {
         let count = groups.len();
         if let Some(empty) = groups.iter().position(Vec::is_empty)
@@ -303,7 +305,7 @@ fn recipients(value: Option<&serde_yaml::Value>, place: &str) -> Result<Vec<Reci
 }
 
 fn distinct(mut recipients: Vec<Recipient>) -> Vec<Recipient> {
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::new();
     recipients.retain(|recipient| seen.insert(recipient.clone()));
     recipients
 }

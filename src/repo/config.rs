@@ -1,5 +1,7 @@
 //! Writing `.sops.yaml`: a new one, one more rule, one more recipient. What is there stays as it is.
 
+mod removal;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::{fs, io};
 
@@ -12,6 +14,7 @@ use crate::policy::creation::{Audience, Config, Terms};
 
 use super::Error;
 use super::recipients::{Addition, Place};
+pub use removal::without_recipients;
 
 /// The file's name.
 pub const NAME: &str = ".sops.yaml";

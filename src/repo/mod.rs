@@ -3,6 +3,7 @@
 pub mod config;
 pub mod conflict;
 mod draft;
+pub mod exposure;
 pub mod forget;
 pub mod hooks;
 pub mod index;
@@ -11,6 +12,7 @@ pub mod lock;
 pub mod new;
 pub mod recipients;
 pub mod reseal;
+pub mod rotate;
 pub mod status;
 pub mod track;
 pub mod uninstall;
@@ -95,6 +97,36 @@ pub enum Error {
         path: String,
         /// Counted from 1.
         group: usize,
+    },
+    /// The same on a branch that is not the one checked out.
+    #[error("{branch}: {source}")]
+    OnBranch {
+        /// The branch.
+        branch: String,
+        /// What went wrong.
+        source: Box<Error>,
+    },
+    /// Nobody would be left who can read it.
+    #[error("{0}: nobody would be left who can read it")]
+    LastReader(String),
+    /// Branches of remotes have commits that the local ones lack.
+    #[error("a remote has commits that these branches lack: {}", .0.join(", "))]
+    Behind(Vec<String>),
+    /// The branches changed here, but a remote did not take them.
+    #[error("the branches are changed here, but not at {remote}: {source}")]
+    NotPushed {
+        /// The remote.
+        remote: String,
+        /// What git said.
+        source: git::Error,
+    },
+    /// A rebase will move the branch when it ends.
+    #[error("`{branch}` is being rebased, in {}", work.display())]
+    Rebased {
+        /// The branch.
+        branch: String,
+        /// The directory of the rebase.
+        work: PathBuf,
     },
     /// `.sops.yaml` has a form that cannot be extended safely.
     #[error("{0}: the list of recipients has a form that hlx does not edit")]

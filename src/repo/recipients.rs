@@ -1,14 +1,11 @@
-//! Who can read which branch, and letting more keys read.
+//! Who can read which branch, and who shall.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::crypto::envelope::Envelope;
-use crate::git::branch::{self, Commit, File, Parent};
-use crate::git::{Git, Repository};
-use crate::keys::Keyring;
+use crate::crypto::envelope::Recipient;
+use crate::git::Repository;
 use crate::keys::recipients::Named;
-use crate::sops::{KeyGroups, Sealed, is_sealed};
-use crate::trust::{self, Reach};
+use crate::sops::{KeyGroups, Sealed};
 
 use super::{Error, config};
 
@@ -37,10 +34,10 @@ pub struct Reader {
 }
 
 /// Lists the readers of a branch's last commit.
-pub fn list(repository: &Repository, git: &Git, branch: &str) -> Result<Readers, Error> {
+pub fn list(repository: &Repository, branch: &str, commit: &str) -> Result<Readers, Error> {
     let mut readers = BTreeMap::<String, Reader>::new();
     let mut files = 0;
-    for entry in branch::files(git, branch)?.iter().filter(|entry| entry.mode.starts_with("100")) {
+    for entry in repository.files(commit)?.iter().filter(|entry| entry.is_file()) {
         let blob = repository.blob_named(&entry.blob)?;
         if entry.path == config::NAME.as_bytes() {
             named_in_config(&String::from_utf8_lossy(&blob), &mut readers);
@@ -79,6 +76,19 @@ fn named_in_config(text: &str, readers: &mut BTreeMap<String, Reader>) {
     }
 }
 
+/// The keys that some branch's `.sops.yaml` gives this name. A name is only a comment: it may stand at several.
+pub fn named(repository: &Repository, commits: &[&String], name: &str) -> Result<BTreeSet<Recipient>, Error> {
+    let mut found = BTreeSet::new();
+    for commit in commits {
+        let files = repository.files(commit)?;
+        let Some(file) = files.iter().find(|file| file.path == config::NAME.as_bytes()) else { continue };
+        let text = repository.blob_named(&file.blob)?;
+        let names = config::names(&String::from_utf8_lossy(&text));
+        found.extend(names.into_iter().filter(|(_, known)| known == name).map(|(key, _)| key));
+    }
+    Ok(found)
+}
+
 /// New readers.
 #[derive(Debug, Clone, Copy)]
 pub struct Addition<'a> {
@@ -86,15 +96,6 @@ pub struct Addition<'a> {
     pub readers: &'a [Named],
     /// Where they stand among several key groups.
     pub place: Place,
-}
-
-/// What adding readers to a branch did.
-#[derive(Debug)]
-pub struct Added {
-    /// The commit; `None` if nothing had to change.
-    pub commit: Option<String>,
-    /// The number of files that the new readers can open now.
-    pub files: usize,
 }
 
 /// Where new readers stand in files and rules with several key groups.
@@ -115,71 +116,4 @@ impl Place {
             Self::Group(_) | Self::Unsaid => Err(Error::WhichGroup { groups }),
         }
     }
-}
-
-/// Lets keys read a branch: its `.sops.yaml` names them, and every sealed file is wrapped for
-/// them too. One commit; nothing is checked out.
-///
-/// In files with several key groups they share what the other keys of their group have: that
-/// part, unwrapped, is wrapped for them, and no other envelope changes.
-///
-/// Fails before anything changed if a file cannot be opened, or a checkout has changes of its own.
-pub fn add(
-    repository: &Repository,
-    git: &Git,
-    keyring: &Keyring,
-    branch: &str,
-    added: Addition<'_>,
-) -> Result<Added, Error> {
-    trust::require_settled(repository, git, keyring, branch)?;
-    let mut files = Vec::new();
-    let mut rewrapped = 0;
-    for entry in branch::files(git, branch)?.iter().filter(|entry| entry.mode.starts_with("100")) {
-        let blob = repository.blob_named(&entry.blob)?;
-        let path = String::from_utf8_lossy(&entry.path).into_owned();
-        let mode = if entry.mode == "100755" { "100755" } else { "100644" };
-        if path == config::NAME {
-            let text = String::from_utf8_lossy(&blob);
-            let new = config::with_recipients(&text, added)?;
-            files.extend(new.map(|text| File { path, mode, content: text.into_bytes() }));
-        } else if is_sealed(&blob)
-            && let Some(content) = rewrap(keyring, &format!("{branch}:{path}"), &blob, added)?
-        {
-            rewrapped += 1;
-            files.push(File { path, mode, content: content.into_bytes() });
-        }
-    }
-    if files.is_empty() {
-        return Ok(Added { commit: None, files: 0 });
-    }
-    let who: Vec<String> = added
-        .readers
-        .iter()
-        .map(|named| named.name.clone().unwrap_or_else(|| named.recipient.short()))
-        .collect();
-    let message = format!("{branch}: let {} read it", who.join(", "));
-    let commit = Commit { branch, parent: Parent::Tip, files: &files, message: &message };
-    let commit = branch::commit(git, &super::new::scratch(repository)?, &commit)?;
-    trust::adopt(repository, keyring, branch, Reach::Tip)?;
-    Ok(Added { commit: Some(commit), files: rewrapped })
-}
-
-fn rewrap(keyring: &Keyring, path: &str, blob: &[u8], added: Addition<'_>) -> Result<Option<String>, Error> {
-    let failed = |source| Error::Keys { path: path.to_owned(), source };
-    let opened = keyring.open(blob).map_err(failed)?;
-    let groups = opened.sealed().groups();
-    let index = added.place.among(groups.groups().len())?;
-    let group = &groups.groups()[index];
-    let is_there = |named: &&Named| {
-        group.envelopes.iter().any(|envelope| envelope.recipient == named.recipient.as_str())
-    };
-    let new: Vec<&Named> = added.readers.iter().filter(|named| !is_there(named)).collect();
-    if new.is_empty() {
-        return Ok(None);
-    }
-    let part = keyring.part(group).map_err(failed)?;
-    let part = part.ok_or_else(|| Error::NotInGroup { path: path.to_owned(), group: index + 1 })?;
-    let wrap = |named: &&Named| keyring.plugins().wrap_part(&named.recipient, part.expose());
-    let wrapped: Vec<Envelope> = new.iter().map(wrap).collect::<Result<_, _>>()?;
-    Ok(Some(opened.sealed().with_groups(groups.with(index, wrapped))))
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::git::{Git, Repository, branch};
+use crate::git::{Git, Repository, follow};
 use crate::sys::disk;
 
 use super::{Error, hooks};
@@ -23,8 +23,7 @@ pub struct Removed {
 
 /// The work trees of a repository that are there.
 pub fn work_trees(git: &Git) -> Result<Vec<PathBuf>, Error> {
-    let trees = branch::work_trees(git)?;
-    Ok(trees.into_iter().filter(|tree| tree.is_dir()).collect())
+    Ok(follow::work_trees(git)?.into_iter().map(|(tree, _)| tree).collect())
 }
 
 /// Takes hooks, files and configuration out, in this order: what makes git encrypt goes last. What is in the work trees

@@ -13,6 +13,8 @@ use super::Error;
 pub(super) struct Contents {
     bytes: SecretBytes,
     entries: Vec<Entry>,
+    /// The comments that opened with the path of another container.
+    strays: Vec<(usize, PathId)>,
 }
 
 /// Where a leaf's part of the buffer ends; no kind for one that is not sealed.
@@ -25,7 +27,7 @@ struct Entry {
 impl Contents {
     /// No leaves.
     pub(super) fn none() -> Self {
-        Self { bytes: SecretBytes::new(Vec::new()), entries: Vec::new() }
+        Self { bytes: SecretBytes::new(Vec::new()), entries: Vec::new(), strays: Vec::new() }
     }
 
     /// Opens every covered leaf. Fails at the first that does not authenticate, or should be sealed and is not.
@@ -35,8 +37,9 @@ impl Contents {
         let mut contents = Self {
             bytes: SecretBytes::new(Vec::with_capacity(most)),
             entries: Vec::with_capacity(document.leaves.len()),
+            strays: Vec::new(),
         };
-        let mut strays = Strays { document, cipher, tries: MOST_TRIES };
+        let mut strays = Strays { document, cipher, tries: MOST_TRIES, found: Vec::new() };
         for (number, (leaf, covered)) in document.leaves.iter().zip(covered).enumerate() {
             let opened = match covered {
                 true if !leaf.content.is_empty() => open_leaf(document, number, cipher, &mut strays)?,
@@ -44,6 +47,7 @@ impl Contents {
             };
             contents.push(opened);
         }
+        contents.strays = strays.found;
         Ok(contents)
     }
 
@@ -63,6 +67,12 @@ impl Contents {
         let start = leaf.checked_sub(1).map_or(0, |before| self.entries[before].end);
         let bytes = &self.bytes.expose()[start as usize..entry.end as usize];
         Some(content(entry.kind?, bytes).expect("it was read when it was opened"))
+    }
+
+    /// The path that a leaf opened with.
+    pub(super) fn path(&self, leaf: usize, document: &Document<'_>) -> PathId {
+        let stray = self.strays.iter().find(|(number, _)| *number == leaf);
+        stray.map_or(document.leaves[leaf].path, |(_, path)| *path)
     }
 
     /// What the sealed leaves say, in order.
@@ -149,6 +159,7 @@ struct Strays<'a> {
     /// How many paths may still be tried. (Comments are not in the MAC: whoever can write the file can put many
     /// copies of one far from its container.)
     tries: usize,
+    found: Vec<(usize, PathId)>,
 }
 
 impl Strays<'_> {
@@ -162,6 +173,7 @@ impl Strays<'_> {
         for path in near.chain(paths.all()) {
             self.tries = self.tries.checked_sub(1)?;
             if let Ok(opened) = self.cipher.open(value.clone(), paths.aad(path).as_bytes()) {
+                self.found.push((number, path));
                 return Some(opened);
             }
         }

@@ -5,7 +5,7 @@
 //! come together. A file with one group has its keys directly under `sops`; those of several
 //! stand under `key_groups`. (getsops/sops v3.13.2, `stores/stores.go`, `sops.go`.)
 
-use crate::crypto::envelope::{Envelope, Plugins};
+use crate::crypto::envelope::{Envelope, Plugins, Recipient};
 use crate::crypto::shamir::{self, Share};
 use crate::crypto::{self, DataKey, Entropy};
 use crate::format::{Field, Step};
@@ -91,16 +91,6 @@ impl KeyGroups {
         self.groups.iter().flat_map(|group| &group.envelopes).map(|envelope| envelope.recipient.as_str())
     }
 
-    /// For whom it is wrapped; `None` if there are keys of other kinds than age, or none that hlx knows.
-    pub fn audience(&self) -> Option<Audience> {
-        if self.groups.iter().any(|group| !group.foreign.is_empty() || group.envelopes.is_empty()) {
-            return None;
-        }
-        let reader = |envelope: &Envelope| envelope.recipient.parse().ok();
-        let groups = self.groups.iter().map(|group| group.envelopes.iter().map(reader).collect());
-        Audience::new(groups.collect::<Option<Vec<_>>>()?, u64::from(self.threshold)).ok()
-    }
-
     /// The data key, from the unwrapped parts of as many groups as are [`KeyGroups::needed`].
     pub fn join(&self, parts: &[SecretBytes]) -> Result<DataKey, crypto::Error> {
         if let ([_], [part]) = (&self.groups[..], parts) {
@@ -148,6 +138,32 @@ impl KeyGroups {
         let mut other = self.clone();
         other.groups[group].foreign.clone_from(&from.groups[group].foreign);
         other
+    }
+
+    /// The same without these keys' envelopes. `None`: nobody would be left in some group.
+    pub fn without(&self, keys: &[Recipient]) -> Option<Self> {
+        let stays = |envelope: &Envelope| !keys.iter().any(|key| envelope.is_for(key));
+        let mut fewer = self.clone();
+        for group in &mut fewer.groups {
+            group.envelopes.retain(stays);
+        }
+        let is_empty = |group: &Group| group.envelopes.is_empty() && group.foreign.is_empty();
+        (!fewer.groups.iter().any(is_empty)).then_some(fewer)
+    }
+
+    /// For whom it is wrapped, so that another data key can be. Fails for keys that are no recipients of age.
+    pub fn audience(&self) -> Result<Audience, Error> {
+        let broken = |reason: String| Error::Metadata(reason);
+        let recipients = |group: &Group| -> Result<Vec<Recipient>, Error> {
+            if let Some(Step::Key(kind)) = group.foreign.first().and_then(|field| field.path.first()) {
+                return Err(Error::Foreign(kind.clone()));
+            }
+            let parse = |envelope: &Envelope| envelope.recipient.parse();
+            let all: Result<Vec<Recipient>, _> = group.envelopes.iter().map(parse).collect();
+            all.map_err(|error: crypto::Error| broken(error.to_string()))
+        };
+        let groups = self.groups.iter().map(recipients).collect::<Result<_, _>>()?;
+        Audience::new(groups, self.needed() as u64).map_err(broken)
     }
 
     /// Reads the groups of a `sops` block. Keys directly under `sops` count before any `key_groups`.

@@ -11,6 +11,7 @@ mod layout;
 pub mod metadata;
 mod open;
 mod readers;
+mod renew;
 mod seal;
 mod select;
 mod stale;
@@ -44,6 +45,11 @@ pub enum Error {
     /// The `sops` block is not what it should be.
     #[error("the `sops` block is broken: {0}")]
     Metadata(String),
+    /// It has keys of another kind than age's, for which no new data key can be wrapped here.
+    #[error(
+        "it is sealed for a key of the kind `{0}` too, and hlx can wrap a new data key for age recipients only"
+    )]
+    Foreign(String),
     /// The file's own rule cannot be used.
     #[error(transparent)]
     Rule(#[from] crate::policy::Error),

@@ -141,6 +141,17 @@ impl<'t> Sealed<'t> {
         Ok(())
     }
 
+    /// The names of the values that its rule seals, dotted; they can be seen without a key. A whole file has one
+    /// value without a name.
+    pub fn names(&self) -> Vec<String> {
+        let Body::Leaves { document, covered, .. } = &self.body else { return vec![String::new()] };
+        let sealed = document.leaves.iter().zip(covered).filter(|(_, covered)| **covered);
+        let is_value =
+            |leaf: &Leaf<'_>| matches!(leaf.content, Content::Value(_)) && !leaf.content.is_empty();
+        let values = sealed.filter(|(leaf, _)| is_value(leaf));
+        values.map(|(leaf, _)| document.paths.display(leaf.path)).collect()
+    }
+
     /// The comments that stand clear where the rule seals comments. sops accepts such, and so they
     /// may hold anything.
     pub fn clear_comments(&self) -> Vec<&str> {
@@ -247,31 +258,34 @@ impl<'t> Opened<'t> {
         whole.into_iter().chain(leaves)
     }
 
-    /// The sealed values with their names, dotted. A whole file is one value without a name.
-    pub fn values(&self) -> impl Iterator<Item = (String, Cow<'_, [u8]>)> {
-        let whole = || (String::new(), Cow::Borrowed(self.plaintext.expose().as_slice()));
-        let (whole, document) = match &self.sealed.body {
-            Body::Whole { .. } => (Some(whole()), None),
-            Body::Leaves { document, .. } => (None, Some(document)),
-        };
-        let leaves = document.into_iter().flat_map(|document| {
-            document.leaves.iter().enumerate().filter_map(|(number, leaf)| {
-                match self.contents.get(number)? {
-                    Content::Value(value) => Some((document.paths.display(leaf.path), value.into_bytes())),
-                    Content::Comment(_) => None,
-                }
-            })
-        });
-        whole.into_iter().chain(leaves)
-    }
-
     /// The names of the sealed values, dotted; comments have none.
     pub fn names(&self) -> Vec<String> {
-        let Body::Leaves { document, .. } = &self.sealed.body else { return Vec::new() };
-        let sealed =
-            document.leaves.iter().enumerate().filter(|(number, _)| self.contents.get(*number).is_some());
-        let values = sealed.filter(|(_, leaf)| matches!(leaf.content, Content::Value(_)));
-        values.map(|(_, leaf)| document.paths.display(leaf.path)).collect()
+        self.named().map(|(name, _)| name).collect()
+    }
+
+    /// The sealed values with their names, dotted. A whole file is one value without a name.
+    pub fn values(&self) -> Vec<(String, Cow<'_, [u8]>)> {
+        let whole = matches!(self.sealed.body, Body::Whole { .. });
+        let whole = whole.then(|| (String::new(), self.plaintext.expose().as_slice().into()));
+        whole.into_iter().chain(self.named().map(|(name, value)| (name, value.into_bytes()))).collect()
+    }
+
+    fn named(&self) -> impl Iterator<Item = (String, Scalar<'_>)> {
+        let document = match &self.sealed.body {
+            Body::Leaves { document, .. } => Some(document),
+            Body::Whole { .. } => None,
+        };
+        let leaves = document.into_iter().flat_map(|document| {
+            document
+                .leaves
+                .iter()
+                .enumerate()
+                .map(|(number, leaf)| (number, document.paths.display(leaf.path)))
+        });
+        leaves.filter_map(|(number, name)| match self.contents.get(number)? {
+            Content::Value(value) => Some((name, value)),
+            Content::Comment(_) => None,
+        })
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::format::{Document, Field, LAYOUT, Step, Store, Tail, binary};
 use crate::policy::Rule;
 
+use super::Error;
 use super::groups::KeyGroups;
 use super::metadata::Metadata;
 use super::open::{Body, Sealed};
@@ -10,14 +11,21 @@ use super::open::{Body, Sealed};
 impl Sealed<'_> {
     /// The same file with the same data key wrapped otherwise. Values, MAC and time stay.
     pub fn with_groups(&self, groups: KeyGroups) -> String {
-        let metadata = Metadata { groups, ..self.metadata.clone() };
+        self.with_metadata(&Metadata { groups, ..self.metadata.clone() })
+    }
+
+    /// The file with other values and other metadata. `renewed` is its text with other ciphertexts, or the one
+    /// ciphertext of a whole file.
+    pub(super) fn renewed(&self, renewed: &str, metadata: Metadata) -> Result<String, Error> {
         match &self.body {
-            Body::Whole { data } => {
-                let old = binary::parse(self.text).map(|whole| whole.fields).unwrap_or_default();
-                let kept = old.into_iter().filter(|field| !is_known(field));
-                let fields: Vec<Field> = without_version(metadata.fields(true)).chain(kept).collect();
-                binary::render(data, &fields)
-            }
+            Body::Whole { .. } => Ok(self.whole(renewed, &metadata)),
+            Body::Leaves { .. } => Ok(Sealed::parse(renewed.as_bytes())?.with_metadata(&metadata)),
+        }
+    }
+
+    fn with_metadata(&self, metadata: &Metadata) -> String {
+        match &self.body {
+            Body::Whole { data } => self.whole(data, metadata),
             Body::Leaves { store, document, .. } => {
                 let block = document.metadata.as_ref().expect("a sealed file has metadata");
                 let kept = block.fields.iter().filter(|field| !is_known(field)).cloned();
@@ -25,6 +33,13 @@ impl Sealed<'_> {
                 replace(self.text, *store, document, &fields)
             }
         }
+    }
+
+    fn whole(&self, data: &str, metadata: &Metadata) -> String {
+        let old = binary::parse(self.text).map(|whole| whole.fields).unwrap_or_default();
+        let kept = old.into_iter().filter(|field| !is_known(field));
+        let fields: Vec<Field> = without_version(metadata.fields(true)).chain(kept).collect();
+        binary::render(data, &fields)
     }
 }
 

@@ -551,7 +551,7 @@ fn add_copy(
 }
 
 /// The type tag and the plaintext bytes of a content.
-fn plain<'c>(content: &'c Content<'_>) -> (Kind, std::borrow::Cow<'c, [u8]>) {
+pub(super) fn plain<'c>(content: &'c Content<'_>) -> (Kind, std::borrow::Cow<'c, [u8]>) {
     match content {
         Content::Comment(text) => (Kind::Comment, text.as_bytes().into()),
         Content::Value(scalar) => {

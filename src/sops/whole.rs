@@ -1,5 +1,6 @@
 //! Whole files: one sealed value, with the path `data`.
 
+use crate::crypto::Entropy;
 use crate::crypto::mac::{Coverage, Mac};
 use crate::crypto::value::{Cipher, Kind, Sealed};
 use crate::format::binary;
@@ -30,13 +31,18 @@ pub(super) fn open_value(data: &str, cipher: &Cipher) -> Result<SecretBytes, Err
     cipher.open(sealed, AAD).map_err(|_| Error::Tampered(name()))
 }
 
+/// The one sealed value of a whole file.
+pub(super) fn data(plaintext: &[u8], cipher: &Cipher, entropy: Entropy<'_>) -> String {
+    match plaintext {
+        [] => String::new(),
+        bytes => cipher.seal(bytes, Kind::Str, AAD, entropy),
+    }
+}
+
 /// Seals a whole file.
 pub(super) fn seal(plaintext: &[u8], basis: &Basis<'_>, stamp: Stamp<'_>) -> String {
     let cipher = Cipher::new(basis.key());
-    let data = match plaintext {
-        [] => String::new(),
-        bytes => cipher.seal(bytes, Kind::Str, AAD, stamp.entropy),
-    };
+    let data = data(plaintext, &cipher, stamp.entropy);
     let mut mac = Mac::new(Coverage::All);
     mac.add(plaintext, true);
     let metadata = Metadata {

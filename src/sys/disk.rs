@@ -239,7 +239,18 @@ pub fn shred_all(dir: &Path) -> io::Result<()> {
 
 /// A lock between processes, held until it is dropped.
 #[derive(Debug)]
-pub struct Lock(#[allow(dead_code, reason = "closing it gives the lock back")] File);
+pub struct Lock(File);
+
+impl Lock {
+    /// Programs that are started meanwhile hold it too, until they end.
+    pub fn share<T>(&self, run: impl FnOnce() -> T) -> io::Result<T> {
+        use rustix::io::{FdFlags, fcntl_setfd};
+        fcntl_setfd(&self.0, FdFlags::empty())?;
+        let done = run();
+        fcntl_setfd(&self.0, FdFlags::CLOEXEC)?;
+        Ok(done)
+    }
+}
 
 /// Takes the lock file at `path`, or says that another process holds it (`None`).
 pub fn lock(path: &Path) -> io::Result<Option<Lock>> {

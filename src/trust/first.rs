@@ -9,7 +9,7 @@ use crate::sops::{Sealed, is_sealed};
 use super::accepted::Accepted;
 use super::pins::{Pin, Pins};
 use super::readers::{named_in, of_groups};
-use super::{ATTRIBUTES, CONFIG, Error};
+use super::{ATTRIBUTES, CONFIG, Error, of_remote};
 
 /// Trusts all branches as they are, those of remotes too, if nothing was trusted here before. Gives the number
 /// of branches; `None` if something was.
@@ -34,7 +34,7 @@ fn tips(repository: &Repository) -> Result<Vec<Tip>, Error> {
     let mut tips = repository.local_branches()?;
     let remote = repository.remote_branches()?.into_iter();
     tips.extend(remote.filter_map(|Tip { name, commit }| {
-        let name = name.split_once('/')?.1.to_owned();
+        let name = of_remote(repository, &name)?.to_owned();
         Some(Tip { name, commit })
     }));
     Ok(tips)

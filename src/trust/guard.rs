@@ -152,7 +152,7 @@ impl<'a> Guard<'a> {
         if self.accepts(had, key)? {
             return Ok((key.duplicate(), groups));
         }
-        let audience = groups.audience().ok_or(Error::OtherKinds)?;
+        let audience = groups.audience().map_err(|_| Error::OtherKinds)?;
         let by = pending::who(&self.repository.git(), &self.tip(), &[], path);
         let marks = self.accepted().marks(had, key);
         let replaced = Replaced { branch: self.name(), path: path.to_owned(), by, marks };
@@ -263,7 +263,7 @@ impl<'a> Guard<'a> {
         let sealed = is_sealed(blob).then(|| Sealed::parse(blob).ok()).flatten();
         let Some(sealed) = sealed else { return Ok(None) };
         let groups = sealed.groups();
-        if groups.audience().is_some_and(|found| found.equals(audience))
+        if groups.audience().is_ok_and(|found| found.equals(audience))
             && let Ok(key) = self.keyring.data_key(groups)
             && self.accepts(groups, &key)?
         {

@@ -18,10 +18,11 @@ pub use first::begin;
 pub use guard::{At, File, Guard};
 pub use marks::Marks;
 pub use pending::{
-    Brought, Pending, Reach, accept, adopt, adopt_staged, pending, protection, require_settled,
+    Brought, Pending, accept, adopt, adopt_made, adopt_staged, pending, protection, require_settled,
 };
 
-use crate::{crypto, git};
+use crate::crypto;
+use crate::git::{self, Repository};
 
 /// The file with the creation rules.
 const CONFIG: &str = ".sops.yaml";
@@ -58,8 +59,8 @@ pub enum Error {
     )]
     OtherKinds,
     /// Something of others' waits to be accepted.
-    #[error("`{0}` has changes of who reads it, or how, that you have not accepted")]
-    Pending(String),
+    #[error("you have not accepted changes of who reads what, or how, on {}", quoted(.0))]
+    Pending(Vec<String>),
     /// The clone's record could not be read or written.
     #[error("what this clone trusts cannot be read or kept in its git directory: {0}")]
     Record(std::io::Error),
@@ -69,6 +70,16 @@ pub enum Error {
     /// git.
     #[error(transparent)]
     Git(#[from] git::Error),
+}
+
+fn quoted(branches: &[String]) -> String {
+    branches.iter().map(|branch| format!("`{branch}`")).collect::<Vec<_>>().join(", ")
+}
+
+/// The branch that a name in `refs/remotes/` stands for. Where the remote is gone, its first folder counts for one: what
+/// stands there came from others all the same.
+fn of_remote<'n>(repository: &Repository, name: &'n str) -> Option<&'n str> {
+    repository.of_remote(name).or_else(|| name.split_once('/')).map(|(_, branch)| branch)
 }
 
 fn list(readers: &[String]) -> String {

@@ -10,7 +10,7 @@ use super::accepted::Accepted;
 use super::pins::{Pin, Pins};
 use super::readers::{Readers, named_in, of_groups};
 use super::replaced::{self, Replaced};
-use super::{ATTRIBUTES, At, CONFIG, Error, Guard, first};
+use super::{ATTRIBUTES, At, CONFIG, Error, Guard, first, of_remote};
 
 /// What a branch has that was not accepted.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -46,75 +46,50 @@ impl Pending {
     }
 }
 
-/// Which commits of a branch count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reach {
-    /// Its last one.
-    Tip,
-    /// Those too that remotes have, and the one that is being merged or picked.
-    Coming,
-}
-
-/// What a branch has that was not accepted.
+/// What a branch has that was not accepted: here, at remotes that are ahead, and in the commit that is being merged or
+/// picked.
 pub fn pending(
     repository: &Repository,
     git: &Git,
     keyring: &Keyring,
     branch: &str,
-    reach: Reach,
 ) -> Result<Pending, Error> {
-    first::begin(repository, keyring)?;
-    let pins = Pins::of(repository);
-    let pin = pins.read(branch).map_err(Error::Record)?;
-    let mut known: Readers = keyring.recipients().iter().map(ToString::to_string).collect();
-    known.extend(pin.iter().flat_map(|pin| pin.readers.clone()));
-    let replaced = replaced::read(repository)?.into_iter().filter(|known| known.branch == branch);
-    let replaced = replaced.map(|Replaced { path, by, .. }| Brought { what: path, by }).collect();
-    let mut found = Pending { replaced, commits: commits(repository, branch, reach)?, ..Pending::default() };
-    for commit in found.commits.clone() {
-        let by = |words: &[&str], path: &str| who(git, &commit, words, path);
-        let (now, under) = state(repository, keyring, &commit)?;
-        for reader in now.readers.iter().filter(|reader| !known.contains(*reader)) {
-            if !found.readers.iter().any(|known| known.what == *reader) {
-                let by = by(&["-S", last_word(reader)], ".");
-                found.readers.push(Brought { by, what: reader.clone() });
-            }
-        }
-        let rules = pin.as_ref().map_or("", |pin| &pin.config);
-        if found.rules.is_none() && !same_rules(rules, &now.config) {
-            found.rules = Some(Brought { what: (), by: by(&[], CONFIG) });
-        }
-        if found.attributes.is_none()
-            && let Some(path) = pin.as_ref().and_then(|pin| protects_otherwise(pin, &now))
-        {
-            found.attributes = Some(Brought { what: (), by: by(&[], &path) });
-        }
-        for path in under {
-            if !found.files.iter().any(|known| known.what == path) {
-                found.files.push(Brought { by: by(&[], &path), what: path });
-            }
-        }
-    }
-    Ok(found)
+    Look::begin(repository, git, keyring)?.pending(branch, commits(repository, branch)?)
 }
 
-/// Fails if anything of a branch waits to be accepted: what is done to the branch next would accept it unseen.
+/// Fails if anything in the last commits of branches waits to be accepted: what is done to them next would accept it
+/// unseen.
 pub fn require_settled(
     repository: &Repository,
     git: &Git,
     keyring: &Keyring,
-    branch: &str,
+    tips: &[(&str, &str)],
 ) -> Result<(), Error> {
-    let found = pending(repository, git, keyring, branch, Reach::Tip)?;
-    match (Pending { replaced: Vec::new(), ..found }).is_empty() {
-        true => Ok(()),
-        false => Err(Error::Pending(branch.to_owned())),
+    let look = Look::begin(repository, git, keyring)?;
+    let mut waiting = Vec::new();
+    for (branch, commit) in tips {
+        let found = look.pending(branch, vec![(*commit).to_owned()])?;
+        let settled = Pending { replaced: Vec::new(), ..found }.is_empty();
+        waiting.extend((!settled).then(|| (*branch).to_owned()));
     }
+    if waiting.is_empty() { Ok(()) } else { Err(Error::Pending(waiting)) }
 }
 
-/// Trusts a branch as its commits are now.
-pub fn adopt(repository: &Repository, keyring: &Keyring, branch: &str, reach: Reach) -> Result<(), Error> {
-    take_over(repository, keyring, branch, &commits(repository, branch, reach)?)
+/// Trusts commits that were made here for their branches, on what was trusted before.
+pub fn adopt_made(repository: &Repository, keyring: &Keyring, made: &[(&str, &str)]) -> Result<(), Error> {
+    first::begin(repository, keyring)?;
+    let (pins, accepted) = (Pins::of(repository), Accepted::of(repository));
+    for (branch, commit) in made {
+        let mut pin = Pin::default();
+        first::take(repository, keyring, commit, &mut pin, &accepted)?;
+        pins.write(branch, &pin).map_err(Error::Record)?;
+    }
+    accepted.keep()
+}
+
+/// Trusts a branch as it is, here, at remotes, and in the commit that is being merged or picked.
+pub fn adopt(repository: &Repository, keyring: &Keyring, branch: &str) -> Result<(), Error> {
+    take_over(repository, keyring, branch, &commits(repository, branch)?)
 }
 
 /// Trusts a branch as it was shown.
@@ -202,16 +177,20 @@ fn sealed_for(repository: &Repository) -> Result<Readers, Error> {
 }
 
 /// The commits that count, by name; a branch that only remotes have counts as they have it.
-fn commits(repository: &Repository, branch: &str, reach: Reach) -> Result<Vec<String>, Error> {
-    let mut found: Vec<String> = Vec::new();
+fn commits(repository: &Repository, branch: &str) -> Result<Vec<String>, Error> {
     let local = repository.local_branches()?.into_iter().filter(|tip| tip.name == branch);
-    found.extend(local.map(|tip| tip.commit));
-    if found.is_empty() || reach == Reach::Coming {
-        let same = |name: &str| name.split_once('/').is_some_and(|(_, name)| name == branch);
-        let remote = repository.remote_branches()?.into_iter().filter(|tip| same(&tip.name));
-        found.extend(remote.map(|tip| tip.commit));
+    let mut found: Vec<String> = local.map(|tip| tip.commit).collect();
+    let same = |name: &str| of_remote(repository, name) == Some(branch);
+    let remote = repository.remote_branches()?.into_iter().filter(|tip| same(&tip.name));
+    let local = found.first().cloned();
+    for commit in remote.map(|tip| tip.commit) {
+        // What the local branch stands on already brings nothing, as before the push of a rotation.
+        let is_old = |local| repository.git().test(&["merge-base", "--is-ancestor", &commit, local]);
+        if !local.as_deref().map(is_old).transpose()?.unwrap_or(false) {
+            found.push(commit);
+        }
     }
-    if reach == Reach::Coming && repository.branch_in_work().as_deref() == Some(branch) {
+    if repository.branch_in_work().as_deref() == Some(branch) {
         found.extend(super::guard::MERGED.iter().filter_map(|name| repository.commit_named(name)));
     }
     match found.is_empty() {
@@ -220,30 +199,85 @@ fn commits(repository: &Repository, branch: &str, reach: Reach) -> Result<Vec<St
     }
 }
 
-/// The readers and rules of a commit, and its files under data keys that were not accepted.
-fn state(repository: &Repository, keyring: &Keyring, commit: &str) -> Result<(Pin, Vec<String>), Error> {
-    let accepted = Accepted::of(repository);
-    let (mut pin, mut under) = (Pin::default(), Vec::new());
-    for file in repository.files(commit)?.iter().filter(|file| file.is_file()) {
-        let blob = repository.blob_named(&file.blob)?;
-        if file.path == CONFIG.as_bytes() {
-            pin.config = String::from_utf8_lossy(&blob).into_owned();
-            pin.readers.extend(named_in(&pin.config));
-        } else if file.path.rsplit(|byte| *byte == b'/').next() == Some(ATTRIBUTES.as_bytes()) {
-            let path = String::from_utf8_lossy(&file.path).into_owned();
-            pin.attributes.insert(path, String::from_utf8_lossy(&blob).into_owned());
-        } else if is_sealed(&blob)
-            && let Ok(sealed) = Sealed::parse(&blob)
-        {
-            let groups = sealed.groups();
-            pin.readers.extend(of_groups(groups));
-            // What nobody here can open, nobody here adds to.
-            if keyring.data_key(groups).is_ok_and(|key| !accepted.has(groups, &key)) {
-                under.push(String::from_utf8_lossy(&file.path).into_owned());
+/// Commits beside what was accepted.
+struct Look<'a> {
+    repository: &'a Repository,
+    git: &'a Git,
+    keyring: &'a Keyring,
+    accepted: Accepted,
+    pins: Pins,
+}
+
+impl<'a> Look<'a> {
+    fn begin(repository: &'a Repository, git: &'a Git, keyring: &'a Keyring) -> Result<Self, Error> {
+        first::begin(repository, keyring)?;
+        let (accepted, pins) = (Accepted::of(repository), Pins::of(repository));
+        Ok(Self { repository, git, keyring, accepted, pins })
+    }
+
+    /// What a branch's commits have that was not accepted for it.
+    fn pending(&self, branch: &str, commits: Vec<String>) -> Result<Pending, Error> {
+        let pin = self.pins.read(branch).map_err(Error::Record)?;
+        let replaced = replaced::read(self.repository)?.into_iter().filter(|known| known.branch == branch);
+        let replaced = replaced.map(|Replaced { path, by, .. }| Brought { what: path, by }).collect();
+        let mut found = Pending { replaced, ..Pending::default() };
+        for commit in &commits {
+            let (now, under) = self.state(commit)?;
+            self.compare(pin.as_ref(), &now, commit, &mut found);
+            for path in under {
+                if !found.files.iter().any(|known| known.what == path) {
+                    found.files.push(Brought { by: who(self.git, commit, &[], &path), what: path });
+                }
             }
         }
+        Ok(Pending { commits, ..found })
     }
-    Ok((pin, under))
+
+    /// Adds what a commit has otherwise than it was accepted.
+    fn compare(&self, pin: Option<&Pin>, now: &Pin, commit: &str, found: &mut Pending) {
+        let by = |words: &[&str], path: &str| who(self.git, commit, words, path);
+        let mut known: Readers = self.keyring.recipients().iter().map(ToString::to_string).collect();
+        known.extend(pin.iter().flat_map(|pin| pin.readers.clone()));
+        for reader in &now.readers - &known {
+            if !found.readers.iter().any(|known| known.what == reader) {
+                found.readers.push(Brought { by: by(&["-S", last_word(&reader)], "."), what: reader });
+            }
+        }
+        let rules = pin.map_or("", |pin| &pin.config);
+        if found.rules.is_none() && !same_rules(rules, &now.config) {
+            found.rules = Some(Brought { what: (), by: by(&[], CONFIG) });
+        }
+        if found.attributes.is_none()
+            && let Some(path) = pin.and_then(|pin| protects_otherwise(pin, now))
+        {
+            found.attributes = Some(Brought { what: (), by: by(&[], &path) });
+        }
+    }
+
+    /// The readers and rules of a commit, and its files under data keys that were not accepted.
+    fn state(&self, commit: &str) -> Result<(Pin, Vec<String>), Error> {
+        let (mut pin, mut under) = (Pin::default(), Vec::new());
+        for file in self.repository.files(commit)?.iter().filter(|file| file.is_file()) {
+            let (blob, path) =
+                (self.repository.blob_named(&file.blob)?, String::from_utf8_lossy(&file.path).into_owned());
+            if path == CONFIG {
+                pin.config = String::from_utf8_lossy(&blob).into_owned();
+                pin.readers.extend(named_in(&pin.config));
+            } else if path.rsplit('/').next() == Some(ATTRIBUTES) {
+                pin.attributes.insert(path, String::from_utf8_lossy(&blob).into_owned());
+            } else if is_sealed(&blob)
+                && let Ok(sealed) = Sealed::parse(&blob)
+            {
+                let groups = sealed.groups();
+                pin.readers.extend(of_groups(groups));
+                // What nobody here can open, nobody here adds to.
+                if self.keyring.data_key(groups).is_ok_and(|key| !self.accepted.has(groups, &key)) {
+                    under.push(path);
+                }
+            }
+        }
+        Ok((pin, under))
+    }
 }
 
 /// True if two `.sops.yaml` seal alike, whoever reads.

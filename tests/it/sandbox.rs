@@ -119,6 +119,25 @@ impl Sandbox {
         self.ok("lab", &["git", "switch", "-q", "app"]);
     }
 
+    /// Asserts that a clone whose data keys and readers are new edits old and new files of branches, of which the first is
+    /// checked out, without a word from hlx.
+    #[track_caller]
+    pub(crate) fn goes_on(&self, clone: &str, branches: &[&str], mark: &str) {
+        let is_known = |line: &str| line.contains("hint: push the branch");
+        let quiet =
+            |done: Done| assert!(done.code == Some(0) && done.err.lines().all(is_known), "{mark}: {done:?}");
+        let line =
+            format!("echo E{mark}=1 >>.env; echo N=1 >new{mark}.env; git add .; git commit -qm {mark}");
+        quiet(self.run(clone, &["sh", "-euc", &line]));
+        for branch in &branches[1..] {
+            quiet(self.feed(clone, &["hlx", "set", &format!("{branch}:.env"), &format!("E{mark}")], "1"));
+        }
+        for branch in branches {
+            let waiting = self.run(clone, &["hlx", "recipients", "accept", "--branch", branch]);
+            assert!(waiting.err.contains("nothing waits"), "{mark}, {branch}: {waiting:?}");
+        }
+    }
+
     /// Asserts that no object of a repository holds the canary.
     #[track_caller]
     pub(crate) fn no_canary_in_objects(&self, repository: &str) {

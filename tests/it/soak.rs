@@ -462,6 +462,7 @@ fn edits(count: usize, seed: u64, every: usize) {
     );
 }
 
+/// A number from the environment.
 pub(crate) fn number(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).map_or(otherwise, |text| text.parse().unwrap_or_else(|_| panic!("{name}: no number")))
 }

@@ -342,6 +342,57 @@ fn a_branch_with_a_long_name_stops_nobody() {
 }
 
 #[test]
+fn a_rotation_takes_over_nothing_that_somebody_brought() {
+    let sandbox = shared();
+    let (key, nas) = (sandbox.stranger("mallory.txt"), sandbox.stranger("nas.txt"));
+    sandbox.sh("lab", "hlx new web; git push -q origin web");
+    sandbox.name_reader("other", &key);
+    sandbox.push();
+    sandbox.sh("other", &format!("hlx init 2>/dev/null; hlx new odd -r {key}; git push -q origin odd"));
+    let tips = || sandbox.ok("lab", &["git", "for-each-ref", "refs/heads"]);
+    let before = tips();
+    for (line, words) in [
+        ("hlx rotate --yes", &["`app`", "recipients accept --branch app", "nothing was changed"][..]),
+        ("hlx rotate --data-keys --dry-run", &["`app`"]),
+        ("hlx rotate --all --yes", &["`app`, `odd`", "accept --branch app --branch odd"]),
+        (&format!("hlx recipients add {nas} --all"), &["`app`, `odd`"]),
+        (&format!("hlx recipients remove {key} --all"), &["`app`, `odd`"]),
+    ] {
+        assert_eq!(sandbox.refused(line, words).code, Some(5), "{line}");
+        assert_eq!(tips(), before, "{line}");
+    }
+    sandbox.ok("lab", &["hlx", "rotate", "--branch", "web"]);
+    sandbox.ok("lab", &["hlx", "recipients", "accept", "-y", "--branch", "app", "--branch", "odd"]);
+    sandbox.ok("lab", &["hlx", "rotate", "--all", "--yes"]);
+    assert!(sandbox.ok("lab", &["git", "show", "app:.env"]).contains(&key));
+}
+
+#[test]
+fn after_a_rotation_the_clone_goes_on_as_before() {
+    let sandbox = shared();
+    let nas = sandbox.stranger("nas.txt");
+    sandbox.sh("lab", "hlx new web; git push -q origin web");
+    for (round, line) in [
+        format!("hlx recipients add {nas} --name nas --all"),
+        "hlx rotate --all --push".to_owned(),
+        "hlx recipients remove nas --all".to_owned(),
+        "hlx rotate --data-keys".to_owned(),
+    ]
+    .iter()
+    .enumerate()
+    {
+        sandbox.sh("lab", line);
+        sandbox.goes_on("lab", &["app", "web"], &round.to_string());
+    }
+    // The new keys are those for new files too.
+    let key_of = |path: &str| {
+        let blob = sandbox.ok("lab", &["git", "show", &format!("app:{path}")]);
+        blob.lines().find(|line| line.starts_with("sops_age__list_0__map_enc=")).unwrap().to_owned()
+    };
+    assert_eq!(key_of(".env"), key_of("new3.env"));
+}
+
+#[test]
 fn a_merge_lets_nobody_in_who_was_not_accepted() {
     let sandbox = shared();
     let key = sandbox.stranger("friend.txt");

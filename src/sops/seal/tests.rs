@@ -46,7 +46,21 @@ fn holds(text: &str, format: Format, rule: Rule) -> String {
     let opened = open(&sealed);
     assert_eq!(String::from_utf8_lossy(opened.plaintext().expose()), text);
     assert_eq!(again(&sealed, text), sealed);
+    renewed_holds(&sealed, &opened);
     sealed
+}
+
+/// Under a new data key nothing but ciphertext changes, and the old key opens it no more.
+#[track_caller]
+fn renewed_holds(sealed: &str, old: &Opened<'_>) {
+    let key = DataKey::from_bytes(&[9; 32]).unwrap();
+    let renewed = old.renew(&key, old.sealed().groups().clone(), stamp(&mut random())).unwrap();
+    let opened = Sealed::parse(renewed.as_bytes()).unwrap().open(&key).unwrap();
+    assert_eq!(opened.plaintext().expose(), old.plaintext().expose());
+    assert!(Sealed::parse(renewed.as_bytes()).unwrap().open(&old.key).is_err());
+    let pattern = regex::Regex::new(r"ENC\[[^\]]*\]").unwrap();
+    let clear = |text: &str| pattern.replace_all(text, "ENC").into_owned();
+    assert_eq!(clear(&renewed), clear(sealed));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::sops::{self, KeyGroups, Sealed};
 use super::super::pending::same_rules;
 use super::super::pins::Pin;
 use super::super::readers::{Readers, named_in, of_groups};
-use super::super::{ATTRIBUTES, CONFIG, Error};
+use super::super::{ATTRIBUTES, CONFIG, Error, of_remote};
 use super::{At, File, Guard, Origin};
 
 /// Commits besides a branch's own that may have brought what stands in the work tree.
@@ -77,7 +77,7 @@ impl Guard<'_> {
                 ["for-each-ref", "--format=%(refname)", "--contains", root, "refs/heads", "refs/remotes"];
             for name in git.text(&refs)?.lines() {
                 let local = name.strip_prefix("refs/heads/");
-                let remote = || name.strip_prefix("refs/remotes/")?.split_once('/').map(|(_, name)| name);
+                let remote = || of_remote(self.repository, name.strip_prefix("refs/remotes/")?);
                 let Some(branch) = local.or_else(remote) else { continue };
                 pins.extend(self.pins.read(branch).map_err(Error::Record)?);
             }
@@ -267,7 +267,7 @@ impl Guard<'_> {
 
     fn remotes(&self, branch: &str) -> Vec<String> {
         let all = self.repository.remote_branches().unwrap_or_default().into_iter();
-        let same = |name: &str| name.split_once('/').is_some_and(|(_, name)| name == branch);
+        let same = |name: &str| of_remote(self.repository, name) == Some(branch);
         all.filter(|tip| same(&tip.name)).map(|tip| format!("refs/remotes/{}", tip.name)).collect()
     }
 
