@@ -205,25 +205,23 @@ struct Look<'a> {
     git: &'a Git,
     keyring: &'a Keyring,
     accepted: Accepted,
-    pins: Pins,
 }
 
 impl<'a> Look<'a> {
     fn begin(repository: &'a Repository, git: &'a Git, keyring: &'a Keyring) -> Result<Self, Error> {
         first::begin(repository, keyring)?;
-        let (accepted, pins) = (Accepted::of(repository), Pins::of(repository));
-        Ok(Self { repository, git, keyring, accepted, pins })
+        Ok(Self { repository, git, keyring, accepted: Accepted::of(repository) })
     }
 
     /// What a branch's commits have that was not accepted for it.
     fn pending(&self, branch: &str, commits: Vec<String>) -> Result<Pending, Error> {
-        let pin = self.pins.read(branch).map_err(Error::Record)?;
+        let guard = Guard::new(self.repository, self.keyring, At::Branch(branch.to_owned()));
         let replaced = replaced::read(self.repository)?.into_iter().filter(|known| known.branch == branch);
         let replaced = replaced.map(|Replaced { path, by, .. }| Brought { what: path, by }).collect();
         let mut found = Pending { replaced, ..Pending::default() };
         for commit in &commits {
             let (now, under) = self.state(commit)?;
-            self.compare(pin.as_ref(), &now, commit, &mut found);
+            self.compare(guard.accepted_at(commit)?, &now, commit, &mut found);
             for path in under {
                 if !found.files.iter().any(|known| known.what == path) {
                     found.files.push(Brought { by: who(self.git, commit, &[], &path), what: path });
@@ -234,21 +232,19 @@ impl<'a> Look<'a> {
     }
 
     /// Adds what a commit has otherwise than it was accepted.
-    fn compare(&self, pin: Option<&Pin>, now: &Pin, commit: &str, found: &mut Pending) {
+    fn compare(&self, (known, pin): (Readers, Option<Pin>), now: &Pin, commit: &str, found: &mut Pending) {
         let by = |words: &[&str], path: &str| who(self.git, commit, words, path);
-        let mut known: Readers = self.keyring.recipients().iter().map(ToString::to_string).collect();
-        known.extend(pin.iter().flat_map(|pin| pin.readers.clone()));
         for reader in &now.readers - &known {
             if !found.readers.iter().any(|known| known.what == reader) {
                 found.readers.push(Brought { by: by(&["-S", last_word(&reader)], "."), what: reader });
             }
         }
-        let rules = pin.map_or("", |pin| &pin.config);
+        let rules = pin.as_ref().map_or("", |pin| &pin.config);
         if found.rules.is_none() && !same_rules(rules, &now.config) {
             found.rules = Some(Brought { what: (), by: by(&[], CONFIG) });
         }
         if found.attributes.is_none()
-            && let Some(path) = pin.and_then(|pin| protects_otherwise(pin, now))
+            && let Some(path) = pin.as_ref().and_then(|pin| protects_otherwise(pin, now))
         {
             found.attributes = Some(Brought { what: (), by: by(&[], &path) });
         }

@@ -363,7 +363,7 @@ fn what_was_encrypted_once_and_is_clear_now_is_found_however_long_ago() {
     let done = sandbox.run("clone", &["hlx", "check", "--history"]);
     assert!(done.code == Some(5) && done.out.contains("[unprotected]"), "{done:?}");
     // The file itself can say that it is meant, wherever it is.
-    sandbox.sh("lab", "printf '# hlx:allow\\n' >>.env; git commit -qam meant");
+    sandbox.sh("lab", "printf '# hlx:allow\\n' >>.env; git commit -qnam meant");
     sandbox.sh("clone", "git pull -q; hlx check --history");
 }
 

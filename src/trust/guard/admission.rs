@@ -60,17 +60,21 @@ impl Guard<'_> {
 
     /// What was accepted. A branch without a word of its own goes by those it has its first commit in common with.
     fn pinned(&self) -> Result<Accepted, Error> {
+        self.pinned_at(&self.tip())
+    }
+
+    fn pinned_at(&self, commit: &str) -> Result<Accepted, Error> {
         self.begin()?;
         if let Some(branch) = self.branch()
             && let Some(pin) = self.pins.read(&branch).map_err(Error::Record)?
         {
             return Ok(Accepted::Branch(pin));
         }
-        if self.repository.commit_named(&self.tip()).is_none() {
+        if self.repository.commit_named(commit).is_none() {
             return Ok(Accepted::Unborn);
         }
         let git = self.repository.git();
-        let roots = git.text(&["rev-list", "--max-parents=0", &self.tip(), "--"])?;
+        let roots = git.text(&["rev-list", "--max-parents=0", commit, "--"])?;
         let mut pins = Vec::new();
         for root in roots.lines() {
             let refs =
@@ -83,6 +87,18 @@ impl Guard<'_> {
             }
         }
         Ok(if pins.is_empty() { Accepted::Nothing } else { Accepted::Family(pins) })
+    }
+
+    /// What was accepted for a commit of the branch, as one: of several branches, whoever reads all of them.
+    pub(in super::super) fn accepted_at(&self, commit: &str) -> Result<(Readers, Option<Pin>), Error> {
+        let accepted = self.pinned_at(commit)?;
+        let known = self.known(&accepted)?;
+        let pin = match accepted {
+            Accepted::Branch(pin) => Some(pin),
+            Accepted::Family(pins) => pins.into_iter().next(),
+            Accepted::Unborn | Accepted::Nothing => None,
+        };
+        Ok((known, pin))
     }
 
     /// Whoever may read what is changed here; of several branches, whoever reads all of them.
