@@ -17,9 +17,7 @@ pub use clone_key::CloneKey;
 pub use first::begin;
 pub use guard::{At, File, Guard};
 pub use marks::Marks;
-pub use pending::{
-    Brought, Pending, accept, adopt, adopt_made, adopt_staged, pending, protection, require_settled,
-};
+pub use pending::{Brought, Pending, accept, adopt_made, adopt_staged, pending, protection, require_settled};
 
 use crate::crypto;
 use crate::git::{self, Repository};

@@ -87,11 +87,6 @@ pub fn adopt_made(repository: &Repository, keyring: &Keyring, made: &[(&str, &st
     accepted.keep()
 }
 
-/// Trusts a branch as it is, here, at remotes, and in the commit that is being merged or picked.
-pub fn adopt(repository: &Repository, keyring: &Keyring, branch: &str) -> Result<(), Error> {
-    take_over(repository, keyring, branch, &commits(repository, branch)?)
-}
-
 /// Trusts a branch as it was shown.
 pub fn accept(
     repository: &Repository,
@@ -231,20 +226,21 @@ impl<'a> Look<'a> {
         Ok(Pending { commits, ..found })
     }
 
-    /// Adds what a commit has otherwise than it was accepted.
-    fn compare(&self, (known, pin): (Readers, Option<Pin>), now: &Pin, commit: &str, found: &mut Pending) {
+    /// Adds what a commit has otherwise than it was accepted, be it on one of several branches.
+    fn compare(&self, (known, pins): (Readers, Vec<Pin>), now: &Pin, commit: &str, found: &mut Pending) {
         let by = |words: &[&str], path: &str| who(self.git, commit, words, path);
         for reader in &now.readers - &known {
             if !found.readers.iter().any(|known| known.what == reader) {
                 found.readers.push(Brought { by: by(&["-S", last_word(&reader)], "."), what: reader });
             }
         }
-        let rules = pin.as_ref().map_or("", |pin| &pin.config);
-        if found.rules.is_none() && !same_rules(rules, &now.config) {
+        let rules: Vec<&str> = pins.iter().map(|pin| pin.config.as_str()).collect();
+        let rules = if rules.is_empty() { vec![""] } else { rules };
+        if found.rules.is_none() && rules.iter().any(|rules| !same_rules(rules, &now.config)) {
             found.rules = Some(Brought { what: (), by: by(&[], CONFIG) });
         }
         if found.attributes.is_none()
-            && let Some(path) = pin.as_ref().and_then(|pin| protects_otherwise(pin, now))
+            && let Some(path) = pins.iter().find_map(|pin| protects_otherwise(pin, now))
         {
             found.attributes = Some(Brought { what: (), by: by(&[], &path) });
         }

@@ -368,13 +368,27 @@ fn a_rotation_takes_over_nothing_that_somebody_brought() {
 }
 
 #[test]
+fn rules_of_one_branch_are_not_those_of_all_that_have_its_history() {
+    let sandbox = shared();
+    // The owner's, and the first by name.
+    sandbox.sh("lab", "git switch -qc a-side; sed -i 's/  - age:/  - encrypted_regex: ^A\\n    age:/' .sops.yaml; git commit -qam a; git push -q origin a-side; git switch -q app");
+    sandbox.sh("other", "git fetch -q; git push -q origin origin/a-side:refs/heads/kin");
+    sandbox.sh("lab", "git fetch -q");
+    sandbox.refused("hlx rotate --branch kin", &["`kin`", "have not accepted"]);
+    sandbox.ok("lab", &["hlx", "rotate", "--branch", "app", "--branch", "a-side"]);
+    sandbox.ok("lab", &["hlx", "recipients", "accept", "-y", "--branch", "kin"]);
+    sandbox.ok("lab", &["hlx", "rotate", "--branch", "kin"]);
+}
+
+#[test]
 fn after_a_rotation_the_clone_goes_on_as_before() {
     let sandbox = shared();
     let nas = sandbox.stranger("nas.txt");
     sandbox.sh("lab", "hlx new web; git push -q origin web");
     for (round, line) in [
         format!("hlx recipients add {nas} --name nas --all"),
-        "hlx rotate --all --push".to_owned(),
+        // `twin` has no word of its own, and goes by `app`.
+        "git branch twin app; hlx rotate --all --push".to_owned(),
         "hlx recipients remove nas --all".to_owned(),
         "hlx rotate --data-keys".to_owned(),
     ]
@@ -382,7 +396,8 @@ fn after_a_rotation_the_clone_goes_on_as_before() {
     .enumerate()
     {
         sandbox.sh("lab", line);
-        sandbox.goes_on("lab", &["app", "web"], &round.to_string());
+        let branches = if round == 0 { &["app", "web"][..] } else { &["app", "web", "twin"] };
+        sandbox.goes_on("lab", branches, &round.to_string());
     }
     // The new keys are those for new files too.
     let key_of = |path: &str| {

@@ -89,16 +89,17 @@ impl Guard<'_> {
         Ok(if pins.is_empty() { Accepted::Nothing } else { Accepted::Family(pins) })
     }
 
-    /// What was accepted for a commit of the branch, as one: of several branches, whoever reads all of them.
-    pub(in super::super) fn accepted_at(&self, commit: &str) -> Result<(Readers, Option<Pin>), Error> {
+    /// What was accepted for a commit of the branch: of several branches, whoever reads all of them, and what holds on
+    /// each.
+    pub(in super::super) fn accepted_at(&self, commit: &str) -> Result<(Readers, Vec<Pin>), Error> {
         let accepted = self.pinned_at(commit)?;
         let known = self.known(&accepted)?;
-        let pin = match accepted {
-            Accepted::Branch(pin) => Some(pin),
-            Accepted::Family(pins) => pins.into_iter().next(),
-            Accepted::Unborn | Accepted::Nothing => None,
+        let pins = match accepted {
+            Accepted::Branch(pin) => vec![pin],
+            Accepted::Family(pins) => pins,
+            Accepted::Unborn | Accepted::Nothing => Vec::new(),
         };
-        Ok((known, pin))
+        Ok((known, pins))
     }
 
     /// Whoever may read what is changed here; of several branches, whoever reads all of them.
