@@ -1,9 +1,9 @@
 //! What is wrong in a repository: plaintext where it must not be, broken files, readers nobody named,
 //! compose files that will not do, and what looks like a secret.
 //!
-//! A file is examined once, however many branches have it ([`examine`]); what only shows between the
-//! files of a branch is found in its tree ([`tree`]), and what shows between branches comes last
-//! ([`across`]). The hooks of git ask the same questions of fewer files ([`guard`]).
+//! A file is examined once, however many branches have it (`examine`); what only shows between the
+//! files of a branch is found in its tree (`tree`), and what shows between branches comes last
+//! (`across`). The hooks of git ask the same questions of fewer files ([`guard`]).
 
 mod across;
 mod compose;

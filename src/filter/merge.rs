@@ -3,7 +3,7 @@
 //! git hands over three files of ciphertext and takes the result in the place of ours. A merge
 //! with conflicts shows as plaintext with markers in the work tree; as the markers fit no
 //! format, the result is then sealed as a whole file. It never gets into a commit: what the user
-//! makes of it is sealed from the three sides in the index ([`super::resolved`]).
+//! makes of it is sealed from the three sides in the index (`super::resolved`).
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
