@@ -138,7 +138,7 @@ pub fn adopt_staged(repository: &Repository, keyring: &Keyring) -> Result<(), Er
         if path == CONFIG {
             rules = Some(text());
         } else if path.rsplit('/').next() == Some(ATTRIBUTES) {
-            guard.adopt_attributes(&branch, &path, Some(text()))?;
+            guard.adopt_attributes(&branch, &path, text())?;
         } else if is_sealed(&blob)
             && let Ok(sealed) = Sealed::parse(&blob)
         {

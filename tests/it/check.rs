@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::sandbox::{CANARY, Sandbox};
+use crate::sandbox::{CANARY, Sandbox, flipped};
 
 /// A lab with one sealed file on `app`, committed.
 fn lab() -> Sandbox {
@@ -33,23 +33,6 @@ fn findings(sandbox: &Sandbox, words: &[&str]) -> Vec<String> {
         .collect()
 }
 
-fn commit_unfiltered(sandbox: &Sandbox, path: &str, content: &str) {
-    sandbox.write("raw", content);
-    sandbox.sh(
-        "lab",
-        &format!(
-            "blob=$(git hash-object -w --no-filters ../raw); git update-index --add --cacheinfo 100644,$blob,{path}; git commit -qnm raw"
-        ),
-    );
-}
-
-/// The same file with one bit of its first value changed.
-fn flipped(sealed: &str) -> String {
-    let at = sealed.find("data:").unwrap() + 5;
-    let other = if sealed[at..].starts_with('A') { "B" } else { "A" };
-    format!("{}{other}{}", &sealed[..at], &sealed[at + 1..])
-}
-
 #[test]
 fn a_sound_repository_has_nothing_to_say() {
     let sandbox = lab();
@@ -65,8 +48,8 @@ fn a_sound_repository_has_nothing_to_say() {
 #[test]
 fn plaintext_is_found_in_every_branch_by_that_branchs_own_attributes() {
     let sandbox = lab();
-    commit_unfiltered(&sandbox, "old.env", &format!("A={CANARY}\n"));
-    commit_unfiltered(&sandbox, "open.txt", "text\n");
+    sandbox.commit_unfiltered("old.env", &format!("A={CANARY}\n"));
+    sandbox.commit_unfiltered("open.txt", "text\n");
     // `main` protects nothing, so that the same path is no finding there.
     sandbox.sh(
         "lab",
@@ -113,7 +96,7 @@ fn a_path_that_was_protected_later_is_found_in_the_history() {
 fn branches_of_remotes_count_where_there_is_no_local_one() {
     let sandbox = lab();
     sandbox.sh("lab", "hlx new web; git switch -q web");
-    commit_unfiltered(&sandbox, "old.env", "A=plain\n");
+    sandbox.commit_unfiltered("old.env", "A=plain\n");
     sandbox.sh("lab", "git switch -q app; hlx hook pre-commit");
     sandbox.sh(".", "git clone -q -b app lab clone; mv lab first; mv clone lab; cd lab; hlx init");
     assert_eq!(findings(&sandbox, &[]), ["plaintext origin/web:old.env"]);
@@ -130,11 +113,11 @@ fn branches_of_remotes_count_where_there_is_no_local_one() {
 fn broken_files_are_found_and_what_needs_a_key_only_with_one() {
     let sandbox = lab();
     let sealed = sandbox.ok("lab", &["git", "cat-file", "blob", "HEAD:.env"]);
-    commit_unfiltered(&sandbox, "stale.env", &format!("B_unencrypted=1\n{sealed}"));
-    commit_unfiltered(&sandbox, "altered.env", &flipped(&sealed));
-    commit_unfiltered(&sandbox, "clear.env", &format!("B=1\n{sealed}"));
-    commit_unfiltered(&sandbox, "broken.env", &sealed.replace("sops_version", "sops_vorsion"));
-    commit_unfiltered(&sandbox, "comment.env", &format!("#clear\n{sealed}"));
+    sandbox.commit_unfiltered("stale.env", &format!("B_unencrypted=1\n{sealed}"));
+    sandbox.commit_unfiltered("altered.env", &flipped(&sealed));
+    sandbox.commit_unfiltered("clear.env", &format!("B=1\n{sealed}"));
+    sandbox.commit_unfiltered("broken.env", &sealed.replace("sops_version", "sops_vorsion"));
+    sandbox.commit_unfiltered("comment.env", &format!("#clear\n{sealed}"));
     let keyless =
         ["broken app:broken.env", "plaintext-value app:clear.env", "plaintext-comment app:comment.env"];
     assert_eq!(
@@ -186,7 +169,7 @@ fn one_data_key_for_different_readers_is_found() {
 fn attributes_that_do_harm_are_found() {
     let sandbox = lab();
     let all = sandbox.read("lab/.gitattributes") + "*.env text\n* filter=hlx\n";
-    commit_unfiltered(&sandbox, ".gitattributes", &all);
+    sandbox.commit_unfiltered(".gitattributes", &all);
     let found = findings(&sandbox, &[".env", ".sops.yaml", ".gitattributes"]);
     assert!(found.contains(&"conversion app:.env".to_owned()), "{found:?}");
     assert!(found.contains(&"must-be-clear app:.sops.yaml".to_owned()), "{found:?}");
@@ -208,7 +191,7 @@ fn attributes_that_do_harm_are_found() {
 #[test]
 fn findings_are_written_for_programs() {
     let sandbox = lab();
-    commit_unfiltered(&sandbox, "a,b.env", "A=plain\n");
+    sandbox.commit_unfiltered("a,b.env", "A=plain\n");
     let sarif: Value =
         serde_json::from_str(&sandbox.run("lab", &["hlx", "check", "--format", "sarif"]).out).unwrap();
     assert_eq!(sarif["version"], "2.1.0");

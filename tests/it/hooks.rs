@@ -1,6 +1,6 @@
 //! The hooks, called by git itself: commits, pushes, and a server that takes pushes in without a key.
 
-use crate::sandbox::{CANARY, Done, Sandbox};
+use crate::sandbox::{CANARY, Done, Sandbox, flipped};
 
 /// A lab with one sealed file on `app`, committed.
 fn lab() -> Sandbox {
@@ -17,24 +17,6 @@ fn lab_and_server() -> Sandbox {
     sandbox.sh(".", "git init -q --bare server.git; cd server.git; hlx init");
     sandbox.sh("lab", "git remote add origin ../server.git; git push -q origin main app");
     sandbox
-}
-
-/// Makes a commit past the filter and the hooks, as a clone without hlx would.
-fn commit_unfiltered(sandbox: &Sandbox, path: &str, content: &str) {
-    sandbox.write("raw", content);
-    sandbox.sh(
-        "lab",
-        &format!(
-            "blob=$(git hash-object -w --no-filters ../raw); git update-index --add --cacheinfo 100644,$blob,{path}; git commit -qnm raw"
-        ),
-    );
-}
-
-/// The same file with one bit of its first value changed.
-fn flipped(sealed: &str) -> String {
-    let at = sealed.find("data:").unwrap() + 5;
-    let other = if sealed[at..].starts_with('A') { "B" } else { "A" };
-    format!("{}{other}{}", &sealed[..at], &sealed[at + 1..])
 }
 
 #[track_caller]
@@ -83,7 +65,7 @@ fn a_broken_an_altered_and_a_stale_file_are_refused_and_an_old_one_stops_nothing
     refused(&stage(whole), &["`data` should be sealed, but is not"]);
     // What HEAD has already stops no other commit.
     sandbox.sh("lab", "git rm -q --cached x.env");
-    commit_unfiltered(&sandbox, ".env", "A=old-plaintext\n");
+    sandbox.commit_unfiltered(".env", "A=old-plaintext\n");
     sandbox.sh("lab", "echo more >>README.md; git commit -qm readme -- README.md");
 }
 
@@ -102,7 +84,7 @@ fn protecting_a_file_that_git_has_in_clear_needs_it_encrypted() {
 fn a_push_of_plaintext_is_refused_wherever_it_stands_in_the_commits() {
     let sandbox = lab_and_server();
     let before = sandbox.ok("server.git", &["git", "rev-parse", "app"]);
-    commit_unfiltered(&sandbox, "old.env", &format!("A={CANARY}\n"));
+    sandbox.commit_unfiltered("old.env", &format!("A={CANARY}\n"));
     // Gone again in the last commit: the history would keep it.
     sandbox.sh("lab", "git rm -qf old.env; git commit -qnm gone; git branch topic; git tag v1");
     for words in [&["app"][..], &["--tags"], &["topic"], &["app:refs/heads/new"]] {
@@ -219,7 +201,7 @@ fn init_puts_hooks_beside_no_others_and_can_be_run_again() {
     sandbox.write("lab/.git/hooks/pre-push", format!("#!/bin/sh\n{line}\nexit 0\n"));
     assert!(!sandbox.run("lab", &["hlx", "init"]).err.contains("another"));
     sandbox.sh(".", "git init -q --bare plain.git");
-    commit_unfiltered(&sandbox, "old.env", &format!("A={CANARY}\n"));
+    sandbox.commit_unfiltered("old.env", &format!("A={CANARY}\n"));
     refused(&sandbox.run("lab", &["git", "push", "-q", "../plain.git", "app"]), &["nothing was pushed"]);
     sandbox.ok("lab", &["git", "config", "core.hooksPath", "elsewhere"]);
     assert_eq!(sandbox.run("lab", &["hlx", "init"]).err.matches("or another place for hooks").count(), 2);
@@ -345,13 +327,13 @@ fn the_advice_of_a_refused_push_helps() {
     let sealed = sandbox.ok("lab", &["git", "cat-file", "blob", "HEAD:.env"]);
     let push = || sandbox.run("lab", &["git", "push", "-q", "origin", "app"]);
     // In the last commit.
-    commit_unfiltered(&sandbox, "old.env", "A=plain-one\n");
+    sandbox.commit_unfiltered("old.env", "A=plain-one\n");
     sandbox.write("lab/old.env", "A=plain-one\n");
     refused(&push(), &["hint: encrypt it: `git add --renormalize old.env`; then", "git commit --amend"]);
     sandbox
         .sh("lab", "git add --renormalize old.env; git commit -q --amend -m mended; git push -q origin app");
     // In one before it, though it is encrypted since.
-    commit_unfiltered(&sandbox, "two.env", "A=plain-two\n");
+    sandbox.commit_unfiltered("two.env", "A=plain-two\n");
     let commit = sandbox.ok("lab", &["git", "rev-parse", "HEAD"]);
     sandbox.write("lab/two.env", "A=plain-two\n");
     sandbox.sh("lab", "git add --renormalize two.env; git commit -qm encrypted");
@@ -359,7 +341,7 @@ fn the_advice_of_a_refused_push_helps() {
     refused(&push(), &["must be made anew", &format!("git rebase -i {}~", &commit[..10]), &reset]);
     sandbox.sh("lab", &format!("{reset}; git commit -qm anew; git push -q origin app"));
     // The same of a file that does not open.
-    commit_unfiltered(&sandbox, "s.env", &format!("B_unencrypted=1\n{sealed}"));
+    sandbox.commit_unfiltered("s.env", &format!("B_unencrypted=1\n{sealed}"));
     sandbox.sh("lab", "echo more >>README.md; git add README.md; git commit -qnm more");
     let commit = sandbox.ok("lab", &["git", "rev-parse", "HEAD~1"]);
     refused(

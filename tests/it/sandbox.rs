@@ -138,6 +138,17 @@ impl Sandbox {
         }
     }
 
+    /// Makes a commit past the filter and the hooks, as a clone without hlx would.
+    pub(crate) fn commit_unfiltered(&self, path: &str, content: &str) {
+        self.write("raw", content);
+        self.sh(
+            "lab",
+            &format!(
+                "blob=$(git hash-object -w --no-filters ../raw); git update-index --add --cacheinfo 100644,$blob,{path}; git commit -qnm raw"
+            ),
+        );
+    }
+
     /// Asserts that no object of a repository holds the canary.
     #[track_caller]
     pub(crate) fn no_canary_in_objects(&self, repository: &str) {
@@ -182,4 +193,11 @@ impl Done {
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         Self { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
     }
+}
+
+/// The same file with one bit of its first value changed.
+pub(crate) fn flipped(sealed: &str) -> String {
+    let at = sealed.find("data:").unwrap() + 5;
+    let other = if sealed[at..].starts_with('A') { "B" } else { "A" };
+    format!("{}{other}{}", &sealed[..at], &sealed[at + 1..])
 }

@@ -503,3 +503,19 @@ fn protection_that_somebody_took_away_is_missed_by_the_owners_next_commit() {
         );
     }
 }
+
+#[test]
+fn a_branch_does_not_take_over_a_reader_of_one_of_several_that_it_could_go_by() {
+    let sandbox = shared();
+    let key = sandbox.stranger("staging.txt");
+    sandbox.sh("lab", &format!("git branch -q a-staging app; hlx recipients add {key} --branch a-staging"));
+    sandbox.sh(
+        "lab",
+        "git switch -q -c fix app; echo F=1 >>.env; git commit -qam fix; git push -q -u origin fix",
+    );
+    sandbox.sh("other", "git fetch -q; git switch -q fix");
+    sandbox.name_reader("other", &key);
+    sandbox.push();
+    sandbox.write("lab/new.env", format!("A={CANARY}\n"));
+    sandbox.refused("git add new.env", &["`fix`", "have not accepted"]);
+}

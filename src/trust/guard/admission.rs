@@ -1,5 +1,7 @@
 //! Who and what counts on a branch: what was accepted, and what the owner has just written.
 
+use std::collections::BTreeSet;
+
 use crate::crypto::DataKey;
 use crate::policy::Rule;
 use crate::policy::creation::Config;
@@ -45,17 +47,23 @@ impl Guard<'_> {
         if !strangers.is_empty() {
             return Err(Error::Strangers { branch: self.name(), readers: strangers.into_iter().collect() });
         }
-        let pin = match accepted {
-            Accepted::Branch(pin) if new => Some(pin),
-            Accepted::Branch(_) | Accepted::Nothing => None,
-            Accepted::Family(pins) => pins.into_iter().next(),
-            Accepted::Unborn => Some(Pin { config: self.config(), ..Pin::default() }),
-        };
-        if let (Some(branch), Some(pin)) = (self.branch(), pin) {
+        let is_kept = matches!(accepted, Accepted::Branch(_)) && !new;
+        if let (Some(branch), Some(pin), false) = (self.branch(), self.own_pin(accepted), is_kept) {
             self.pin(&branch, pin, &readers)?;
         }
         self.admitted.borrow_mut().push(readers);
         Ok(())
+    }
+
+    /// What a branch begins with that has no word of its own. Several others that it could go by differ, and what holds on
+    /// one of them only is not to hold here.
+    fn own_pin(&self, accepted: Accepted) -> Option<Pin> {
+        match accepted {
+            Accepted::Branch(pin) => Some(pin),
+            Accepted::Family(pins) => <[Pin; 1]>::try_from(pins).ok().map(|[pin]| pin),
+            Accepted::Unborn => Some(Pin { config: self.config(), ..Pin::default() }),
+            Accepted::Nothing => None,
+        }
     }
 
     /// What was accepted. A branch without a word of its own goes by those it has its first commit in common with.
@@ -75,16 +83,20 @@ impl Guard<'_> {
         }
         let git = self.repository.git();
         let roots = git.text(&["rev-list", "--max-parents=0", commit, "--"])?;
-        let mut pins = Vec::new();
+        let mut branches = BTreeSet::new();
         for root in roots.lines() {
             let refs =
                 ["for-each-ref", "--format=%(refname)", "--contains", root, "refs/heads", "refs/remotes"];
             for name in git.text(&refs)?.lines() {
                 let local = name.strip_prefix("refs/heads/");
                 let remote = || of_remote(self.repository, name.strip_prefix("refs/remotes/")?);
-                let Some(branch) = local.or_else(remote) else { continue };
-                pins.extend(self.pins.read(branch).map_err(Error::Record)?);
+                branches.extend(local.or_else(remote).map(str::to_owned));
             }
+        }
+        let mut pins = Vec::new();
+        for branch in branches {
+            let pin = self.pins.read(&branch).map_err(Error::Record)?;
+            pins.extend(pin.filter(|pin| !pins.contains(pin)));
         }
         Ok(if pins.is_empty() { Accepted::Nothing } else { Accepted::Family(pins) })
     }
@@ -176,15 +188,10 @@ impl Guard<'_> {
         }
         self.accepted().note(groups, key.as_ref());
         self.accepted().keep()?;
-        let pin = self.pins.read(branch).map_err(Error::Record)?;
-        let readers = of_groups(groups);
-        match pin {
-            Some(pin) if readers.is_subset(&pin.readers) => Ok(()),
-            pin => self.pin(
-                branch,
-                pin.unwrap_or_else(|| Pin { config: self.config(), ..Pin::default() }),
-                &readers,
-            ),
+        let (accepted, readers) = (self.pinned()?, of_groups(groups));
+        match accepted {
+            Accepted::Branch(pin) if readers.is_subset(&pin.readers) => Ok(()),
+            accepted => self.pin(branch, self.own_pin(accepted).unwrap_or_default(), &readers),
         }
     }
 
@@ -208,22 +215,19 @@ impl Guard<'_> {
         &self,
         branch: &str,
         path: &str,
-        text: Option<String>,
+        text: String,
     ) -> Result<(), Error> {
         self.begin()?;
         let came = |revision: &String| {
-            self.repository.file_at(revision, path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-                == text
+            self.repository
+                .file_at(revision, path)
+                .is_some_and(|other| String::from_utf8_lossy(&other) == text)
         };
         let Some(mut pin) = self.pins.read(branch).map_err(Error::Record)? else { return Ok(()) };
-        let others = self.revisions().into_iter().filter(|name| self.repository.commit_named(name).is_some());
-        if others.collect::<Vec<_>>().iter().any(came) {
+        if self.revisions().iter().any(came) {
             return Ok(());
         }
-        match text {
-            Some(text) => pin.attributes.insert(path.to_owned(), text),
-            None => pin.attributes.remove(path),
-        };
+        pin.attributes.insert(path.to_owned(), text);
         self.pins.write(branch, &pin).map_err(Error::Record)
     }
 
