@@ -63,14 +63,14 @@ impl Docker {
         Call::new("docker", &self.cwd, &self.env, limit).args(args)
     }
 
-    fn ask(&self, args: &[&str]) -> Result<Finished, Error> {
+    pub(super) fn ask(&self, args: &[&str]) -> Result<Finished, Error> {
         match self.call(args, ASK).output(b"") {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Error::Missing),
             other => Ok(other?),
         }
     }
 
-    fn demand(&self, what: &'static str, args: &[&str]) -> Result<String, Error> {
+    pub(super) fn demand(&self, what: &'static str, args: &[&str]) -> Result<String, Error> {
         let done = self.ask(args)?;
         match done.end.is_success() {
             true => Ok(text(done.out.expose())),

@@ -10,7 +10,9 @@ pub mod docker;
 pub mod error;
 pub mod guard;
 pub mod health;
+pub mod kept;
 pub mod mask;
+pub mod materialise;
 pub mod mirror;
 pub mod model;
 pub mod outlet;
@@ -21,8 +23,10 @@ pub mod settings;
 pub mod state;
 pub mod timings;
 pub mod tree;
+pub mod unit;
 pub mod vault;
 
+mod asleep;
 mod down;
 mod gate;
 mod project;
@@ -35,6 +39,7 @@ use std::path::{Path, PathBuf};
 
 pub use down::down;
 pub use error::{Broken, Error};
+pub use materialise::{Restored, Start, materialise};
 pub use outlet::{Event, Report};
 pub use run::deploy;
 pub use service::Service;

@@ -228,8 +228,9 @@ impl Deploy<'_> {
         }
         if !plan.is_empty() {
             let place = || resident.place(&plan, ground, &key);
-            let pointing = self.timings.measure("file secrets", Whose::Own, place)?;
-            stage.point(&pointing)?;
+            let placed = self.timings.measure("file secrets", Whose::Own, place)?;
+            self.state.keep_resident(&self.wish.service, &placed.kept(&self.commit))?;
+            stage.point(&placed.pointing)?;
         }
         self.setup(stage, ground, &key)?;
         self.pull(stage, &model)?;
@@ -345,7 +346,8 @@ impl Deploy<'_> {
             }
             None => Vec::new(),
         };
-        Ok(resident.collect(&containers)?)
+        let used = resident.collect(&containers)?;
+        Ok(self.state.forget_resident(&self.wish.service, &used)?)
     }
 
     fn keep(&mut self, source: &Source, git: &Git) -> Result<(), Error> {
