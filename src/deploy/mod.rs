@@ -6,6 +6,7 @@
 //! remembers.
 
 pub mod clear;
+pub mod deny;
 pub mod docker;
 pub mod error;
 pub mod guard;
@@ -25,6 +26,7 @@ pub mod timings;
 pub mod tree;
 pub mod unit;
 pub mod vault;
+pub mod verify;
 
 mod asleep;
 mod down;
