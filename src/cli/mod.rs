@@ -4,6 +4,7 @@ mod accept;
 mod check;
 mod context;
 pub mod deploy;
+pub mod doctor;
 pub mod down;
 mod edit;
 mod errors;
@@ -109,6 +110,7 @@ enum Command {
     #[command(alias = "deploy")]
     DecryptDeploy(deploy::DeployArgs),
     Down(down::DownArgs),
+    Doctor(doctor::DoctorArgs),
     #[command(alias = "materialize")]
     Materialise(materialise::MaterialiseArgs),
     /// Set a server up.
@@ -222,6 +224,7 @@ fn run(command: &Command, cx: &Context) -> Result<(), Failure> {
         Command::Hook(command) => hook::run(command, cx),
         Command::DecryptDeploy(args) => deploy::run(args, cx),
         Command::Down(args) => down::run(args, cx),
+        Command::Doctor(args) => doctor::run(args, cx),
         Command::Materialise(args) => materialise::run(args, cx),
         Command::Server(command) => join::run(command, cx),
         Command::VaultInit(args) => vault::run(args),

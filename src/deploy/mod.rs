@@ -8,6 +8,7 @@
 pub mod clear;
 pub mod deny;
 pub mod docker;
+pub mod doctor;
 pub mod error;
 pub mod guard;
 pub mod health;
@@ -31,6 +32,7 @@ pub mod verify;
 mod asleep;
 mod down;
 mod gate;
+pub mod preflight;
 mod project;
 mod run;
 

@@ -19,7 +19,7 @@ use super::stage::Stage;
 use super::state::{Record, Stack, State};
 use super::timings::{Account, Timings, Whose};
 use super::tree::{self, Tree};
-use super::{Adopt, Outcome, Rewrite, Service, Wish, World, deny, project, verify};
+use super::{Adopt, Outcome, Rewrite, Service, Wish, World, deny, preflight, project, verify};
 use crate::secret::SecretBytes;
 use crate::sys::{disk, namespace, random};
 
@@ -219,7 +219,7 @@ impl Deploy<'_> {
         let project = self.wish.service.project();
         let model = self.timings.measure("compose config", Whose::Docker, || stage.model(&project))?;
         self.admit(&model, &model.wishes()?)?;
-        deny::check(&self.world.settings.deny, ground, stage.files(), stage.json(), &self.docker)?;
+        self.guard(&model, stage, ground)?;
         for clear in clear::find(&model, &stage.env_files(), ground) {
             (self.world.report)(Event::Warning(&clear.to_string()));
         }
@@ -237,6 +237,15 @@ impl Deploy<'_> {
         self.setup(stage, ground, &key)?;
         self.pull(stage, &model)?;
         Ok(model)
+    }
+
+    /// Whether root allows what the commit asks for, and this host is ready for it.
+    fn guard(&self, model: &Model, stage: &Stage<'_>, ground: Ground<'_>) -> Result<(), Error> {
+        let (docker, report) = (&self.docker, self.world.report);
+        deny::check(&self.world.settings.deny, ground, stage.files(), stage.json(), docker)?;
+        let (project, places) = (model.name.as_str(), [ground.project, &self.world.places.state]);
+        let case = preflight::Case { project, json: stage.json(), docker, places: &places, report };
+        self.timings.measure("preflight", Whose::Docker, || preflight::check(&case))
     }
 
     /// Pulls. A registry that does not answer stops no deploy for which every image is here.

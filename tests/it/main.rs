@@ -24,6 +24,7 @@ mod memory;
 mod merge;
 mod oneshot;
 mod policy;
+mod preflight;
 mod repository;
 mod reseal;
 mod rotate;
