@@ -24,6 +24,7 @@ mod merge;
 mod oneshot;
 mod repository;
 mod reseal;
+mod rollback;
 mod rotate;
 mod sandbox;
 mod scenarios;
