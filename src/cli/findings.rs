@@ -145,6 +145,9 @@ pub(super) fn hint(finding: &Finding) -> String {
         Rule::Token | Rule::LikelySecret => format!(
             "encrypt it (`hlx track {path}`) and change it at its source; if it is no secret, put `hlx:allow` in a comment on its line"
         ),
-        Rule::Unsigned => "let an allowed signer make the commit: `git commit -S`".to_owned(),
+        Rule::Unsigned if finding.path.is_none() => {
+            "whoever keeps the server can delete it there: `git branch -D`".to_owned()
+        }
+        Rule::Unsigned => "let an allowed signer make the commit, or the merge, on top of the branch as it is: `git commit -S`, `git merge -S --no-ff`; a branch that was rewritten can be pushed under a new name".to_owned(),
     }
 }

@@ -7,10 +7,10 @@ use crate::policy::creation::{Audience, Config};
 use crate::sops::KeyGroups;
 
 /// Each reader; of several key groups, all of them as one.
-pub(super) type Readers = BTreeSet<String>;
+pub type Readers = BTreeSet<String>;
 
 /// For whom a file is sealed.
-pub(super) fn of_groups(groups: &KeyGroups) -> Readers {
+pub fn of_groups(groups: &KeyGroups) -> Readers {
     let group = |group: &crate::sops::groups::Group| {
         group.envelopes.iter().map(|envelope| canonical(&envelope.recipient)).collect()
     };
@@ -18,7 +18,7 @@ pub(super) fn of_groups(groups: &KeyGroups) -> Readers {
 }
 
 /// For whom a rule seals.
-pub(super) fn of_audience(audience: &Audience) -> Readers {
+pub fn of_audience(audience: &Audience) -> Readers {
     let group = |group: &Vec<Recipient>| group.iter().map(ToString::to_string).collect();
     readers(audience.groups().iter().map(group).collect(), usize::from(audience.threshold()))
 }

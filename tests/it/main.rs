@@ -28,6 +28,7 @@ mod rollback;
 mod rotate;
 mod sandbox;
 mod scenarios;
+mod signers;
 mod soak;
 mod textconv;
 mod tracking;
