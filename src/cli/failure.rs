@@ -91,6 +91,13 @@ impl Failure {
         self
     }
 
+    /// The same, said of one thing among several.
+    #[must_use]
+    pub fn under(&self, name: impl Display) -> Self {
+        let message = format!("{name}: {}", self.message);
+        Self { exit: self.exit, message, hints: self.hints.clone() }
+    }
+
     /// The exit code.
     pub fn exit(&self) -> Exit {
         self.exit

@@ -73,6 +73,11 @@ impl Server {
         Ok(Self { places, settings, env: environment(std::env::vars_os()), cwd, who: who() })
     }
 
+    /// What a restore at boot reads.
+    pub(super) fn needs(&self) -> Vec<PathBuf> {
+        vec![self.places.state.clone(), "/etc/hlx".into()]
+    }
+
     /// The world that a deploy happens in.
     pub(super) fn world<'w>(&'w self, open: Opener<'w>, report: Report<'w>) -> World<'w> {
         let Self { places, settings, env, cwd, who } = self;
@@ -157,6 +162,7 @@ fn advised(error: Error) -> Failure {
         Error::Tree(_) => plain(Exit::Failed).hint("remove it from the branch and push again"),
         Error::NoComposeFile(_) => plain(Exit::Failed).hint("a service's branch has a compose.yml at its top"),
         Error::Keys { path, source } => keys_failure(&path, source),
+        Error::Lost { .. } => plain(Exit::Failed).hint("deploy the service again: that fetches it"),
         Error::Model(_) => plain(Exit::Failed).hint("correct the compose file or `.env`, and push again"),
         Error::Unreadable(_) | Error::Disk { .. } | Error::State(_) | Error::Vault(_) | Error::Down(_) => {
             plain(Exit::Failed)

@@ -1,5 +1,6 @@
 //! Taking a stack down: its containers and its resident secrets go, its data stays.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use jiff::Timestamp;
@@ -25,6 +26,9 @@ pub fn down(service: &Service, world: &World<'_>) -> Result<(), Error> {
     state.settle_interrupted(service)?;
     let entry = state.begin(service, "down", world.who, began)?;
     let result = take_down(service, stack.project.as_deref(), &docker, world);
+    if result.is_ok() {
+        state.forget_resident(service, &BTreeSet::new())?;
+    }
     let first_line = |error: &Error| error.to_string().lines().next().unwrap_or_default().to_owned();
     let record = Record {
         repo: &stack.repo,

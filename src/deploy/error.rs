@@ -140,6 +140,14 @@ pub enum Error {
         /// Why.
         source: keys::Error,
     },
+    /// The mirror has lost a file of a commit that is deployed.
+    #[error("the mirror no longer has {} of {commit:.10}", path.display())]
+    Lost {
+        /// The file.
+        path: PathBuf,
+        /// The commit.
+        commit: String,
+    },
     /// The model is not valid, in compose's own words.
     #[error("compose does not accept the model{}", mirror::indented(.0))]
     Model(String),

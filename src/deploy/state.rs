@@ -30,7 +30,7 @@ pub enum Error {
 
 /// The database.
 #[derive(Debug)]
-pub struct State(Connection);
+pub struct State(pub(super) Connection);
 
 /// What is known of a stack.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -50,7 +50,7 @@ pub struct Stack {
 }
 
 /// What made each version of the database of the one before; the database says how many it has had.
-const STEPS: [&str; 2] = [
+const STEPS: [&str; 3] = [
     "CREATE TABLE stack (
         name TEXT PRIMARY KEY, repo TEXT NOT NULL, directory TEXT NOT NULL,
         project TEXT, tried TEXT, good TEXT, setup TEXT) STRICT;
@@ -69,6 +69,7 @@ const STEPS: [&str; 2] = [
      CREATE TABLE image (
         stack TEXT NOT NULL, revision TEXT NOT NULL, service TEXT NOT NULL, id TEXT NOT NULL, origin TEXT,
         PRIMARY KEY (stack, revision, service)) STRICT, WITHOUT ROWID;",
+    super::kept::TABLE,
 ];
 
 impl State {
@@ -197,7 +198,7 @@ mod tests {
         }
         let state = State::open(&path).unwrap();
         assert_eq!(state.stack(&name).unwrap(), Some(stack));
-        assert_eq!(state.stacks().unwrap(), [name.clone()]);
+        assert_eq!(state.stacks().unwrap(), std::slice::from_ref(&name));
         assert_eq!(state.manifest(&name).unwrap(), [PathBuf::from("a\nb")]);
         assert_eq!(state.owner_of("web", &"other".parse().unwrap()).unwrap().as_deref(), Some("web"));
         assert_eq!(state.owner_of("web", &name).unwrap(), None);

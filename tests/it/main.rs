@@ -18,6 +18,7 @@ mod keys;
 mod kills;
 mod lab;
 mod lock;
+mod materialise;
 mod matrix;
 mod memory;
 mod merge;

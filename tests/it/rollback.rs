@@ -38,98 +38,77 @@ fn as_before(lab: &Lab, fault: &str) {
     assert_eq!(lab.containers().len(), 1, "{fault}");
 }
 
+/// Something wrong with a version.
+struct Fault {
+    name: &'static str,
+    /// What the container runs.
+    script: &'static str,
+    /// What follows in the compose file.
+    rest: String,
+    /// What else is done to the work tree.
+    then: fn(&Lab),
+    /// What hlx says, one of these.
+    words: &'static str,
+}
+
+fn fault(name: &'static str, rest: &str, words: &'static str, then: fn(&Lab)) -> Fault {
+    Fault { name, script: SLEEP, rest: format!("{rest}{REST}"), then, words }
+}
+
+fn nothing(_: &Lab) {}
+
+/// Changes the compose file.
+fn edit(lab: &Lab, from: &str, to: &str) {
+    let text = fs::read_to_string(lab.path("repo/compose.yml")).unwrap();
+    assert!(text.contains(from), "{text}");
+    lab.write("compose.yml", text.replace(from, to));
+}
+
+fn faults_before_up() -> Vec<Fault> {
+    let mut faults = vec![
+        fault("an invalid model", "    no_such_key: 1\n", "no_such_key", nothing),
+        fault("a setting that is none", "", "did you mean `stable`", |lab| edit(lab, "stable:", "stabel:")),
+        fault("a probe with a secret", "", "holds a secret", |lab| {
+            lab.seal(".env", &format!("TOKEN={TOKEN}\n"));
+            edit(lab, "stable:", "probes: [{exec: [web, x, \"${TOKEN}\"]}], stable:");
+        }),
+        fault("a grant that cannot be obeyed", "", "`uid` of secret `t`", |lab| {
+            edit(lab, "secrets: [t]", "secrets: [{source: t, uid: bob}]");
+        }),
+        fault("a build that fails", "    build: .\n", "building images failed", |lab| {
+            lab.write("Dockerfile", format!("FROM {}\nRUN exit 7\n", lab.image()));
+        }),
+        fault("a setup.sh that fails", "", "setup.sh failed: exit code 9", |lab| {
+            lab.write("setup.sh", "echo trying; exit 9\n");
+        }),
+        fault("an image that nobody has", "", "pulling images failed", |lab| {
+            edit(lab, "    pull_policy: never\n", "");
+            edit(lab, &lab.image(), "127.0.0.1:9/hlxit-nowhere");
+        }),
+    ];
+    faults.push(fault("a file that is not authentic", "", "token", |lab| {
+        let sealed = fs::read_to_string(lab.path("repo/token")).unwrap();
+        lab.write("token", sealed.replacen("data:", "data:AA", 1));
+    }));
+    faults
+}
+
 #[test]
 fn a_fault_before_any_container_is_touched_leaves_all_as_it_was() {
     let Some(lab) = good_version("faults-before") else { return };
     let ids = lab.containers();
-    let with = |more: &str| format!("{more}{REST}");
-    let image = lab.image();
-    let faults: [(&str, Box<dyn Fn()>, i32, &str); 8] = [
-        (
-            "an invalid model",
-            Box::new(|| faulty(&lab, 1, SLEEP, &with("    no_such_key: 1\n"))),
-            1,
-            "no_such_key",
-        ),
-        (
-            "a setting that is none",
-            Box::new(|| {
-                faulty(&lab, 2, SLEEP, REST);
-                let text = fs::read_to_string(lab.path("repo/compose.yml")).unwrap();
-                lab.write("compose.yml", text.replace("stable:", "stabel:"));
-            }),
-            1,
-            "did you mean `stable`",
-        ),
-        (
-            "a probe with a secret",
-            Box::new(|| {
-                faulty(&lab, 3, SLEEP, REST);
-                lab.seal(".env", &format!("TOKEN={TOKEN}\n"));
-                let text = fs::read_to_string(lab.path("repo/compose.yml")).unwrap();
-                lab.write(
-                    "compose.yml",
-                    text.replace("stable:", "probes: [{exec: [web, x, \"${TOKEN}\"]}], stable:"),
-                );
-            }),
-            5,
-            "holds a secret",
-        ),
-        (
-            "a grant that cannot be obeyed",
-            Box::new(|| {
-                faulty(&lab, 4, SLEEP, &REST.replace("secrets: [t]", "secrets: [{source: t, uid: bob}]"));
-            }),
-            1,
-            "`uid` of secret `t`",
-        ),
-        (
-            "a build that fails",
-            Box::new(|| {
-                faulty(&lab, 5, SLEEP, &with("    build: .\n"));
-                lab.write("Dockerfile", format!("FROM {image}\nRUN exit 7\n"));
-            }),
-            1,
-            "building images failed",
-        ),
-        (
-            "a setup.sh that fails",
-            Box::new(|| {
-                faulty(&lab, 6, SLEEP, REST);
-                lab.write("setup.sh", "echo trying; exit 9\n");
-            }),
-            1,
-            "setup.sh failed: exit code 9",
-        ),
-        (
-            "an image that nobody has",
-            Box::new(|| {
-                faulty(&lab, 7, SLEEP, &with("    labels: {a: b}\n"));
-                let text = fs::read_to_string(lab.path("repo/compose.yml")).unwrap();
-                let text = text.replace("    pull_policy: never\n", "");
-                lab.write("compose.yml", text.replace(&image, "127.0.0.1:9/hlxit-nowhere"))
-                    .write("setup.sh", "true\n");
-            }),
-            1,
-            "pulling images failed",
-        ),
-        (
-            "a file that does not open",
-            Box::new(|| {
-                faulty(&lab, 8, SLEEP, REST);
-                let sealed = fs::read_to_string(lab.path("repo/token")).unwrap();
-                lab.write("token", sealed.replacen("data:", "data:AA", 1));
-            }),
-            4,
-            "token",
-        ),
-    ];
-    for (fault, make, code, word) in faults {
-        make();
-        lab.commit().fails(code, &[], &[word, "no container was touched"]);
-        as_before(&lab, fault);
-        assert_eq!(lab.containers(), ids, "{fault}");
-        lab.git(&["rm", "-q", "--cached", "--ignore-unmatch", ".env", "Dockerfile", "setup.sh"]);
+    for (round, fault) in faults_before_up().into_iter().enumerate() {
+        faulty(&lab, round, fault.script, &fault.rest);
+        (fault.then)(&lab);
+        lab.commit();
+        let code = match fault.name {
+            "a probe with a secret" => 5,
+            "a file that is not authentic" => 4,
+            _ => 1,
+        };
+        lab.fails(code, &[], &[fault.words, "no container was touched"]);
+        as_before(&lab, fault.name);
+        assert_eq!(lab.containers(), ids, "{}", fault.name);
         for path in [".env", "Dockerfile", "setup.sh"] {
             let _ = fs::remove_file(lab.path("repo").join(path));
         }
@@ -153,83 +132,64 @@ fn a_state_that_cannot_be_written_touches_nothing() {
     assert_eq!(lab.containers(), ids);
 }
 
+fn faults_after_up(port: u16) -> Vec<Fault> {
+    let check = "    healthcheck: {test: [CMD, /bin/busybox, \"false\"], interval: 1s, retries: 1}\n";
+    let slow = "    healthcheck: {test: [CMD, /bin/busybox, \"false\"], interval: 60s, start_period: 60s}\n";
+    let ports = format!("    ports: [\"127.0.0.1:{port}:80\"]\n");
+    let taken = "already allocated|already in use|not available|is taken";
+    let crash = fault("a crash", "", "ended with exit code 3", nothing);
+    let again = fault("a restart loop", "    restart: always\n", "restarts again and again", nothing);
+    let silent = "probe tcp 127.0.0.1:9: connection refused, still after 3 s";
+    vec![
+        fault("a port that is taken", &ports, taken, nothing),
+        Fault { script: "echo falling; exit 3", ..crash },
+        Fault { script: "exit 4", ..again },
+        fault("ill health", check, "is unhealthy", nothing),
+        fault("no health in time", slow, "was still starting after 3 s", |lab| {
+            edit(lab, "timeout: 20s", "timeout: 3s");
+        }),
+        fault("a probe that is not answered", "", silent, |lab| {
+            edit(lab, "timeout: 20s", "timeout: 3s, probes: [{tcp: \"127.0.0.1:9\"}]");
+        }),
+        fault("a probe program that fails", "", "probe /bin/busybox false in web: exit code 1", |lab| {
+            edit(lab, "timeout: 20s", "timeout: 3s, probes: [{exec: [web, /bin/busybox, \"false\"]}]");
+        }),
+    ]
+}
+
 #[test]
 fn a_fault_after_containers_were_touched_brings_the_old_version_back() {
     let Some(lab) = good_version("faults-after") else { return };
-    let good = lab.head();
+    let again = format!("the old version, {:.10}, runs again", lab.head());
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = taken.local_addr().unwrap().port();
-    let with = |more: &str| format!("{more}{REST}");
-    let check = "    healthcheck: {test: [CMD, /bin/busybox, \"false\"], interval: 1s, retries: 1}\n";
-    let slow = "    healthcheck: {test: [CMD, /bin/busybox, \"false\"], interval: 60s, start_period: 60s}\n";
-    let probed = |probe: &str| {
-        let text = fs::read_to_string(lab.path("repo/compose.yml")).unwrap();
-        let text = text.replace("timeout: 20s", &format!("timeout: 3s, probes: [{probe}]"));
-        lab.write("compose.yml", text);
-    };
-    let faults: [(&str, Box<dyn Fn()>, &str); 7] = [
-        (
-            "a port that is taken",
-            Box::new(|| faulty(&lab, 1, SLEEP, &with(&format!("    ports: [\"127.0.0.1:{port}:80\"]\n")))),
-            "port is already allocated|address already in use|ports are not available",
-        ),
-        ("a crash", Box::new(|| faulty(&lab, 2, "echo falling; exit 3", REST)), "ended with exit code 3"),
-        (
-            "a restart loop",
-            Box::new(|| faulty(&lab, 3, "exit 4", &with("    restart: always\n"))),
-            "restarts again and again",
-        ),
-        ("ill health", Box::new(|| faulty(&lab, 4, SLEEP, &with(check))), "is unhealthy"),
-        (
-            "no health in time",
-            Box::new(|| {
-                faulty(&lab, 5, SLEEP, &with(slow));
-                probed("");
-            }),
-            "was still starting after 3 s",
-        ),
-        (
-            "a probe that is not answered",
-            Box::new(|| {
-                faulty(&lab, 6, SLEEP, REST);
-                probed("{tcp: \"127.0.0.1:9\"}");
-            }),
-            "probe tcp 127.0.0.1:9: connection refused, still after 3 s",
-        ),
-        (
-            "a probe program that fails",
-            Box::new(|| {
-                faulty(&lab, 7, SLEEP, REST);
-                probed("{exec: [web, /bin/busybox, \"false\"]}");
-            }),
-            "probe /bin/busybox false in web: exit code 1",
-        ),
-    ];
-    for (fault, make, words) in faults {
-        make();
-        lab.commit();
-        let again = format!("the old version, {good:.10}, runs again");
-        let said = lab.fails(6, &[], &[&again, "--retry"]);
-        assert!(words.split('|').any(|word| said.contains(word)), "{fault}: {said}");
-        as_before(&lab, fault);
+    for (round, fault) in faults_after_up(taken.local_addr().unwrap().port()).into_iter().enumerate() {
+        faulty(&lab, round, fault.script, &fault.rest);
+        (fault.then)(&lab);
+        let said = lab.commit().fails(6, &[], &[&again, "--retry"]);
+        assert!(fault.words.split('|').any(|word| said.contains(word)), "{}: {said}", fault.name);
+        as_before(&lab, fault.name);
     }
     // One attempt at each commit.
     lab.fails(1, &[], &["is known to be bad: ", "exit code 1", "no container was touched"]);
     lab.fails(6, &["--retry"], &["runs again"]);
     as_before(&lab, "retried");
-    // The deploy is good, and cannot be recorded: then it is none. That is not the commit's fault.
-    faulty(&lab, 8, SLEEP, REST);
+}
+
+#[test]
+fn a_good_version_that_cannot_be_recorded_is_none() {
+    let Some(lab) = good_version("faults-record") else { return };
+    faulty(&lab, 1, SLEEP, REST);
     lab.commit();
-    let mirror = fs::read_dir(lab.path("state/mirror")).unwrap().flatten().map(|entry| entry.path());
-    let mirror = mirror.into_iter().find(|path| path.extension().is_some_and(|ext| ext == "git")).unwrap();
+    let mut mirrors = fs::read_dir(lab.path("state/mirror")).unwrap().map(|entry| entry.unwrap().path());
+    let mirror = mirrors.find(|path| path.extension().is_some_and(|extension| extension == "git")).unwrap();
     let lock = mirror.join("refs/heads").join(format!("{}.lock", lab.service));
     fs::write(&lock, "").unwrap();
     let said = lab.fails(6, &[], &["runs again", "lock"]);
-    assert!(!said.contains("--retry"), "{said}");
+    assert!(!said.contains("--retry"), "it is not the commit's fault: {said}");
     as_before(&lab, "no record");
     fs::remove_file(&lock).unwrap();
     lab.deploys(&[]);
-    assert_eq!(lab.inside("web", LOOK), "another-8changed 8\ndata\n");
+    assert_eq!(lab.inside("web", LOOK), "another-1changed 1\ndata\n");
 }
 
 #[test]

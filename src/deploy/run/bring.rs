@@ -48,7 +48,7 @@ impl Deploy<'_> {
             Stage::open(&place, ground, env, version.files.clone(), report)
         };
         let mut stage = self.timings.measure("opening the vault", Whose::Own, open)?;
-        let model = self.prepare(&mut stage, ground, &resident, way)?;
+        let model = self.prepare(&mut stage, (version, ground), &resident, way)?;
         let wishes = model.wishes()?;
         let began = self.up(&mut stage, &model, &wishes, version, mirror)?;
         self.timings.measure("shredding", Whose::Own, || stage.shred())?;
@@ -59,7 +59,7 @@ impl Deploy<'_> {
     fn prepare(
         &mut self,
         stage: &mut Stage<'_>,
-        ground: Ground<'_>,
+        (version, ground): (&Version, Ground<'_>),
         resident: &Resident,
         way: Way<'_>,
     ) -> Result<Model, Error> {
@@ -76,8 +76,9 @@ impl Deploy<'_> {
         }
         if !plan.is_empty() {
             let place = || resident.place(&plan, ground, &key);
-            let pointing = self.timings.measure("file secrets", Whose::Own, place)?;
-            stage.point(&pointing)?;
+            let placed = self.timings.measure("file secrets", Whose::Own, place)?;
+            self.state.keep_resident(&self.wish.service, &placed.kept(&version.commit))?;
+            stage.point(&placed.pointing)?;
         }
         match way {
             Way::Forward(_) => {

@@ -55,7 +55,8 @@ impl Deploy<'_> {
                 }
                 None => Vec::new(),
             };
-            Ok(resident.collect(&containers)?)
+            let used = resident.collect(&containers)?;
+            Ok(self.state.forget_resident(&self.wish.service, &used)?)
         };
         if let Err(error) = sweep() {
             let text = format!("secrets that no container uses any more are still in RAM: {error}");
