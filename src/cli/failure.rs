@@ -56,7 +56,7 @@ impl Exit {
                 "not authentic, or not an encrypted file where one is needed (or the reverse)"
             }
             Self::Policy => {
-                "the policy says no: plaintext, a rule that encrypts nothing, another repository, a rewritten history"
+                "the policy says no: plaintext, a rule that encrypts nothing, another repository, a rewritten history, `deny`, `verify`"
             }
             Self::RolledBack => "the deploy failed, and the old version runs again",
             Self::NotRestored => {

@@ -59,6 +59,12 @@ impl Docker {
         Self { env: env.clone(), cwd: cwd.into() }
     }
 
+    /// The socket of the daemon, where the environment names one on this host.
+    pub(super) fn socket(&self) -> Option<PathBuf> {
+        let (_, host) = self.env.iter().find(|(name, _)| name == "DOCKER_HOST")?;
+        host.to_str()?.strip_prefix("unix://").map(PathBuf::from)
+    }
+
     pub(super) fn call(&self, args: &[&str], limit: Duration) -> Call {
         Call::new("docker", &self.cwd, &self.env, limit).args(args)
     }

@@ -96,6 +96,21 @@ pub enum Error {
         /// The name now.
         new: String,
     },
+    /// The commit asks for what root does not allow here.
+    #[error("the commit asks for what `deny` in the server configuration forbids{}", mirror::indented(&.0.join("\n")))]
+    Denied(Vec<String>),
+    /// The commit is not signed by someone who is allowed to.
+    #[error("{commit:.10} of `{service}` is not signed by anyone in {}{}", signers.display(), mirror::indented(said))]
+    Unsigned {
+        /// The service.
+        service: Service,
+        /// The commit.
+        commit: String,
+        /// Who may sign.
+        signers: PathBuf,
+        /// What git said.
+        said: String,
+    },
     /// The commit was tried, and its containers did not become well.
     #[error("{commit:.10} of `{service}` is known to be bad: {why}")]
     KnownBad {

@@ -330,6 +330,19 @@ impl<'s> Mirror<'s> {
         Ok(run.end.is_success())
     }
 
+    /// Asks git whether one of these ssh keys signed the commit. Signatures of other kinds do
+    /// not count: whose they are would be for a keyring to say that nobody named.
+    pub fn verify(&self, commit: &str, signers: &Path) -> Result<Finished, Error> {
+        let mut list = OsString::from("gpg.ssh.allowedSignersFile=");
+        list.push(signers);
+        let call = self.git.call(&self.dir, LOCAL).arg("-c").arg(list);
+        let call = call.args(["-c", "gpg.minTrustLevel=fully", "-c", "gpg.ssh.program=ssh-keygen"]);
+        let call = call.args(["-c", "gpg.openpgp.program=false", "-c", "gpg.x509.program=false"]);
+        call.args(["-c", "gpg.program=false", "verify-commit", "--", commit])
+            .output(b"")
+            .map_err(Error::Start)
+    }
+
     /// Keeps a commit from being collected as garbage.
     pub fn keep(&self, service: &Service, commit: &str) -> Result<(), Error> {
         let names =

@@ -6,6 +6,7 @@
 //! remembers.
 
 pub mod clear;
+pub mod deny;
 pub mod docker;
 pub mod error;
 pub mod guard;
@@ -27,6 +28,7 @@ pub mod timings;
 pub mod tree;
 pub mod unit;
 pub mod vault;
+pub mod verify;
 pub mod wishes;
 
 mod asleep;

@@ -25,7 +25,7 @@ use super::timings::{Account, Timings, Whose};
 use super::tree::{self, Tree};
 use super::version::Version;
 use super::wishes::Rollback;
-use super::{Adopt, Outcome, Retry, Rewrite, Service, Wish, World, project};
+use super::{Adopt, Outcome, Retry, Rewrite, Service, Wish, World, project, verify};
 use crate::sys::{disk, namespace};
 
 /// How long another hlx's last moments are waited for.
@@ -168,6 +168,7 @@ impl Deploy<'_> {
             let fetched = self.lock.share(|| mirror.fetch(&self.wish.service)).map_err(Error::Vault)?;
             let commit = fetched?;
             self.check_history(mirror, source, &commit)?;
+            verify::check(self.world.settings.verify.as_ref(), mirror, &self.wish.service, &commit)?;
             let tree = tree::read(mirror, &commit)?;
             Ok((commit, tree))
         };

@@ -23,6 +23,7 @@ mod matrix;
 mod memory;
 mod merge;
 mod oneshot;
+mod policy;
 mod repository;
 mod reseal;
 mod rollback;

@@ -7,6 +7,7 @@ use super::back::Former;
 use super::{Deploy, Error, Event, Mirror, Version, Whose, World};
 use crate::deploy::WayBack;
 use crate::deploy::clear;
+use crate::deploy::deny;
 use crate::deploy::error::Broken;
 use crate::deploy::gate::{self, Ill};
 use crate::deploy::health::{Container, Rule};
@@ -66,6 +67,7 @@ impl Deploy<'_> {
         let key = self.label_key()?;
         let project = self.wish.service.project();
         let model = self.timings.measure("compose config", Whose::Docker, || stage.model(&project))?;
+        deny::check(&self.world.settings.deny, ground, stage.files(), stage.json(), &self.docker)?;
         if let Way::Forward(former) = way {
             self.examine(&model, former, stage, ground)?;
         }
