@@ -27,6 +27,7 @@ mod policy;
 mod preflight;
 mod repository;
 mod reseal;
+mod rollback;
 mod rotate;
 mod sandbox;
 mod scenarios;
