@@ -20,6 +20,7 @@ mod keys;
 mod lock;
 mod manual;
 pub mod materialise;
+pub mod plan;
 mod recipients;
 mod repo;
 mod reseal;
@@ -109,6 +110,7 @@ enum Command {
     Exposure(exposure::ExposureArgs),
     #[command(alias = "deploy")]
     DecryptDeploy(deploy::DeployArgs),
+    Plan(plan::PlanArgs),
     Down(down::DownArgs),
     Doctor(doctor::DoctorArgs),
     #[command(alias = "materialize")]
@@ -187,7 +189,10 @@ pub fn main() -> ExitCode {
     match run(&args.command, &cx) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            cx.ui.failure(&failure);
+            // That there are changes is a result, and has been printed.
+            if failure.exit() != Exit::Changes {
+                cx.ui.failure(&failure);
+            }
             ExitCode::from(failure.exit() as u8)
         }
     }
@@ -223,6 +228,7 @@ fn run(command: &Command, cx: &Context) -> Result<(), Failure> {
         Command::Plumbing(command) => plumbing(command, cx),
         Command::Hook(command) => hook::run(command, cx),
         Command::DecryptDeploy(args) => deploy::run(args, cx),
+        Command::Plan(args) => plan::run(args, cx),
         Command::Down(args) => down::run(args, cx),
         Command::Doctor(args) => doctor::run(args, cx),
         Command::Materialise(args) => materialise::run(args, cx),

@@ -148,6 +148,19 @@ impl Docker {
         Ok(all.into_iter().map(Container::from).filter(|container| !container.one_off).collect())
     }
 
+    /// What `inspect` shows of the containers that these filters of `ps` let through.
+    pub(super) fn inspected<T: for<'d> Deserialize<'d>>(&self, filters: &[&str]) -> Result<Vec<T>, Error> {
+        let listed = self.demand("ps", &[&["ps", "-aq", "--no-trunc"][..], filters].concat())?;
+        let ids: Vec<&str> = listed.split_whitespace().collect();
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        // One that vanished in between makes inspect fail, but it still shows the others.
+        let shown = self.ask(&[&["container", "inspect"][..], &ids].concat())?;
+        serde_json::from_slice(shown.out.expose())
+            .map_err(|error| Error::Failed { what: "inspect", said: error.to_string() })
+    }
+
     /// The ports that running containers have.
     pub(super) fn published(&self) -> Result<Vec<Published>, Error> {
         let format = "{{.Names}}\t{{.Label \"com.docker.compose.project\"}}\t{{.Ports}}";

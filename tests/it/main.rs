@@ -23,6 +23,7 @@ mod matrix;
 mod memory;
 mod merge;
 mod oneshot;
+mod plan;
 mod policy;
 mod preflight;
 mod repository;
