@@ -21,6 +21,7 @@ mod lock;
 mod matrix;
 mod memory;
 mod merge;
+mod moved;
 mod oneshot;
 mod repository;
 mod reseal;
