@@ -56,7 +56,7 @@ impl Exit {
                 "not authentic, or not an encrypted file where one is needed (or the reverse)"
             }
             Self::Policy => {
-                "the policy says no: plaintext, a rule that encrypts nothing, another repository, a rewritten history"
+                "the policy says no: plaintext, a rule that encrypts nothing, another repository, a rewritten history, `deny`, `verify`"
             }
             Self::RolledBack => "the deploy failed, and the old version runs again",
             Self::NotRestored => "the deploy failed after `up`; what runs now is said",
@@ -87,6 +87,13 @@ impl Failure {
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());
         self
+    }
+
+    /// The same, said of one thing among several.
+    #[must_use]
+    pub fn under(&self, name: impl Display) -> Self {
+        let message = format!("{name}: {}", self.message);
+        Self { exit: self.exit, message, hints: self.hints.clone() }
     }
 
     /// The exit code.

@@ -13,10 +13,12 @@ mod filter;
 mod findings;
 mod formats;
 mod hook;
+mod install;
 mod join;
 mod keys;
 mod lock;
 mod manual;
+pub mod materialise;
 mod recipients;
 mod repo;
 mod reseal;
@@ -107,6 +109,8 @@ enum Command {
     #[command(alias = "deploy")]
     DecryptDeploy(deploy::DeployArgs),
     Down(down::DownArgs),
+    #[command(alias = "materialize")]
+    Materialise(materialise::MaterialiseArgs),
     /// Set a server up.
     #[command(subcommand)]
     Server(join::ServerCommand),
@@ -218,6 +222,7 @@ fn run(command: &Command, cx: &Context) -> Result<(), Failure> {
         Command::Hook(command) => hook::run(command, cx),
         Command::DecryptDeploy(args) => deploy::run(args, cx),
         Command::Down(args) => down::run(args, cx),
+        Command::Materialise(args) => materialise::run(args, cx),
         Command::Server(command) => join::run(command, cx),
         Command::VaultInit(args) => vault::run(args),
         Command::EditGuard(args) => edit::guard(args),

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::{Exit, Failure, Ui, errors};
 use crate::deploy::{
-    self, Error, Event, Opener, Places, Report, Settings, World, docker, mirror, model, resident, settings,
+    self, Error, Event, Opener, Places, Report, Settings, World, deny, docker, mirror, model, resident,
+    settings,
 };
 use crate::keys::{self, Keyring};
 use crate::sys::process::Env;
@@ -69,6 +70,11 @@ impl Server {
         };
         let cwd = std::env::current_dir().unwrap_or_else(|_| "/".into());
         Ok(Self { places, settings, env: environment(std::env::vars_os()), cwd })
+    }
+
+    /// What a restore at boot reads.
+    pub(super) fn needs(&self) -> Vec<PathBuf> {
+        vec![self.places.state.clone(), "/etc/hlx".into()]
     }
 
     /// The world that a deploy happens in.
@@ -148,6 +154,11 @@ fn advised(error: Error) -> Failure {
         Error::Tree(_) => plain(Exit::Failed).hint("remove it from the branch and push again"),
         Error::NoComposeFile(_) => plain(Exit::Failed).hint("a service's branch has a compose.yml at its top"),
         Error::Keys { path, source } => keys_failure(&path, source),
+        Error::Denied(_) => plain(Exit::Policy)
+            .hint("take it out of the branch, or allow it in the server configuration"),
+        Error::Unsigned { .. } => plain(Exit::Policy)
+            .hint("sign it with ssh (`git config gpg.format ssh`, `git commit -S`), by a key that is listed there"),
+        Error::Lost { .. } => plain(Exit::Failed).hint("deploy the service again: that fetches it"),
         Error::Model(_) => plain(Exit::Failed).hint("correct the compose file or `.env`, and push again"),
         Error::Unreadable(_) | Error::Disk { .. } | Error::State(_) | Error::Vault(_) | Error::Down(_) => {
             plain(Exit::Failed)
@@ -196,7 +207,12 @@ fn settings_failure(error: settings::Error) -> Failure {
         settings::Error::UnknownKey { nearest: Some(nearest), .. } => {
             failure.hint(format!("did you mean `{nearest}`?"))
         }
-        settings::Error::LaterKey { .. } => failure.hint("remove it: what it asks for would not be done"),
+        settings::Error::Deny { bad: deny::Bad::Unknown { nearest: Some(nearest), .. }, .. } => {
+            failure.hint(format!("did you mean `{nearest}`?"))
+        }
+        settings::Error::Deny { bad: deny::Bad::Unknown { nearest: None, .. } | deny::Bad::Form, .. } => {
+            failure.hint("it can name setup, privileged, docker-socket, host-network and host-mounts")
+        }
         settings::Error::UnknownKey { nearest: None, .. }
         | settings::Error::Read { .. }
         | settings::Error::Syntax { .. }

@@ -59,18 +59,24 @@ impl Docker {
         Self { env: env.clone(), cwd: cwd.into() }
     }
 
+    /// The socket of the daemon, where the environment names one on this host.
+    pub(super) fn socket(&self) -> Option<PathBuf> {
+        let (_, host) = self.env.iter().find(|(name, _)| name == "DOCKER_HOST")?;
+        host.to_str()?.strip_prefix("unix://").map(PathBuf::from)
+    }
+
     fn call(&self, args: &[&str], limit: Duration) -> Call {
         Call::new("docker", &self.cwd, &self.env, limit).args(args)
     }
 
-    fn ask(&self, args: &[&str]) -> Result<Finished, Error> {
+    pub(super) fn ask(&self, args: &[&str]) -> Result<Finished, Error> {
         match self.call(args, ASK).output(b"") {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Error::Missing),
             other => Ok(other?),
         }
     }
 
-    fn demand(&self, what: &'static str, args: &[&str]) -> Result<String, Error> {
+    pub(super) fn demand(&self, what: &'static str, args: &[&str]) -> Result<String, Error> {
         let done = self.ask(args)?;
         match done.end.is_success() {
             true => Ok(text(done.out.expose())),

@@ -1,5 +1,6 @@
 //! Taking a stack down: its containers and its resident secrets go, its data stays.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use jiff::Timestamp;
@@ -23,6 +24,9 @@ pub fn down(service: &Service, world: &World<'_>) -> Result<(), Error> {
     let state = State::open(&world.places.state.join("state.db"))?;
     let stack = state.stack(service)?.ok_or_else(|| Error::NotDeployed(service.clone()))?;
     let result = take_down(service, stack.project.as_deref(), &docker, world);
+    if result.is_ok() {
+        state.forget_resident(service, &BTreeSet::new())?;
+    }
     let text = result.as_ref().err().map_or_else(|| "good".to_owned(), ToString::to_string);
     let record =
         Record { action: "down", commit: None, result: &text, began, took: start.elapsed(), phases: "[]" };

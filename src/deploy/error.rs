@@ -96,6 +96,21 @@ pub enum Error {
         /// The name now.
         new: String,
     },
+    /// The commit asks for what root does not allow here.
+    #[error("the commit asks for what `deny` in the server configuration forbids{}", mirror::indented(&.0.join("\n")))]
+    Denied(Vec<String>),
+    /// The commit is not signed by someone who is allowed to.
+    #[error("{commit:.10} of `{service}` is not signed by anyone in {}{}", signers.display(), mirror::indented(said))]
+    Unsigned {
+        /// The service.
+        service: Service,
+        /// The commit.
+        commit: String,
+        /// Who may sign.
+        signers: PathBuf,
+        /// What git said.
+        said: String,
+    },
     /// The stack never was deployed here.
     #[error("`{0}` was never deployed here by hlx")]
     NotDeployed(Service),
@@ -112,6 +127,14 @@ pub enum Error {
         path: PathBuf,
         /// Why.
         source: keys::Error,
+    },
+    /// The mirror has lost a file of a commit that is deployed.
+    #[error("the mirror no longer has {} of {commit:.10}", path.display())]
+    Lost {
+        /// The file.
+        path: PathBuf,
+        /// The commit.
+        commit: String,
     },
     /// The model is not valid, in compose's own words.
     #[error("compose does not accept the model{}", mirror::indented(.0))]

@@ -5,6 +5,7 @@
 
 use std::ffi::OsString;
 use std::fmt;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -141,6 +142,11 @@ impl Source {
         self.to_string()
     }
 
+    /// The repository of [`Source::recorded`], whether it can be reached or not.
+    pub fn from_record(recorded: &str) -> Self {
+        Self(recorded.to_owned())
+    }
+
     /// A short name that no other repository has.
     pub fn id(&self) -> String {
         Sha256::digest(bare(&self.0).as_bytes())[..8].iter().map(|byte| format!("{byte:02x}")).collect()
@@ -209,7 +215,7 @@ pub struct Mirror<'s> {
 impl<'s> Mirror<'s> {
     /// The mirror of `source` below `state`, made if it is not there.
     pub fn open(state: &Path, source: &'s Source, git: &Git) -> Result<Self, Error> {
-        let dir = state.join("mirror").join(format!("{}.git", source.id()));
+        let dir = place(state, source);
         let failed = |source| Error::Disk { path: dir.clone(), source };
         let git = if source.is_ssh() && !configures_ssh(git, state)? { git.batch() } else { git.clone() };
         if !dir.join("HEAD").exists() {
@@ -219,6 +225,26 @@ impl<'s> Mirror<'s> {
             succeeded("init", made.map_err(Error::Start)?)?;
         }
         Ok(Self { git, dir, source })
+    }
+
+    /// The mirror of `source`, for reading what it has: nothing is made and nobody asked.
+    pub fn offline(state: &Path, source: &'s Source, git: &Git) -> Self {
+        Self { git: git.clone(), dir: place(state, source), source }
+    }
+
+    /// Files of commits, in the order asked for; `None` for what is not there.
+    pub fn files(&self, wanted: &[(String, PathBuf)]) -> Result<Vec<Option<Vec<u8>>>, Error> {
+        if wanted.is_empty() {
+            return Ok(Vec::new());
+        }
+        let name = |(commit, path): &(String, PathBuf)| {
+            [commit.as_bytes(), b":", path.as_os_str().as_bytes()].concat()
+        };
+        let names: Vec<Vec<u8>> = wanted.iter().map(name).collect();
+        let input: Vec<u8> = names.iter().flat_map(|name| [name, &b"\0"[..]].concat()).collect();
+        let answer = self.feed(&["cat-file", "--batch", "-z"], &input)?;
+        let mut rest = &answer.out.expose()[..];
+        names.iter().map(|name| file(&mut rest, name).ok_or(Error::Answer("cat-file"))).collect()
     }
 
     /// Fetches the branch of a service, and no other; gives its commit.
@@ -233,7 +259,9 @@ impl<'s> Mirror<'s> {
     }
 
     fn remote(&self, command: &str, options: &[&str], last: &str) -> Result<Finished, Error> {
-        let mut call = self.git.call(&self.dir, FETCH).arg(command).args(options);
+        // What is fetched must outlive a power cut: file secrets are restored from it, offline.
+        let durable = ["-c", "core.fsync=committed,reference", "-c", "core.fsyncMethod=batch"];
+        let mut call = self.git.call(&self.dir, FETCH).args(durable).arg(command).args(options);
         if self.source.0.starts_with('/') || self.source.0.starts_with("file:") {
             // Settings of the command line do not reach the other end of a local fetch.
             call = call.args(["--upload-pack", "git -c safe.directory='*' upload-pack"]);
@@ -277,6 +305,19 @@ impl<'s> Mirror<'s> {
         Ok(run.end.is_success())
     }
 
+    /// Asks git whether one of these ssh keys signed the commit. Signatures of other kinds do
+    /// not count: whose they are would be for a keyring to say that nobody named.
+    pub fn verify(&self, commit: &str, signers: &Path) -> Result<Finished, Error> {
+        let mut list = OsString::from("gpg.ssh.allowedSignersFile=");
+        list.push(signers);
+        let call = self.git.call(&self.dir, LOCAL).arg("-c").arg(list);
+        let call = call.args(["-c", "gpg.minTrustLevel=fully", "-c", "gpg.ssh.program=ssh-keygen"]);
+        let call = call.args(["-c", "gpg.openpgp.program=false", "-c", "gpg.x509.program=false"]);
+        call.args(["-c", "gpg.program=false", "verify-commit", "--", commit])
+            .output(b"")
+            .map_err(Error::Start)
+    }
+
     /// Keeps a commit from being collected as garbage.
     pub fn keep(&self, service: &Service, commit: &str) -> Result<(), Error> {
         let names =
@@ -295,6 +336,29 @@ impl<'s> Mirror<'s> {
         let call = self.git.call(&self.dir, LOCAL).args(args);
         succeeded("query", call.output(input).map_err(Error::Start)?)
     }
+}
+
+fn place(state: &Path, source: &Source) -> PathBuf {
+    state.join("mirror").join(format!("{}.git", source.id()))
+}
+
+/// The next answer of `cat-file --batch` to a request for `name`.
+fn file(rest: &mut &[u8], name: &[u8]) -> Option<Option<Vec<u8>>> {
+    if let Some(after) = rest.strip_prefix(name).and_then(|rest| rest.strip_prefix(b" missing\n")) {
+        *rest = after;
+        return Some(None);
+    }
+    blob(rest).map(|content| Some(content.to_vec()))
+}
+
+/// The next object of `cat-file --batch`: `<id> blob <size>\n<content>\n`.
+pub(super) fn blob<'b>(rest: &mut &'b [u8]) -> Option<&'b [u8]> {
+    let end = rest.iter().position(|byte| *byte == b'\n')?;
+    let head = std::str::from_utf8(&rest[..end]).ok()?;
+    let size: usize = head.split_once(" blob ")?.1.parse().ok()?;
+    let content = rest.get(end + 1..end + 1 + size)?;
+    *rest = rest.get(end + 2 + size..)?;
+    Some(content)
 }
 
 fn configures_ssh(git: &Git, cwd: &Path) -> Result<bool, Error> {

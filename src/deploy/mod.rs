@@ -6,11 +6,14 @@
 //! remembers.
 
 pub mod clear;
+pub mod deny;
 pub mod docker;
 pub mod error;
 pub mod guard;
 pub mod health;
+pub mod kept;
 pub mod mask;
+pub mod materialise;
 pub mod mirror;
 pub mod model;
 pub mod outlet;
@@ -21,8 +24,11 @@ pub mod settings;
 pub mod state;
 pub mod timings;
 pub mod tree;
+pub mod unit;
 pub mod vault;
+pub mod verify;
 
+mod asleep;
 mod down;
 mod gate;
 mod project;
@@ -35,6 +41,7 @@ use std::path::{Path, PathBuf};
 
 pub use down::down;
 pub use error::{Broken, Error};
+pub use materialise::{Restored, Start, materialise};
 pub use outlet::{Event, Report};
 pub use run::deploy;
 pub use service::Service;

@@ -19,7 +19,7 @@ use super::stage::Stage;
 use super::state::{Record, Stack, State};
 use super::timings::{Account, Timings, Whose};
 use super::tree::{self, Tree};
-use super::{Adopt, Outcome, Rewrite, Service, Wish, World, project};
+use super::{Adopt, Outcome, Rewrite, Service, Wish, World, deny, project, verify};
 use crate::secret::SecretBytes;
 use crate::sys::{disk, namespace, random};
 
@@ -135,6 +135,7 @@ impl Deploy<'_> {
             let mirror = Mirror::open(&self.world.places.state, source, git)?;
             let commit = mirror.fetch(&self.wish.service)?;
             self.check_history(&mirror, source, &commit)?;
+            verify::check(self.world.settings.verify.as_ref(), &mirror, &self.wish.service, &commit)?;
             let tree = tree::read(&mirror, &commit)?;
             Ok((commit, tree))
         };
@@ -218,6 +219,7 @@ impl Deploy<'_> {
         let project = self.wish.service.project();
         let model = self.timings.measure("compose config", Whose::Docker, || stage.model(&project))?;
         self.admit(&model, &model.wishes()?)?;
+        deny::check(&self.world.settings.deny, ground, stage.files(), stage.json(), &self.docker)?;
         for clear in clear::find(&model, &stage.env_files(), ground) {
             (self.world.report)(Event::Warning(&clear.to_string()));
         }
@@ -228,8 +230,9 @@ impl Deploy<'_> {
         }
         if !plan.is_empty() {
             let place = || resident.place(&plan, ground, &key);
-            let pointing = self.timings.measure("file secrets", Whose::Own, place)?;
-            stage.point(&pointing)?;
+            let placed = self.timings.measure("file secrets", Whose::Own, place)?;
+            self.state.keep_resident(&self.wish.service, &placed.kept(&self.commit))?;
+            stage.point(&placed.pointing)?;
         }
         self.setup(stage, ground, &key)?;
         self.pull(stage, &model)?;
@@ -345,7 +348,8 @@ impl Deploy<'_> {
             }
             None => Vec::new(),
         };
-        Ok(resident.collect(&containers)?)
+        let used = resident.collect(&containers)?;
+        Ok(self.state.forget_resident(&self.wish.service, &used)?)
     }
 
     fn keep(&mut self, source: &Source, git: &Git) -> Result<(), Error> {

@@ -34,6 +34,8 @@ pub(super) struct Stage<'s> {
     files: Vec<PathBuf>,
     report: Report<'s>,
     has_override: bool,
+    /// The model as compose printed it.
+    json: SecretBytes,
 }
 
 /// The most that the files of a commit may hold together: they are in RAM during a deploy.
@@ -58,7 +60,15 @@ impl<'s> Stage<'s> {
             .map_err(Error::Vault)?;
         let mut env = env.clone();
         env.push(("TMPDIR".into(), dir.join(TEMPORARY).into()));
-        Ok(Self { vault, ground, env, files, report, has_override: false })
+        Ok(Self {
+            vault,
+            ground,
+            env,
+            files,
+            report,
+            has_override: false,
+            json: SecretBytes::new(Vec::new()),
+        })
     }
 
     /// Shows the commit's files in the project directory, sealed ones in plaintext, among what
@@ -77,8 +87,19 @@ impl<'s> Stage<'s> {
         let read = self.read_model(branch);
         self.vault.uncover().map_err(Error::Vault)?;
         let (model, json) = read?;
+        self.json = SecretBytes::new(json.expose().clone());
         self.vault.put(MODEL, 0o600, json).map_err(Error::Vault)?;
         Ok(model)
+    }
+
+    /// The model as compose printed it; it holds every secret.
+    pub(super) fn json(&self) -> &[u8] {
+        self.json.expose()
+    }
+
+    /// The compose files that the model was made of.
+    pub(super) fn files(&self) -> &[PathBuf] {
+        &self.files
     }
 
     fn read_model(&mut self, branch: &str) -> Result<(Model, SecretBytes), Error> {

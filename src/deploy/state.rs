@@ -25,7 +25,7 @@ pub enum Error {
 
 /// The database.
 #[derive(Debug)]
-pub struct State(Connection);
+pub struct State(pub(super) Connection);
 
 /// What is known of a stack.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -90,6 +90,7 @@ impl State {
             VERSION => {}
             newer => return Err(Error::Newer(newer)),
         }
+        step.execute_batch(super::kept::TABLE)?;
         step.commit()?;
         Ok(Self(connection))
     }
