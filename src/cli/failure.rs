@@ -59,7 +59,9 @@ impl Exit {
                 "the policy says no: plaintext, a rule that encrypts nothing, another repository, a rewritten history, `deny`, `verify`"
             }
             Self::RolledBack => "the deploy failed, and the old version runs again",
-            Self::NotRestored => "the deploy failed after `up`; what runs now is said",
+            Self::NotRestored => {
+                "the deploy failed, and the old version was not restored; what runs now is said"
+            }
             Self::Busy => "busy: another hlx deploys this stack",
             Self::Missing => {
                 "Docker, Compose (2.20), git (2.39), the kernel or another program is missing or too old"

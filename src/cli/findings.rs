@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::check::{self, Finding, Rule};
-use crate::deploy::model;
+use crate::deploy::wishes;
 
 use super::{Failure, errors};
 
@@ -21,7 +21,7 @@ pub(super) fn failure(error: check::Error) -> Failure {
 
 /// The hosts that the `x-hlx` of a compose file names.
 pub(super) fn settings(value: &Value) -> Result<Vec<String>, String> {
-    model::wishes(value).map(|wishes| wishes.hosts).map_err(|error| error.to_string())
+    wishes::wishes(value).map(|wishes| wishes.hosts).map_err(|error| error.to_string())
 }
 
 /// Which commit it is that must not be pushed.

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::{Exit, Failure, Ui, errors};
 use crate::deploy::{
-    self, Error, Event, Opener, Places, Report, Settings, World, deny, docker, mirror, model, resident,
-    settings,
+    self, Aftermath, Broken, Error, Event, Fault, Opener, Places, Report, Settings, World, deny, docker,
+    mirror, resident, settings, wishes,
 };
 use crate::keys::{self, Keyring};
 use crate::sys::process::Env;
@@ -50,6 +50,7 @@ pub(super) struct Server {
     settings: Settings,
     env: Env,
     cwd: PathBuf,
+    who: String,
 }
 
 impl Server {
@@ -69,7 +70,7 @@ impl Server {
             run: absolute(place("HLX_RUN_DIR", "/run/hlx"))?,
         };
         let cwd = std::env::current_dir().unwrap_or_else(|_| "/".into());
-        Ok(Self { places, settings, env: environment(std::env::vars_os()), cwd })
+        Ok(Self { places, settings, env: environment(std::env::vars_os()), cwd, who: who() })
     }
 
     /// What a restore at boot reads.
@@ -79,8 +80,8 @@ impl Server {
 
     /// The world that a deploy happens in.
     pub(super) fn world<'w>(&'w self, open: Opener<'w>, report: Report<'w>) -> World<'w> {
-        let Self { places, settings, env, cwd } = self;
-        World { places, settings, env, cwd, open, report }
+        let Self { places, settings, env, cwd, who } = self;
+        World { places, settings, env, cwd, who, open, report }
     }
 }
 
@@ -89,6 +90,13 @@ fn absolute(path: PathBuf) -> Result<PathBuf, Failure> {
         true => Ok(deploy::tree::flat(&path)),
         false => Err(Failure::new(Exit::Usage, format!("{} is not an absolute path", path.display()))),
     }
+}
+
+/// The user, or the one who became root with sudo; it is only for the history.
+fn who() -> String {
+    let named = ["SUDO_USER", "USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok());
+    let id = || format!("uid {}", rustix::process::getuid().as_raw());
+    named.filter(|name| !name.is_empty()).unwrap_or_else(id)
 }
 
 fn environment(vars: impl Iterator<Item = (OsString, OsString)>) -> Env {
@@ -166,7 +174,28 @@ fn advised(error: Error) -> Failure {
         Error::Wish(wish) => wish_failure(&wish),
         Error::Resident(error) => resident_failure(&error),
         Error::Step { .. } => plain(Exit::Failed).hint("its output is above"),
-        Error::Broken(_) => plain(Exit::NotRestored).hint("push a commit that corrects it, and deploy again"),
+        Error::KnownBad { .. } => plain(Exit::Failed)
+            .hint("push a commit that corrects it; if the reason was elsewhere, deploy with --retry"),
+        Error::NoWayBack { .. } => plain(Exit::Policy)
+            .hint("to deploy without a way back, use --without-rollback or set `rollback: manual` under `x-hlx:`"),
+        Error::ImageGone { .. } => plain(Exit::Failed),
+        Error::SecretProbe => plain(Exit::Policy)
+            .hint("let a program in the container read it from where the container has it: `exec: [SERVICE, sh, -c, …]`"),
+        Error::Broken(broken) => broken_failure(&text, &broken),
+    }
+}
+
+fn broken_failure(text: &str, broken: &Broken) -> Failure {
+    let (exit, hint) = match &broken.aftermath {
+        Aftermath::Restored { .. } => (Exit::RolledBack, "push a commit that corrects it"),
+        Aftermath::NothingBefore | Aftermath::Manual | Aftermath::Failed { .. } => {
+            (Exit::NotRestored, "push a commit that corrects it, and deploy again")
+        }
+    };
+    let failure = Failure::new(exit, text).hint(hint);
+    match broken.fault {
+        Fault::Commit => failure.hint("this commit is not tried again unless with --retry"),
+        Fault::Host => failure,
     }
 }
 
@@ -252,14 +281,14 @@ fn git_failure(error: mirror::Error) -> Failure {
     }
 }
 
-fn wish_failure(wish: &model::BadWish) -> Failure {
+fn wish_failure(wish: &wishes::BadWish) -> Failure {
     let failure = Failure::new(Exit::Failed, wish);
     match wish {
-        model::BadWish::Unknown { nearest: Some(nearest), .. } => {
+        wishes::BadWish::Unknown { nearest: Some(nearest), .. } => {
             failure.hint(format!("did you mean `{nearest}`?"))
         }
-        model::BadWish::Later(_) => failure.hint("remove it: what it asks for would not be done"),
-        model::BadWish::Unknown { nearest: None, .. } | model::BadWish::Value { .. } => failure,
+        wishes::BadWish::Later(_) => failure.hint("remove it: what it asks for would not be done"),
+        wishes::BadWish::Unknown { nearest: None, .. } | wishes::BadWish::Value { .. } => failure,
     }
 }
 

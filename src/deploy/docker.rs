@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::health::Container;
-use crate::sys::process::{Call, Env, Finished};
+use crate::sys::process::{Call, End, Env, Finished};
 
 const ASK: Duration = Duration::from_secs(60);
 const DOWN: Duration = Duration::from_secs(300);
@@ -65,7 +65,7 @@ impl Docker {
         host.to_str()?.strip_prefix("unix://").map(PathBuf::from)
     }
 
-    fn call(&self, args: &[&str], limit: Duration) -> Call {
+    pub(super) fn call(&self, args: &[&str], limit: Duration) -> Call {
         Call::new("docker", &self.cwd, &self.env, limit).args(args)
     }
 
@@ -142,6 +142,12 @@ impl Docker {
         Ok([&done.out.expose()[..], &done.err.expose()[..]].concat())
     }
 
+    /// Runs a program in a container; how it ended. What it says is nobody's business.
+    pub fn exec(&self, id: &str, command: &[String], limit: Duration) -> Result<End, Error> {
+        let call = self.call(&["exec", id], limit).args(command);
+        Ok(call.output(b"")?.end)
+    }
+
     /// `docker compose down`, which needs no file: volumes stay.
     pub fn down(&self, project: &str) -> Result<Finished, Error> {
         let args =
@@ -166,6 +172,8 @@ fn parse_version(text: &str) -> Option<(u32, u32)> {
 pub(super) struct Inspected {
     id: String,
     name: String,
+    #[serde(default)]
+    image: String,
     #[serde(default)]
     restart_count: u64,
     state: Condition,
@@ -225,6 +233,7 @@ impl From<Inspected> for Container {
             service: label("com.docker.compose.service"),
             one_off: label("com.docker.compose.oneoff").eq_ignore_ascii_case("true"),
             id: found.id,
+            image: found.image,
             name: found.name.trim_start_matches('/').to_owned(),
             status: found.state.status,
             exit_code: found.state.exit_code,

@@ -26,9 +26,9 @@ pub struct Kept {
     pub access: Access,
 }
 
-/// Beside the tables of [`State`], so that it can change on its own.
+/// One of the tables of [`State`].
 pub(super) const TABLE: &str = "
-    CREATE TABLE IF NOT EXISTS resident (
+    CREATE TABLE resident (
         stack TEXT NOT NULL, place TEXT NOT NULL, revision TEXT NOT NULL, path BLOB NOT NULL,
         uid INTEGER NOT NULL, gid INTEGER NOT NULL, mode INTEGER NOT NULL,
         PRIMARY KEY (stack, place)) STRICT, WITHOUT ROWID;";

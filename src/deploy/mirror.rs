@@ -218,13 +218,38 @@ impl<'s> Mirror<'s> {
         let dir = place(state, source);
         let failed = |source| Error::Disk { path: dir.clone(), source };
         let git = if source.is_ssh() && !configures_ssh(git, state)? { git.batch() } else { git.clone() };
-        if !dir.join("HEAD").exists() {
+        if !is_whole(&dir) {
             disk::private_dir(&dir).map_err(failed)?;
-            let made =
-                git.call(&dir, LOCAL).args(["init", "--quiet", "--bare", "--template=", "."]).output(b"");
-            succeeded("init", made.map_err(Error::Start)?)?;
+            let _turn = turn(&dir.with_extension("lock")).map_err(failed)?;
+            if !is_whole(&dir) {
+                // What a killed `git init` left would stop this one.
+                let _ = std::fs::remove_file(dir.join("config.lock"));
+                let made =
+                    git.call(&dir, LOCAL).args(["init", "--quiet", "--bare", "--template=", "."]).output(b"");
+                succeeded("init", made.map_err(Error::Start)?)?;
+            }
         }
         Ok(Self { git, dir, source })
+    }
+
+    /// The commit whose containers are started now; kept from being collected as garbage.
+    pub fn mark_tried(&self, service: &Service, commit: &str) -> Result<(), Error> {
+        self.git(&["update-ref", &format!("refs/hlx/tried/{service}"), commit]).map(drop)
+    }
+
+    /// Takes away the locks that a killed git left on the service's own refs. No git may be at
+    /// work for the service.
+    pub fn clear_locks(&self, service: &Service) -> Result<(), Error> {
+        for place in ["heads", "hlx/incoming", "hlx/tried", "hlx/deployed"] {
+            let path = self.dir.join(format!("refs/{place}/{service}.lock"));
+            match std::fs::remove_file(&path) {
+                Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(Error::Disk { path, source });
+                }
+                Ok(()) | Err(_) => {}
+            }
+        }
+        Ok(())
     }
 
     /// The mirror of `source`, for reading what it has: nothing is made and nobody asked.
@@ -335,6 +360,23 @@ impl<'s> Mirror<'s> {
     pub fn feed(&self, args: &[&str], input: &[u8]) -> Result<Finished, Error> {
         let call = self.git.call(&self.dir, LOCAL).args(args);
         succeeded("query", call.output(input).map_err(Error::Start)?)
+    }
+}
+
+/// True if `git init` came to its end there: the objects' directories are the last it makes.
+fn is_whole(dir: &Path) -> bool {
+    ["HEAD", "config", "refs", "objects/info", "objects/pack"].iter().all(|name| dir.join(name).exists())
+}
+
+/// Waits for the lock, which is held for no longer than a `git init`.
+fn turn(path: &Path) -> std::io::Result<disk::Lock> {
+    let began = std::time::Instant::now();
+    loop {
+        match disk::lock(path)? {
+            Some(lock) => return Ok(lock),
+            None if began.elapsed() > LOCAL => return Err(std::io::ErrorKind::TimedOut.into()),
+            None => std::thread::sleep(Duration::from_millis(10)),
+        }
     }
 }
 

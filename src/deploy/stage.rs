@@ -25,6 +25,7 @@ const ASK: Duration = Duration::from_secs(120);
 const MODEL: &str = "model.json";
 const BUILD: &str = "build.json";
 const OVERRIDE: &str = "resident.json";
+const PINS: &str = "images.json";
 
 /// A vault that is filled, and what runs in it.
 pub(super) struct Stage<'s> {
@@ -33,7 +34,7 @@ pub(super) struct Stage<'s> {
     env: Env,
     files: Vec<PathBuf>,
     report: Report<'s>,
-    has_override: bool,
+    overrides: Vec<&'static str>,
     /// The model as compose printed it.
     json: SecretBytes,
 }
@@ -66,7 +67,7 @@ impl<'s> Stage<'s> {
             env,
             files,
             report,
-            has_override: false,
+            overrides: Vec::new(),
             json: SecretBytes::new(Vec::new()),
         })
     }
@@ -145,8 +146,17 @@ impl<'s> Stage<'s> {
 
     /// Adds the compose file that points at resident files.
     pub(super) fn point(&mut self, resident: &Value) -> Result<(), Error> {
-        self.has_override = true;
-        self.vault.put(OVERRIDE, 0o600, SecretBytes::new(resident.to_string().into())).map_err(Error::Vault)
+        self.lay_over(OVERRIDE, resident)
+    }
+
+    /// Adds the compose file that names the images to use.
+    pub(super) fn pin(&mut self, images: &Value) -> Result<(), Error> {
+        self.lay_over(PINS, images)
+    }
+
+    fn lay_over(&mut self, name: &'static str, content: &Value) -> Result<(), Error> {
+        self.overrides.push(name);
+        self.vault.put(name, 0o600, SecretBytes::new(content.to_string().into())).map_err(Error::Vault)
     }
 
     /// Runs `setup.sh` in the project directory, with the interpreter that its first line names:
@@ -222,7 +232,7 @@ impl<'s> Stage<'s> {
     /// Compose on the model.
     fn compose(&self, project: Option<&str>, limit: Duration) -> Call {
         let mut files = vec![self.vault.dir().join(MODEL)];
-        files.extend(self.has_override.then(|| self.vault.dir().join(OVERRIDE)));
+        files.extend(self.overrides.iter().map(|name| self.vault.dir().join(name)));
         self.docker_compose(&files, project, limit).var("COMPOSE_DISABLE_ENV_FILE", "1")
     }
 

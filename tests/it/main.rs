@@ -27,6 +27,7 @@ mod oneshot;
 mod policy;
 mod repository;
 mod reseal;
+mod rollback;
 mod rotate;
 mod sandbox;
 mod scenarios;
