@@ -22,6 +22,7 @@ mod materialise;
 mod matrix;
 mod memory;
 mod merge;
+mod moved;
 mod oneshot;
 mod plan;
 mod policy;
