@@ -1,5 +1,6 @@
 //! Everything that needs the outside: real git, sops, Docker; and the laws of the code's own shape.
 
+mod ahead;
 mod check;
 mod commits;
 mod concurrent;
