@@ -19,6 +19,7 @@ mod keys;
 mod lock;
 mod manual;
 pub mod materialise;
+mod quote;
 mod recipients;
 mod repo;
 mod reseal;

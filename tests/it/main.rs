@@ -23,6 +23,7 @@ mod matrix;
 mod memory;
 mod merge;
 mod moved;
+mod names;
 mod oneshot;
 mod policy;
 mod repository;
