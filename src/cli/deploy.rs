@@ -53,6 +53,25 @@ pub(super) fn run(args: &DeployArgs, cx: &Context) -> Result<(), Failure> {
     Ok(())
 }
 
+/// What `hlx plan` asks about.
+pub(super) fn planned(
+    service: &str,
+    repo: Option<String>,
+    adopt: bool,
+    accept_rewrite: bool,
+) -> Result<Wish, Failure> {
+    let args = DeployArgs {
+        service: service.to_owned(),
+        repo,
+        adopt,
+        accept_rewrite,
+        retry: true,
+        without_rollback: true,
+        timings: false,
+    };
+    wish(&args)
+}
+
 fn wish(args: &DeployArgs) -> Result<Wish, Failure> {
     let service = args.service.parse().map_err(|error| failure(deploy::Error::Name(error)))?;
     let adopt = if args.adopt { Adopt::Yes } else { Adopt::No };

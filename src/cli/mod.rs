@@ -4,6 +4,7 @@ mod accept;
 mod check;
 mod context;
 pub mod deploy;
+pub mod doctor;
 pub mod down;
 mod edit;
 mod errors;
@@ -19,7 +20,11 @@ mod keys;
 mod lock;
 mod manual;
 pub mod materialise;
+<<<<<<< HEAD
 mod quote;
+=======
+pub mod plan;
+>>>>>>> main
 mod recipients;
 mod repo;
 mod reseal;
@@ -109,7 +114,9 @@ enum Command {
     Exposure(exposure::ExposureArgs),
     #[command(alias = "deploy")]
     DecryptDeploy(deploy::DeployArgs),
+    Plan(plan::PlanArgs),
     Down(down::DownArgs),
+    Doctor(doctor::DoctorArgs),
     #[command(alias = "materialize")]
     Materialise(materialise::MaterialiseArgs),
     /// Set a server up.
@@ -186,7 +193,10 @@ pub fn main() -> ExitCode {
     match run(&args.command, &cx) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            cx.ui.failure(&failure);
+            // That there are changes is a result, and has been printed.
+            if failure.exit() != Exit::Changes {
+                cx.ui.failure(&failure);
+            }
             ExitCode::from(failure.exit() as u8)
         }
     }
@@ -222,7 +232,9 @@ fn run(command: &Command, cx: &Context) -> Result<(), Failure> {
         Command::Plumbing(command) => plumbing(command, cx),
         Command::Hook(command) => hook::run(command, cx),
         Command::DecryptDeploy(args) => deploy::run(args, cx),
+        Command::Plan(args) => plan::run(args, cx),
         Command::Down(args) => down::run(args, cx),
+        Command::Doctor(args) => doctor::run(args, cx),
         Command::Materialise(args) => materialise::run(args, cx),
         Command::Server(command) => join::run(command, cx),
         Command::VaultInit(args) => vault::run(args),

@@ -5,9 +5,11 @@
 //! `stage` runs those, [`resident`] keeps file secrets in RAM, [`health`] judges, [`state`]
 //! remembers.
 
+pub mod changes;
 pub mod clear;
 pub mod deny;
 pub mod docker;
+pub mod doctor;
 pub mod error;
 pub mod guard;
 pub mod health;
@@ -35,6 +37,7 @@ mod asleep;
 mod clean;
 mod down;
 mod gate;
+pub mod preflight;
 mod project;
 mod run;
 
@@ -48,7 +51,7 @@ pub use down::down;
 pub use error::{Aftermath, Broken, Error, Fault};
 pub use materialise::{Restored, Start, materialise};
 pub use outlet::{Event, Report};
-pub use run::deploy;
+pub use run::{deploy, plan};
 pub use service::Service;
 pub use settings::Settings;
 
