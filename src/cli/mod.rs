@@ -20,11 +20,8 @@ mod keys;
 mod lock;
 mod manual;
 pub mod materialise;
-<<<<<<< HEAD
-mod quote;
-=======
 pub mod plan;
->>>>>>> main
+mod quote;
 mod recipients;
 mod repo;
 mod reseal;
