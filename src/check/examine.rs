@@ -10,6 +10,7 @@ use crate::git;
 use crate::keys::Standing;
 use crate::policy::{self, creation::Config};
 use crate::sops::Sealed;
+use crate::trust::{Readers, of_groups};
 
 use super::compose::{self, Compose, Origin};
 use super::{Checker, Depth, Rule, guard, secrets};
@@ -41,7 +42,9 @@ pub(super) struct Examined {
     pub(super) clear: bool,
     /// Those who can read it.
     pub(super) readers: BTreeSet<String>,
-    /// The rule that it is sealed by.
+    /// Those who can read it, with the groups that must come together.
+    pub(super) audience: Readers,
+    /// The rule that it is sealed by; none for a whole file.
     pub(super) rule: Option<(policy::Rule, Coverage)>,
     /// Which data key it has, where that is known.
     pub(super) key: Option<[u8; 32]>,
@@ -85,6 +88,7 @@ impl Checker<'_> {
         examined.clear = judged.standing == Standing::Clear;
         examined.key = judged.key;
         examined.rule = judged.rule;
+        examined.audience = judged.groups.as_ref().map(of_groups).unwrap_or_default();
         examined.readers = judged.groups.iter().flat_map(|groups| groups.recipients()).map(normal).collect();
         examined.spots.extend(of_standing(&judged.standing, protected));
         match (self.depth, std::str::from_utf8(content)) {

@@ -105,8 +105,10 @@ pub fn received(
 ) -> Result<Vec<Finding>, Error> {
     let mut findings = Vec::new();
     for update in updates {
-        let Some(new) = update.new.as_deref() else { continue };
-        let commits = commits(git, &[new, "--not", "--all"])?;
+        let commits = match &update.new {
+            Some(new) => commits(git, &[new, "--not", "--all"])?,
+            None => Vec::new(),
+        };
         for commit in &commits {
             findings.extend(brought(checker, commit)?);
         }

@@ -26,6 +26,11 @@ impl Context {
         Self { ui: Ui { quiet }, named: identity }
     }
 
+    /// The key files of the command line.
+    pub(super) fn named(&self) -> &[PathBuf] {
+        &self.named
+    }
+
     /// The directory the user stands in.
     pub(super) fn directory(&self) -> PathBuf {
         std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."))

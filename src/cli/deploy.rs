@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::server::{self, Server, failure};
 use super::{Context, Failure};
-use crate::deploy::{self, Adopt, Rewrite, Wish};
+use crate::deploy::{self, Adopt, Retry, Rewrite, WayBack, Wish};
 
 /// Deploy a service: decrypt in RAM, start its containers, wait until they are well, leave no plaintext behind.
 #[derive(Debug, Args)]
@@ -20,6 +20,12 @@ pub struct DeployArgs {
     /// Deploy although the branch no longer contains the commit that is deployed.
     #[arg(long)]
     accept_rewrite: bool,
+    /// Try a commit again although its containers did not become well before.
+    #[arg(long)]
+    retry: bool,
+    /// Deploy although the version that runs could not be brought back if this one is not well.
+    #[arg(long)]
+    without_rollback: bool,
     /// Show where the time went.
     #[arg(long)]
     timings: bool,
@@ -47,9 +53,30 @@ pub(super) fn run(args: &DeployArgs, cx: &Context) -> Result<(), Failure> {
     Ok(())
 }
 
+/// What `hlx plan` asks about.
+pub(super) fn planned(
+    service: &str,
+    repo: Option<String>,
+    adopt: bool,
+    accept_rewrite: bool,
+) -> Result<Wish, Failure> {
+    let args = DeployArgs {
+        service: service.to_owned(),
+        repo,
+        adopt,
+        accept_rewrite,
+        retry: true,
+        without_rollback: true,
+        timings: false,
+    };
+    wish(&args)
+}
+
 fn wish(args: &DeployArgs) -> Result<Wish, Failure> {
     let service = args.service.parse().map_err(|error| failure(deploy::Error::Name(error)))?;
     let adopt = if args.adopt { Adopt::Yes } else { Adopt::No };
     let rewrite = if args.accept_rewrite { Rewrite::Accept } else { Rewrite::Refuse };
-    Ok(Wish { service, repo: args.repo.clone(), adopt, rewrite })
+    let retry = if args.retry { Retry::Yes } else { Retry::No };
+    let way_back = if args.without_rollback { WayBack::Waived } else { WayBack::Needed };
+    Ok(Wish { service, repo: args.repo.clone(), adopt, rewrite, retry, way_back })
 }

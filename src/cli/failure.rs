@@ -28,6 +28,8 @@ pub enum Exit {
     Busy = 8,
     /// Docker, Compose, git or the kernel is missing or too old.
     Missing = 9,
+    /// `plan` has found changes.
+    Changes = 10,
 }
 
 impl Exit {
@@ -43,6 +45,7 @@ impl Exit {
             Self::NotRestored,
             Self::Busy,
             Self::Missing,
+            Self::Changes,
         ];
         std::iter::once((0, "done")).chain(all.into_iter().map(|exit| (exit as u8, exit.meaning())))
     }
@@ -56,11 +59,14 @@ impl Exit {
                 "not authentic, or not an encrypted file where one is needed (or the reverse)"
             }
             Self::Policy => {
-                "the policy says no: plaintext, a rule that encrypts nothing, another repository, a rewritten history"
+                "the policy says no: plaintext, a rule that encrypts nothing, another repository, a rewritten history, `deny`, `verify`"
             }
             Self::RolledBack => "the deploy failed, and the old version runs again",
-            Self::NotRestored => "the deploy failed after `up`; what runs now is said",
+            Self::NotRestored => {
+                "the deploy failed, and the old version was not restored; what runs now is said"
+            }
             Self::Busy => "busy: another hlx deploys this stack",
+            Self::Changes => "`hlx plan` found changes",
             Self::Missing => {
                 "Docker, Compose (2.20), git (2.39), the kernel or another program is missing or too old"
             }
@@ -87,6 +93,13 @@ impl Failure {
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());
         self
+    }
+
+    /// The same, said of one thing among several.
+    #[must_use]
+    pub fn under(&self, name: impl Display) -> Self {
+        let message = format!("{name}: {}", self.message);
+        Self { exit: self.exit, message, hints: self.hints.clone() }
     }
 
     /// The exit code.

@@ -28,7 +28,7 @@ use crate::sys::wiped::Reader;
 use crate::trust::{At, Guard};
 
 use super::context::{Context, time};
-use super::{Exit, Failure, Ui, errors, ui};
+use super::{Exit, Failure, Ui, errors, quote, ui};
 
 /// One path.
 #[derive(Debug, Args)]
@@ -100,7 +100,8 @@ impl Handler for Filter<'_> {
         self.reasons.insert(reason(error));
         // A clone without a key would say the same of every file.
         if self.left_sealed == 1 || !matches!(error, keys::Error::NoIdentity { .. }) {
-            self.ui.warning(format!("{} stays encrypted: {error}", String::from_utf8_lossy(path)));
+            let path = String::from_utf8_lossy(path);
+            self.ui.warning(format!("{} stays encrypted: {error}", quote::path(&path)));
         }
     }
 
@@ -200,7 +201,8 @@ pub(super) fn clean(args: &PathArgs, cx: &Context) -> Result<(), Failure> {
 pub(super) fn note_rekeyed(guard: &Guard<'_>, ui: Ui) {
     for path in guard.take_rekeyed() {
         ui.note(format!(
-            "{path}: its data key came from another clone, so that it was encrypted anew under one of yours"
+            "{}: its data key came from another clone, or from before a rotation, so that it was encrypted anew under one of yours",
+            quote::path(&path)
         ));
         ui.hint("`hlx recipients accept` shows who brought it, and keeps such keys from then on");
     }
@@ -208,7 +210,7 @@ pub(super) fn note_rekeyed(guard: &Guard<'_>, ui: Ui) {
 
 /// A rule that seals a value by its alias may leave it clear at its anchor: that is said.
 pub(super) fn warn_of_anchors(cleaner: &Cleaner<'_>, path: &str, ui: Ui) {
-    let found = cleaner.take_clear_anchors();
+    let (found, path) = (cleaner.take_clear_anchors(), quote::path(path));
     for anchor in &found {
         ui.warning(format!(
             "{path}: line {}: `{}` stays in clear, though it is encrypted as `{}`",
@@ -234,7 +236,8 @@ pub(super) fn smudge(args: &PathArgs, cx: &Context) -> Result<(), Failure> {
         Smudged::Open(plaintext) => output(cx, plaintext.expose()),
         Smudged::Clear | Smudged::Locked => output(cx, blob.expose()),
         Smudged::Sealed(error) => {
-            cx.ui.warning(format!("{} stays encrypted: {error}", args.path.display()));
+            let path = args.path.to_string_lossy();
+            cx.ui.warning(format!("{} stays encrypted: {error}", quote::path(&path)));
             cx.ui.hint(reason(&error).hint());
             output(cx, blob.expose())
         }
@@ -264,7 +267,9 @@ pub(super) fn merge(args: &MergeArgs, cx: &Context) -> Result<(), Failure> {
     let merged = merging::merge(&guard, (&path, format), &sides, &markers, cx.stamp(&mut random::fill));
     let merged = merged.map_err(|error| merge_failure(&path, error))?;
     note_rekeyed(&guard, cx.ui);
-    merged.changes.iter().for_each(|change| cx.ui.note(format!("{path}: the sides differed: {change}")));
+    for change in &merged.changes {
+        cx.ui.note(format!("{}: the sides differed: {change}", quote::path(&path)));
+    }
     std::fs::write(&args.ours, merged.content.expose()).map_err(|error| errors::io(&args.ours, &error))?;
     match merged.conflict {
         None => Ok(()),
@@ -287,6 +292,7 @@ fn labels(given: &[OsString]) -> [String; 3] {
 }
 
 fn in_conflict(path: &str, conflict: Conflict) -> Failure {
+    let path = &*quote::path(path);
     let message = format!("{path}: {conflict}");
     let failure = match conflict {
         Conflict::Lines | Conflict::NoText => Failure::new(Exit::Failed, message),
@@ -304,6 +310,7 @@ fn in_conflict(path: &str, conflict: Conflict) -> Failure {
 }
 
 fn merge_failure(path: &str, error: merging::Error) -> Failure {
+    let path = &*quote::path(path);
     let message = format!("{path}: {error}");
     let advised = match error {
         merging::Error::Side { source, .. } => errors::keys(source),

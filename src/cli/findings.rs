@@ -3,9 +3,9 @@
 use serde_json::Value;
 
 use crate::check::{self, Finding, Rule};
-use crate::deploy::model;
+use crate::deploy::wishes;
 
-use super::{Failure, errors};
+use super::{Failure, errors, quote};
 
 /// A check that could not be done.
 pub(super) fn failure(error: check::Error) -> Failure {
@@ -21,7 +21,7 @@ pub(super) fn failure(error: check::Error) -> Failure {
 
 /// The hosts that the `x-hlx` of a compose file names.
 pub(super) fn settings(value: &Value) -> Result<Vec<String>, String> {
-    model::wishes(value).map(|wishes| wishes.hosts).map_err(|error| error.to_string())
+    wishes::wishes(value).map(|wishes| wishes.hosts).map_err(|error| error.to_string())
 }
 
 /// Which commit it is that must not be pushed.
@@ -37,7 +37,7 @@ pub(super) enum Position {
 
 /// What to do about a finding in a commit that is made already.
 pub(super) fn in_commit(finding: &Finding, position: Position) -> String {
-    let path = finding.path.as_deref().unwrap_or("FILE");
+    let path = quote::path(finding.path.as_deref().unwrap_or("FILE"));
     let (commit, mend) = (
         &finding.place,
         match finding.rule {
@@ -90,7 +90,7 @@ pub(super) fn in_commit(finding: &Finding, position: Position) -> String {
 
 /// What to do about a finding.
 pub(super) fn hint(finding: &Finding) -> String {
-    let path = finding.path.as_deref().unwrap_or("FILE");
+    let path = quote::path(finding.path.as_deref().unwrap_or("FILE"));
     let on = format!("{}:{path}", finding.place);
     match finding.rule {
         Rule::Plaintext => format!("encrypt it: `git add --renormalize {path}` (after `hlx init`), and commit"),
@@ -145,6 +145,9 @@ pub(super) fn hint(finding: &Finding) -> String {
         Rule::Token | Rule::LikelySecret => format!(
             "encrypt it (`hlx track {path}`) and change it at its source; if it is no secret, put `hlx:allow` in a comment on its line"
         ),
-        Rule::Unsigned => "let an allowed signer make the commit: `git commit -S`".to_owned(),
+        Rule::Unsigned if finding.path.is_none() => {
+            "whoever keeps the server can delete it there: `git branch -D`".to_owned()
+        }
+        Rule::Unsigned => "let an allowed signer make the commit, or the merge, on top of the branch as it is: `git commit -S`, `git merge -S --no-ff`; a branch that was rewritten can be pushed under a new name".to_owned(),
     }
 }

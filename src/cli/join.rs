@@ -22,6 +22,8 @@ const CONFIG: &str = "/etc/hlx/config.yaml";
 pub(super) enum ServerCommand {
     /// Pick or make this server's key, and print the line that lets it in: to be run by whoever owns the repository.
     Join(JoinArgs),
+    /// Install the systemd unit that restores file secrets in RAM at boot, before Docker starts.
+    Install(super::install::InstallArgs),
 }
 
 #[derive(Debug, Args)]
@@ -43,6 +45,7 @@ pub(super) struct JoinArgs {
 pub(super) fn run(command: &ServerCommand, cx: &Context) -> Result<(), Failure> {
     match command {
         ServerCommand::Join(args) => join(args, cx),
+        ServerCommand::Install(args) => super::install::run(args, cx),
     }
 }
 

@@ -4,6 +4,7 @@ mod accept;
 mod check;
 mod context;
 pub mod deploy;
+pub mod doctor;
 pub mod down;
 mod edit;
 mod errors;
@@ -13,10 +14,14 @@ mod filter;
 mod findings;
 mod formats;
 mod hook;
+mod install;
 mod join;
 mod keys;
 mod lock;
 mod manual;
+pub mod materialise;
+pub mod plan;
+mod quote;
 mod recipients;
 mod repo;
 mod reseal;
@@ -106,7 +111,11 @@ enum Command {
     Exposure(exposure::ExposureArgs),
     #[command(alias = "deploy")]
     DecryptDeploy(deploy::DeployArgs),
+    Plan(plan::PlanArgs),
     Down(down::DownArgs),
+    Doctor(doctor::DoctorArgs),
+    #[command(alias = "materialize")]
+    Materialise(materialise::MaterialiseArgs),
     /// Set a server up.
     #[command(subcommand)]
     Server(join::ServerCommand),
@@ -181,7 +190,10 @@ pub fn main() -> ExitCode {
     match run(&args.command, &cx) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            cx.ui.failure(&failure);
+            // That there are changes is a result, and has been printed.
+            if failure.exit() != Exit::Changes {
+                cx.ui.failure(&failure);
+            }
             ExitCode::from(failure.exit() as u8)
         }
     }
@@ -217,7 +229,10 @@ fn run(command: &Command, cx: &Context) -> Result<(), Failure> {
         Command::Plumbing(command) => plumbing(command, cx),
         Command::Hook(command) => hook::run(command, cx),
         Command::DecryptDeploy(args) => deploy::run(args, cx),
+        Command::Plan(args) => plan::run(args, cx),
         Command::Down(args) => down::run(args, cx),
+        Command::Doctor(args) => doctor::run(args, cx),
+        Command::Materialise(args) => materialise::run(args, cx),
         Command::Server(command) => join::run(command, cx),
         Command::VaultInit(args) => vault::run(args),
         Command::EditGuard(args) => edit::guard(args),

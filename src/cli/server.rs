@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::{Exit, Failure, Ui, errors};
 use crate::deploy::{
-    self, Error, Event, Opener, Places, Report, Settings, World, docker, mirror, model, resident, settings,
+    self, Aftermath, Broken, Error, Event, Fault, Opener, Places, Report, Settings, World, deny, docker,
+    mirror, resident, settings, wishes,
 };
 use crate::keys::{self, Keyring};
 use crate::sys::process::Env;
@@ -49,18 +50,23 @@ pub(super) struct Server {
     settings: Settings,
     env: Env,
     cwd: PathBuf,
+    who: String,
 }
 
 impl Server {
     /// Reads the environment and the configuration.
     pub(super) fn from_environment() -> Result<Self, Failure> {
-        let place = |name: &str, default: &str| std::env::var_os(name).map_or(default.into(), PathBuf::from);
-        let config = place("HLX_CONFIG", "/etc/hlx/config.yaml");
+        let config = std::env::var_os("HLX_CONFIG").map_or("/etc/hlx/config.yaml".into(), PathBuf::from);
         if std::env::var_os("HLX_CONFIG").is_some() && !config.exists() {
             return Err(Failure::new(Exit::Usage, format!("there is no {}", config.display()))
                 .hint("HLX_CONFIG names it"));
         }
-        let settings = Settings::read(&config).map_err(|error| failure(error.into()))?;
+        Self::with(Settings::read(&config).map_err(|error| failure(error.into()))?)
+    }
+
+    /// The same with settings that were read already.
+    pub(super) fn with(settings: Settings) -> Result<Self, Failure> {
+        let place = |name: &str, default: &str| std::env::var_os(name).map_or(default.into(), PathBuf::from);
         let projects = settings.projects.clone().unwrap_or_else(|| "/srv/hlx".into());
         let places = Places {
             state: absolute(place("HLX_STATE_DIR", "/var/lib/hlx"))?,
@@ -68,13 +74,18 @@ impl Server {
             run: absolute(place("HLX_RUN_DIR", "/run/hlx"))?,
         };
         let cwd = std::env::current_dir().unwrap_or_else(|_| "/".into());
-        Ok(Self { places, settings, env: environment(std::env::vars_os()), cwd })
+        Ok(Self { places, settings, env: environment(std::env::vars_os()), cwd, who: who() })
+    }
+
+    /// What a restore at boot reads.
+    pub(super) fn needs(&self) -> Vec<PathBuf> {
+        vec![self.places.state.clone(), "/etc/hlx".into()]
     }
 
     /// The world that a deploy happens in.
     pub(super) fn world<'w>(&'w self, open: Opener<'w>, report: Report<'w>) -> World<'w> {
-        let Self { places, settings, env, cwd } = self;
-        World { places, settings, env, cwd, open, report }
+        let Self { places, settings, env, cwd, who } = self;
+        World { places, settings, env, cwd, who, open, report }
     }
 }
 
@@ -83,6 +94,13 @@ fn absolute(path: PathBuf) -> Result<PathBuf, Failure> {
         true => Ok(deploy::tree::flat(&path)),
         false => Err(Failure::new(Exit::Usage, format!("{} is not an absolute path", path.display()))),
     }
+}
+
+/// The user, or the one who became root with sudo; it is only for the history.
+fn who() -> String {
+    let named = ["SUDO_USER", "USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok());
+    let id = || format!("uid {}", rustix::process::getuid().as_raw());
+    named.filter(|name| !name.is_empty()).unwrap_or_else(id)
 }
 
 fn environment(vars: impl Iterator<Item = (OsString, OsString)>) -> Env {
@@ -148,6 +166,12 @@ fn advised(error: Error) -> Failure {
         Error::Tree(_) => plain(Exit::Failed).hint("remove it from the branch and push again"),
         Error::NoComposeFile(_) => plain(Exit::Failed).hint("a service's branch has a compose.yml at its top"),
         Error::Keys { path, source } => keys_failure(&path, source),
+        Error::NotReady(_) => plain(Exit::Failed),
+        Error::Denied(_) => plain(Exit::Policy)
+            .hint("take it out of the branch, or allow it in the server configuration"),
+        Error::Unsigned { .. } => plain(Exit::Policy)
+            .hint("sign it with ssh (`git config gpg.format ssh`, `git commit -S`), by a key that is listed there"),
+        Error::Lost { .. } => plain(Exit::Failed).hint("deploy the service again: that fetches it"),
         Error::Model(_) => plain(Exit::Failed).hint("correct the compose file or `.env`, and push again"),
         Error::Unreadable(_) | Error::Disk { .. } | Error::State(_) | Error::Vault(_) | Error::Down(_) => {
             plain(Exit::Failed)
@@ -155,7 +179,28 @@ fn advised(error: Error) -> Failure {
         Error::Wish(wish) => wish_failure(&wish),
         Error::Resident(error) => resident_failure(&error),
         Error::Step { .. } => plain(Exit::Failed).hint("its output is above"),
-        Error::Broken(_) => plain(Exit::NotRestored).hint("push a commit that corrects it, and deploy again"),
+        Error::KnownBad { .. } => plain(Exit::Failed)
+            .hint("push a commit that corrects it; if the reason was elsewhere, deploy with --retry"),
+        Error::NoWayBack { .. } => plain(Exit::Policy)
+            .hint("to deploy without a way back, use --without-rollback or set `rollback: manual` under `x-hlx:`"),
+        Error::ImageGone { .. } => plain(Exit::Failed),
+        Error::SecretProbe => plain(Exit::Policy)
+            .hint("let a program in the container read it from where the container has it: `exec: [SERVICE, sh, -c, …]`"),
+        Error::Broken(broken) => broken_failure(&text, &broken),
+    }
+}
+
+fn broken_failure(text: &str, broken: &Broken) -> Failure {
+    let (exit, hint) = match &broken.aftermath {
+        Aftermath::Restored { .. } => (Exit::RolledBack, "push a commit that corrects it"),
+        Aftermath::NothingBefore | Aftermath::Manual | Aftermath::Failed { .. } => {
+            (Exit::NotRestored, "push a commit that corrects it, and deploy again")
+        }
+    };
+    let failure = Failure::new(exit, text).hint(hint);
+    match broken.fault {
+        Fault::Commit => failure.hint("this commit is not tried again unless with --retry"),
+        Fault::Host => failure,
     }
 }
 
@@ -196,7 +241,12 @@ fn settings_failure(error: settings::Error) -> Failure {
         settings::Error::UnknownKey { nearest: Some(nearest), .. } => {
             failure.hint(format!("did you mean `{nearest}`?"))
         }
-        settings::Error::LaterKey { .. } => failure.hint("remove it: what it asks for would not be done"),
+        settings::Error::Deny { bad: deny::Bad::Unknown { nearest: Some(nearest), .. }, .. } => {
+            failure.hint(format!("did you mean `{nearest}`?"))
+        }
+        settings::Error::Deny { bad: deny::Bad::Unknown { nearest: None, .. } | deny::Bad::Form, .. } => {
+            failure.hint("it can name setup, privileged, docker-socket, host-network and host-mounts")
+        }
         settings::Error::UnknownKey { nearest: None, .. }
         | settings::Error::Read { .. }
         | settings::Error::Syntax { .. }
@@ -211,6 +261,9 @@ fn docker_failure(error: docker::Error) -> Failure {
             missing.hint("install Docker Engine: https://docs.docker.com/engine/install/")
         }
         docker::Error::Down(_) => missing.hint("start it: systemctl start docker"),
+        docker::Error::EngineOld(_) => {
+            missing.hint("install a newer one: https://docs.docker.com/engine/install/")
+        }
         docker::Error::ComposeV1(_) | docker::Error::ComposeMissing | docker::Error::ComposeOld(_) => {
             missing.hint("install the Compose v2 plugin: https://docs.docker.com/compose/install/linux/")
         }
@@ -222,6 +275,7 @@ fn git_failure(error: mirror::Error) -> Failure {
     let failed = Failure::new(Exit::Failed, &error);
     match error {
         mirror::Error::Start(_) => Failure::new(Exit::Missing, &error).hint("install git"),
+        mirror::Error::Old(_) => Failure::new(Exit::Missing, &error).hint("install a newer git"),
         mirror::Error::Source { .. } => Failure::new(Exit::Usage, &error),
         mirror::Error::NoSource => Failure::new(Exit::Usage, &error)
             .hint("name it with --repo, or as `repo` in the server configuration"),
@@ -236,14 +290,14 @@ fn git_failure(error: mirror::Error) -> Failure {
     }
 }
 
-fn wish_failure(wish: &model::BadWish) -> Failure {
+fn wish_failure(wish: &wishes::BadWish) -> Failure {
     let failure = Failure::new(Exit::Failed, wish);
     match wish {
-        model::BadWish::Unknown { nearest: Some(nearest), .. } => {
+        wishes::BadWish::Unknown { nearest: Some(nearest), .. } => {
             failure.hint(format!("did you mean `{nearest}`?"))
         }
-        model::BadWish::Later(_) => failure.hint("remove it: what it asks for would not be done"),
-        model::BadWish::Unknown { nearest: None, .. } | model::BadWish::Value { .. } => failure,
+        wishes::BadWish::Later(_) => failure.hint("remove it: what it asks for would not be done"),
+        wishes::BadWish::Unknown { nearest: None, .. } | wishes::BadWish::Value { .. } => failure,
     }
 }
 

@@ -1,5 +1,6 @@
 //! Taking a stack down: its containers and its resident secrets go, its data stays.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use jiff::Timestamp;
@@ -8,7 +9,7 @@ use super::docker::Docker;
 use super::error::Error;
 use super::outlet::lines;
 use super::resident::Resident;
-use super::state::{Record, State};
+use super::state::{Ending, Record, State};
 use super::{Event, Service, World};
 
 /// Stops and removes a stack's containers, and shreds what was kept in RAM for them.
@@ -22,11 +23,22 @@ pub fn down(service: &Service, world: &World<'_>) -> Result<(), Error> {
     let _lock = super::run::lock(service, world)?;
     let state = State::open(&world.places.state.join("state.db"))?;
     let stack = state.stack(service)?.ok_or_else(|| Error::NotDeployed(service.clone()))?;
+    state.settle_interrupted(service)?;
+    let entry = state.begin(service, "down", world.who, began)?;
     let result = take_down(service, stack.project.as_deref(), &docker, world);
-    let text = result.as_ref().err().map_or_else(|| "good".to_owned(), ToString::to_string);
-    let record =
-        Record { action: "down", commit: None, result: &text, began, took: start.elapsed(), phases: "[]" };
-    state.record(service, &stack.repo, &record)?;
+    if result.is_ok() {
+        state.forget_resident(service, &BTreeSet::new())?;
+    }
+    let first_line = |error: &Error| error.to_string().lines().next().unwrap_or_default().to_owned();
+    let record = Record {
+        repo: &stack.repo,
+        commit: stack.tried.as_deref(),
+        ending: if result.is_ok() { Ending::Good } else { Ending::Failed },
+        result: &result.as_ref().err().map_or_else(|| "good".to_owned(), first_line),
+        took: start.elapsed(),
+        phases: "[]",
+    };
+    state.end(entry, &record)?;
     result
 }
 
@@ -45,5 +57,9 @@ fn take_down(
         }
         said.lines().for_each(|text| (world.report)(Event::Line { from: "down", text }));
     }
+    // A deploy that was killed left the place of its vault.
+    let vault = world.places.vault(service);
+    let _ = std::fs::remove_dir(&vault);
+    let _ = vault.parent().map(std::fs::remove_dir);
     Ok(Resident::new(world.places.resident(service)).clear()?)
 }

@@ -3,8 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::model::BadWish;
 use super::service::{BadName, Service};
+use super::wishes::BadWish;
 use super::{docker, mirror, resident, settings, state, tree};
 use crate::keys;
 
@@ -96,6 +96,51 @@ pub enum Error {
         /// The name now.
         new: String,
     },
+    /// The commit asks for what root does not allow here.
+    #[error("the commit asks for what `deny` in the server configuration forbids{}", mirror::indented(&.0.join("\n")))]
+    Denied(Vec<String>),
+    /// Something on this host is in the way.
+    #[error("this host is not ready for it:{}", mirror::indented(&.0.join("\n")))]
+    NotReady(Vec<String>),
+    /// The commit is not signed by someone who is allowed to.
+    #[error("{commit:.10} of `{service}` is not signed by anyone in {}{}", signers.display(), mirror::indented(said))]
+    Unsigned {
+        /// The service.
+        service: Service,
+        /// The commit.
+        commit: String,
+        /// Who may sign.
+        signers: PathBuf,
+        /// What git said.
+        said: String,
+    },
+    /// The commit was tried, and its containers did not become well.
+    #[error("{commit:.10} of `{service}` is known to be bad: {why}")]
+    KnownBad {
+        /// The service.
+        service: Service,
+        /// The commit.
+        commit: String,
+        /// What was found when it was tried.
+        why: String,
+    },
+    /// What runs now could not be brought back, should the new version not be well.
+    #[error("{commit:.10}, which was good, could not be brought back if this deploy failed: {why}")]
+    NoWayBack {
+        /// The last good commit.
+        commit: String,
+        /// Why not.
+        why: String,
+    },
+    /// An image that the last good version ran with is neither here nor in a registry.
+    #[error("the image that `{service}` ran with has gone, and no registry has it")]
+    ImageGone {
+        /// The compose service.
+        service: String,
+    },
+    /// A probe would show a secret in the arguments of a program, or in a log.
+    #[error("a probe in `x-hlx.probes` holds a secret")]
+    SecretProbe,
     /// The stack never was deployed here.
     #[error("`{0}` was never deployed here by hlx")]
     NotDeployed(Service),
@@ -112,6 +157,14 @@ pub enum Error {
         path: PathBuf,
         /// Why.
         source: keys::Error,
+    },
+    /// The mirror has lost a file of a commit that is deployed.
+    #[error("the mirror no longer has {} of {commit:.10}", path.display())]
+    Lost {
+        /// The file.
+        path: PathBuf,
+        /// The commit.
+        commit: String,
     },
     /// The model is not valid, in compose's own words.
     #[error("compose does not accept the model{}", mirror::indented(.0))]
@@ -164,6 +217,61 @@ pub struct Broken {
     pub log: Option<(String, String)>,
     /// Every container of the stack and its condition.
     pub containers: Vec<String>,
+    /// Who is to blame.
+    pub fault: Fault,
+    /// What was done about it.
+    pub aftermath: Aftermath,
+}
+
+/// Who is to blame for a deploy that failed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Fault {
+    /// The commit: it is not tried again by itself.
+    Commit,
+    /// The host, or hlx.
+    #[default]
+    Host,
+}
+
+/// What was done about a deploy that failed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Aftermath {
+    /// Nothing: there was no good version before.
+    #[default]
+    NothingBefore,
+    /// Nothing: the stack wants a person to look at it.
+    Manual,
+    /// The last good version runs again.
+    Restored {
+        /// Its commit.
+        commit: String,
+        /// Its containers and their condition.
+        containers: Vec<String>,
+    },
+    /// The last good version was to run again, and does not.
+    Failed {
+        /// Its commit.
+        commit: String,
+        /// Why.
+        why: String,
+    },
+}
+
+impl std::fmt::Display for Aftermath {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::NothingBefore => f.write_str("there was no good version before it to go back to"),
+            Self::Manual => f.write_str("it was left as it is, as `x-hlx.rollback` is `manual`"),
+            Self::Restored { commit, containers } => {
+                write!(
+                    f,
+                    "the old version, {commit:.10}, runs again:{}",
+                    mirror::indented(&containers.join("\n"))
+                )
+            }
+            Self::Failed { commit, why } => write!(f, "going back to {commit:.10} failed as well: {why}"),
+        }
+    }
 }
 
 impl std::fmt::Display for Broken {
@@ -173,9 +281,10 @@ impl std::fmt::Display for Broken {
             write!(f, "\nlast log lines of {name}:{}", mirror::indented(text))?;
         }
         match self.containers.is_empty() {
-            true => write!(f, "\nno container of the stack is there now"),
-            false => write!(f, "\nas it stands now:{}", mirror::indented(&self.containers.join("\n"))),
-        }
+            true => write!(f, "\nno container of the stack was there"),
+            false => write!(f, "\nhow it stood:{}", mirror::indented(&self.containers.join("\n"))),
+        }?;
+        write!(f, "\n{}", self.aftermath)
     }
 }
 

@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::docker::{self, Docker};
-use super::error::Broken;
-use super::health::{Rule, Verdict, condition, judge};
+use super::error::{Aftermath, Broken, Fault};
+use super::health::{Container, Rule, Verdict, condition, judge};
 use super::mask::Masker;
 use super::outlet::{Event, Report, TAIL, lines};
+use super::probe::Probe;
 
 const PAUSE: Duration = Duration::from_millis(400);
 
@@ -16,11 +17,18 @@ const PAUSE: Duration = Duration::from_millis(400);
 pub(super) struct Ill {
     id: Option<String>,
     why: String,
+    fault: Fault,
 }
 
-impl From<String> for Ill {
-    fn from(why: String) -> Self {
-        Self { id: None, why }
+impl Ill {
+    /// The commit is to blame.
+    pub(super) fn of_commit(why: String) -> Self {
+        Self { id: None, why, fault: Fault::Commit }
+    }
+
+    /// The host is.
+    pub(super) fn of_host(why: String) -> Self {
+        Self { id: None, why, fault: Fault::Host }
     }
 }
 
@@ -29,19 +37,35 @@ pub(super) fn wait(
     docker: &Docker,
     project: &str,
     rule: &Rule,
+    probes: &[Probe],
     began: Instant,
     report: Report<'_>,
-) -> Result<Vec<String>, Ill> {
+) -> Result<Vec<Container>, Ill> {
     let mut told: Vec<(String, String)> = Vec::new();
     loop {
-        let containers = docker.containers(project).map_err(|error| Ill::from(error.to_string()))?;
+        let containers = docker.containers(project).map_err(|error| Ill::of_host(error.to_string()))?;
         match judge(&containers, rule, Timestamp::now(), began.elapsed()) {
-            Verdict::Good => return Ok(containers.iter().map(condition).collect()),
-            Verdict::Bad { id, why } => return Err(Ill { id, why }),
+            Verdict::Good => match silent(docker, probes, &containers) {
+                None => return Ok(containers),
+                Some((name, why)) if began.elapsed() >= rule.timeout => {
+                    let why = format!("{name}: {why}, still after {} s", rule.timeout.as_secs());
+                    return Err(Ill::of_commit(why));
+                }
+                Some(waiting) => tell(&mut told, vec![waiting], report),
+            },
+            Verdict::Bad { id, why } => return Err(Ill { id, why, fault: Fault::Commit }),
             Verdict::Wait(waiting) => tell(&mut told, waiting, report),
         }
         std::thread::sleep(PAUSE);
     }
+}
+
+/// The first probe that is not answered well, and why.
+fn silent(docker: &Docker, probes: &[Probe], containers: &[Container]) -> Option<(String, String)> {
+    probes.iter().find_map(|probe| {
+        let why = probe.ask(docker, containers).err()?;
+        Some((format!("probe {probe}"), why))
+    })
 }
 
 /// Tells each condition once.
@@ -65,5 +89,7 @@ pub(super) fn inquire(docker: &Docker, project: &str, ill: Ill, masker: &Masker)
         reason: masker.text(ill.why.as_bytes()),
         log: suspect.and_then(|container| Some((container.name.clone(), log(&container.id).ok()?))),
         containers: containers.iter().map(condition).collect(),
+        fault: ill.fault,
+        aftermath: Aftermath::default(),
     }
 }

@@ -20,6 +20,8 @@ pub struct Container {
     pub id: String,
     /// Docker's name.
     pub name: String,
+    /// Docker's id of the image that it runs.
+    pub image: String,
     /// The compose service.
     pub service: String,
     /// Made by `compose run`.

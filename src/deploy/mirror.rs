@@ -5,6 +5,7 @@
 
 use std::ffi::OsString;
 use std::fmt;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -51,6 +52,9 @@ pub enum Error {
     /// There is no git, or it cannot be started.
     #[error("cannot run git: {0}")]
     Start(std::io::Error),
+    /// It is too old.
+    #[error("git {0} is too old: 2.39 or later is needed")]
+    Old(String),
     /// It failed.
     #[error("git {what} failed ({end}){}", indented(said))]
     Failed {
@@ -141,6 +145,11 @@ impl Source {
         self.to_string()
     }
 
+    /// The repository of [`Source::recorded`], whether it can be reached or not.
+    pub fn from_record(recorded: &str) -> Self {
+        Self(recorded.to_owned())
+    }
+
     /// A short name that no other repository has.
     pub fn id(&self) -> String {
         Sha256::digest(bare(&self.0).as_bytes())[..8].iter().map(|byte| format!("{byte:02x}")).collect()
@@ -177,6 +186,19 @@ impl Git {
         Self { env }
     }
 
+    /// Makes sure that git is there and new enough; gives its version.
+    pub fn check(&self) -> Result<String, Error> {
+        const OLDEST: (u32, u32) = (2, 39);
+        let said = line(&succeeded("version", self.run_in(Path::new("/"), &["version"])?)?);
+        let version = said.split(' ').nth(2).unwrap_or_default().to_owned();
+        let mut parts = version.split('.').map(|part| part.parse::<u32>().ok());
+        match parts.next().flatten().zip(parts.next().flatten()) {
+            Some(found) if found >= OLDEST => Ok(version),
+            Some(_) => Err(Error::Old(version)),
+            None => Err(Error::Answer("version")),
+        }
+    }
+
     fn call(&self, cwd: &Path, limit: Duration) -> Call {
         // A path that root names is trusted, whoever owns it: nothing in it is executed.
         let fixed =
@@ -209,16 +231,62 @@ pub struct Mirror<'s> {
 impl<'s> Mirror<'s> {
     /// The mirror of `source` below `state`, made if it is not there.
     pub fn open(state: &Path, source: &'s Source, git: &Git) -> Result<Self, Error> {
-        let dir = state.join("mirror").join(format!("{}.git", source.id()));
+        let dir = place(state, source);
         let failed = |source| Error::Disk { path: dir.clone(), source };
         let git = if source.is_ssh() && !configures_ssh(git, state)? { git.batch() } else { git.clone() };
-        if !dir.join("HEAD").exists() {
+        if !is_whole(&dir) {
+            git.check()?;
             disk::private_dir(&dir).map_err(failed)?;
-            let made =
-                git.call(&dir, LOCAL).args(["init", "--quiet", "--bare", "--template=", "."]).output(b"");
-            succeeded("init", made.map_err(Error::Start)?)?;
+            let _turn = turn(&dir.with_extension("lock")).map_err(failed)?;
+            if !is_whole(&dir) {
+                // What a killed `git init` left would stop this one.
+                let _ = std::fs::remove_file(dir.join("config.lock"));
+                let made =
+                    git.call(&dir, LOCAL).args(["init", "--quiet", "--bare", "--template=", "."]).output(b"");
+                succeeded("init", made.map_err(Error::Start)?)?;
+            }
         }
         Ok(Self { git, dir, source })
+    }
+
+    /// The commit whose containers are started now; kept from being collected as garbage.
+    pub fn mark_tried(&self, service: &Service, commit: &str) -> Result<(), Error> {
+        self.git(&["update-ref", &format!("refs/hlx/tried/{service}"), commit]).map(drop)
+    }
+
+    /// Takes away the locks that a killed git left on the service's own refs. No git may be at
+    /// work for the service.
+    pub fn clear_locks(&self, service: &Service) -> Result<(), Error> {
+        for place in ["heads", "hlx/incoming", "hlx/tried", "hlx/deployed"] {
+            let path = self.dir.join(format!("refs/{place}/{service}.lock"));
+            match std::fs::remove_file(&path) {
+                Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(Error::Disk { path, source });
+                }
+                Ok(()) | Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The mirror of `source`, for reading what it has: nothing is made and nobody asked.
+    pub fn offline(state: &Path, source: &'s Source, git: &Git) -> Self {
+        Self { git: git.clone(), dir: place(state, source), source }
+    }
+
+    /// Files of commits, in the order asked for; `None` for what is not there.
+    pub fn files(&self, wanted: &[(String, PathBuf)]) -> Result<Vec<Option<Vec<u8>>>, Error> {
+        if wanted.is_empty() {
+            return Ok(Vec::new());
+        }
+        let name = |(commit, path): &(String, PathBuf)| {
+            [commit.as_bytes(), b":", path.as_os_str().as_bytes()].concat()
+        };
+        let names: Vec<Vec<u8>> = wanted.iter().map(name).collect();
+        let input: Vec<u8> = names.iter().flat_map(|name| [name, &b"\0"[..]].concat()).collect();
+        let answer = self.feed(&["cat-file", "--batch", "-z"], &input)?;
+        let mut rest = &answer.out.expose()[..];
+        names.iter().map(|name| file(&mut rest, name).ok_or(Error::Answer("cat-file"))).collect()
     }
 
     /// Fetches the branch of a service, and no other; gives its commit.
@@ -233,7 +301,9 @@ impl<'s> Mirror<'s> {
     }
 
     fn remote(&self, command: &str, options: &[&str], last: &str) -> Result<Finished, Error> {
-        let mut call = self.git.call(&self.dir, FETCH).arg(command).args(options);
+        // What is fetched must outlive a power cut: file secrets are restored from it, offline.
+        let durable = ["-c", "core.fsync=committed,reference", "-c", "core.fsyncMethod=batch"];
+        let mut call = self.git.call(&self.dir, FETCH).args(durable).arg(command).args(options);
         if self.source.0.starts_with('/') || self.source.0.starts_with("file:") {
             // Settings of the command line do not reach the other end of a local fetch.
             call = call.args(["--upload-pack", "git -c safe.directory='*' upload-pack"]);
@@ -277,6 +347,19 @@ impl<'s> Mirror<'s> {
         Ok(run.end.is_success())
     }
 
+    /// Asks git whether one of these ssh keys signed the commit. Signatures of other kinds do
+    /// not count: whose they are would be for a keyring to say that nobody named.
+    pub fn verify(&self, commit: &str, signers: &Path) -> Result<Finished, Error> {
+        let mut list = OsString::from("gpg.ssh.allowedSignersFile=");
+        list.push(signers);
+        let call = self.git.call(&self.dir, LOCAL).arg("-c").arg(list);
+        let call = call.args(["-c", "gpg.minTrustLevel=fully", "-c", "gpg.ssh.program=ssh-keygen"]);
+        let call = call.args(["-c", "gpg.openpgp.program=false", "-c", "gpg.x509.program=false"]);
+        call.args(["-c", "gpg.program=false", "verify-commit", "--", commit])
+            .output(b"")
+            .map_err(Error::Start)
+    }
+
     /// Keeps a commit from being collected as garbage.
     pub fn keep(&self, service: &Service, commit: &str) -> Result<(), Error> {
         let names =
@@ -295,6 +378,46 @@ impl<'s> Mirror<'s> {
         let call = self.git.call(&self.dir, LOCAL).args(args);
         succeeded("query", call.output(input).map_err(Error::Start)?)
     }
+}
+
+/// True if `git init` came to its end there: the objects' directories are the last it makes.
+fn is_whole(dir: &Path) -> bool {
+    ["HEAD", "config", "refs", "objects/info", "objects/pack"].iter().all(|name| dir.join(name).exists())
+}
+
+/// Waits for the lock, which is held for no longer than a `git init`.
+fn turn(path: &Path) -> std::io::Result<disk::Lock> {
+    let began = std::time::Instant::now();
+    loop {
+        match disk::lock(path)? {
+            Some(lock) => return Ok(lock),
+            None if began.elapsed() > LOCAL => return Err(std::io::ErrorKind::TimedOut.into()),
+            None => std::thread::sleep(Duration::from_millis(10)),
+        }
+    }
+}
+
+fn place(state: &Path, source: &Source) -> PathBuf {
+    state.join("mirror").join(format!("{}.git", source.id()))
+}
+
+/// The next answer of `cat-file --batch` to a request for `name`.
+fn file(rest: &mut &[u8], name: &[u8]) -> Option<Option<Vec<u8>>> {
+    if let Some(after) = rest.strip_prefix(name).and_then(|rest| rest.strip_prefix(b" missing\n")) {
+        *rest = after;
+        return Some(None);
+    }
+    blob(rest).map(|content| Some(content.to_vec()))
+}
+
+/// The next object of `cat-file --batch`: `<id> blob <size>\n<content>\n`.
+pub(super) fn blob<'b>(rest: &mut &'b [u8]) -> Option<&'b [u8]> {
+    let end = rest.iter().position(|byte| *byte == b'\n')?;
+    let head = std::str::from_utf8(&rest[..end]).ok()?;
+    let size: usize = head.split_once(" blob ")?.1.parse().ok()?;
+    let content = rest.get(end + 1..end + 1 + size)?;
+    *rest = rest.get(end + 2 + size..)?;
+    Some(content)
 }
 
 fn configures_ssh(git: &Git, cwd: &Path) -> Result<bool, Error> {

@@ -5,15 +5,22 @@
 //! `stage` runs those, [`resident`] keeps file secrets in RAM, [`health`] judges, [`state`]
 //! remembers.
 
+pub mod changes;
 pub mod clear;
+pub mod deny;
 pub mod docker;
+pub mod doctor;
 pub mod error;
 pub mod guard;
 pub mod health;
+pub mod images;
+pub mod kept;
 pub mod mask;
+pub mod materialise;
 pub mod mirror;
 pub mod model;
 pub mod outlet;
+pub mod probe;
 pub mod resident;
 pub mod sealed;
 pub mod service;
@@ -21,22 +28,30 @@ pub mod settings;
 pub mod state;
 pub mod timings;
 pub mod tree;
+pub mod unit;
 pub mod vault;
+pub mod verify;
+pub mod wishes;
 
+mod asleep;
+mod clean;
 mod down;
 mod gate;
+pub mod preflight;
 mod project;
 mod run;
 
 mod stage;
+mod version;
 mod wire;
 
 use std::path::{Path, PathBuf};
 
 pub use down::down;
-pub use error::{Broken, Error};
+pub use error::{Aftermath, Broken, Error, Fault};
+pub use materialise::{Restored, Start, materialise};
 pub use outlet::{Event, Report};
-pub use run::deploy;
+pub use run::{deploy, plan};
 pub use service::Service;
 pub use settings::Settings;
 
@@ -92,6 +107,8 @@ pub struct World<'w> {
     pub env: &'w Env,
     /// Where the user stands.
     pub cwd: &'w Path,
+    /// Who asks, for the history.
+    pub who: &'w str,
     /// Opens sealed files.
     pub open: Opener<'w>,
     /// Hears what happens.
@@ -116,6 +133,24 @@ pub enum Rewrite {
     Accept,
 }
 
+/// Whether a commit that was not well may be tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retry {
+    /// Refuse it.
+    No,
+    /// Try it.
+    Yes,
+}
+
+/// Whether there must be a way back to the last good version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WayBack {
+    /// If it could not be brought back, nothing is deployed.
+    Needed,
+    /// Deploy all the same.
+    Waived,
+}
+
 /// What the user wants deployed.
 #[derive(Debug, Clone)]
 pub struct Wish {
@@ -127,6 +162,10 @@ pub struct Wish {
     pub adopt: Adopt,
     /// Whether to accept rewritten history.
     pub rewrite: Rewrite,
+    /// Whether to try a known-bad commit again.
+    pub retry: Retry,
+    /// Whether to insist on a way back.
+    pub way_back: WayBack,
 }
 
 /// A deploy that ended well.

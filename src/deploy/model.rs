@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::service::{duration, nearest};
 use super::tree::Tree;
+use super::wishes::{BadWish, Wishes, wishes};
 
 /// The names under which compose looks for its file, in its order.
 const NAMES: [&str; 4] = ["compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml"];
@@ -90,7 +89,8 @@ pub struct Source {
 /// A service.
 #[derive(Debug, Default, Deserialize)]
 pub struct Service {
-    image: Option<String>,
+    /// The image, where the file names one.
+    pub image: Option<String>,
     pull_policy: Option<String>,
     scale: Option<u64>,
     #[serde(default)]
@@ -202,6 +202,18 @@ impl Model {
         self.services.values().filter(from_afar).filter_map(|service| service.image.as_deref()).collect()
     }
 
+    /// The name of a service's image; compose makes one up for what it builds.
+    pub fn image_of(&self, service: &str) -> String {
+        let named = self.services.get(service).and_then(|service| service.image.clone());
+        named.unwrap_or_else(|| format!("{}-{service}", self.name))
+    }
+
+    /// The images that are not built here.
+    pub fn images(&self) -> Vec<&str> {
+        let named = self.services.values().filter(|service| service.build.is_none());
+        named.filter_map(|service| service.image.as_deref()).collect()
+    }
+
     /// The services that must have a container.
     pub fn expected(&self) -> Vec<String> {
         let wanted = |service: &Service| {
@@ -215,79 +227,6 @@ impl Model {
     pub fn wishes(&self) -> Result<Wishes, BadWish> {
         wishes(&self.x_hlx)
     }
-}
-
-/// What an `x-hlx:` says.
-pub fn wishes(x_hlx: &Value) -> Result<Wishes, BadWish> {
-    let mut wishes = Wishes::default();
-    match x_hlx {
-        Value::Null => {}
-        Value::Object(keys) => keys.iter().try_for_each(|(key, value)| wishes.set(key, value))?,
-        _ => return Err(BadWish::Value { key: "x-hlx".into(), wanted: "a mapping" }),
-    }
-    Ok(wishes)
-}
-
-/// What `x-hlx:` says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wishes {
-    /// How long containers may take to become well, from `up` on.
-    pub timeout: Duration,
-    /// How long a container must run without a restart.
-    pub stable: Duration,
-    /// The hosts that may run the stack; empty for any.
-    pub hosts: Vec<String>,
-}
-
-impl Default for Wishes {
-    fn default() -> Self {
-        Self { timeout: Duration::from_secs(300), stable: Duration::from_secs(10), hosts: Vec::new() }
-    }
-}
-
-/// What is wrong with `x-hlx:`.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadWish {
-    /// A key that only a later version obeys.
-    #[error("`x-hlx.{0}` is not supported by this version of hlx")]
-    Later(String),
-    /// A key that no version has.
-    #[error("there is no setting `x-hlx.{key}`")]
-    Unknown {
-        /// The key.
-        key: String,
-        /// What may have been meant.
-        nearest: Option<&'static str>,
-    },
-    /// A value of the wrong kind.
-    #[error("`{key}` must be {wanted}")]
-    Value {
-        /// The key.
-        key: String,
-        /// What it must be.
-        wanted: &'static str,
-    },
-}
-
-const WISHES: [&str; 8] = ["hosts", "after", "timeout", "stable", "rollback", "setup", "engine", "probes"];
-
-impl Wishes {
-    fn set(&mut self, key: &str, value: &Value) -> Result<(), BadWish> {
-        let wrong = |wanted| BadWish::Value { key: format!("x-hlx.{key}"), wanted };
-        let time = || value.as_str().and_then(duration).ok_or(wrong("a duration like `1m30s`"));
-        match key {
-            "timeout" => self.timeout = time()?,
-            "stable" => self.stable = time()?,
-            "hosts" => self.hosts = hosts(value).ok_or(wrong("a list of host names"))?,
-            later if WISHES.contains(&later) => return Err(BadWish::Later(later.to_owned())),
-            _ => return Err(BadWish::Unknown { key: key.to_owned(), nearest: nearest(key, &WISHES) }),
-        }
-        Ok(())
-    }
-}
-
-fn hosts(value: &Value) -> Option<Vec<String>> {
-    value.as_array()?.iter().map(|host| host.as_str().map(str::to_owned)).collect()
 }
 
 /// A path of the model as one of the project's tree, if it is below the project directory.
@@ -323,21 +262,6 @@ mod tests {
         assert_eq!(access(r#"{"source":"s","mode":288}"#).map(|access| access.mode), Ok(0o440));
         assert_eq!(access(r#"{"source":"s","uid":"bob"}"#), Err("uid"));
         assert_eq!(access(r#"{"source":"s","mode":"4755"}"#), Err("mode"));
-    }
-
-    #[test]
-    fn wishes_are_obeyed_or_refused() {
-        let wishes = |text: &str| model(&format!(r#"{{"name":"p","x-hlx":{text}}}"#)).wishes();
-        let both = wishes(r#"{"timeout":"1m","stable":"2s","hosts":["nas"]}"#).unwrap();
-        assert_eq!(
-            (both.timeout.as_secs(), both.stable.as_secs(), both.hosts),
-            (60, 2, vec!["nas".to_owned()])
-        );
-        assert_eq!(wishes("null"), Ok(Wishes::default()));
-        assert_eq!(wishes(r#"{"rollback":"manual"}"#), Err(BadWish::Later("rollback".into())));
-        let unknown = BadWish::Unknown { key: "timout".into(), nearest: Some("timeout") };
-        assert_eq!(wishes(r#"{"timout":"1m"}"#), Err(unknown));
-        assert!(wishes(r#"{"timeout":60}"#).is_err() && wishes("[]").is_err());
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::Permissions;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use sha2::Sha256;
 
 use super::health::Container;
+use super::kept::Kept;
 use super::model::{Access, Grant, Model, Mount, Source, tracked};
 use super::sealed::Unsealed;
 use super::tree::Tree;
@@ -140,7 +141,11 @@ impl Plan {
             files.iter().map(|(name, file)| (name.clone(), json!({ "file": at(file) }))).collect()
         };
         // A container must not write what the next one reads.
-        let volume = |(file, target): &(File, PathBuf)| json!({"type": "bind", "source": at(file), "target": target, "read_only": true});
+        // And where the file is missing, Docker must not make a directory in its place.
+        let volume = |(file, target): &(File, PathBuf)| {
+            json!({"type": "bind", "source": at(file), "target": target, "read_only": true,
+                   "bind": {"create_host_path": false}})
+        };
         let service = |(name, files): (&String, &BTreeSet<File>)| {
             let places: Vec<PathBuf> = files.iter().map(at).collect();
             let places: Vec<&[u8]> = places.iter().map(|place| place.as_os_str().as_bytes()).collect();
@@ -201,6 +206,27 @@ fn file(path: &Path, ground: Ground<'_>) -> File {
     (path.to_owned(), Access { mode: 0o444 | execute, ..Access::default() })
 }
 
+/// Files that were placed.
+#[derive(Debug)]
+pub struct Placed {
+    /// The compose file that points at them.
+    pub pointing: Value,
+    files: Vec<(String, File)>,
+}
+
+impl Placed {
+    /// The files as they are written down, of this commit.
+    pub fn kept(&self, revision: &str) -> Vec<Kept> {
+        let kept = |(place, (path, access)): &(String, File)| Kept {
+            place: place.clone(),
+            revision: revision.to_owned(),
+            path: path.clone(),
+            access: *access,
+        };
+        self.files.iter().map(kept).collect()
+    }
+}
+
 /// The place of a stack's resident files.
 #[derive(Debug)]
 pub struct Resident {
@@ -221,6 +247,7 @@ impl Resident {
     fn mount(&self) -> io::Result<()> {
         if !ram::is_mounted(&self.dir)? {
             disk::private_dir(&self.dir)?;
+            remove_squatters(&self.dir)?;
             ram::mount(&self.dir, None)?;
         }
         match ram::may_swap(&self.dir)? {
@@ -229,20 +256,47 @@ impl Resident {
         }
     }
 
-    /// Writes the plan's files, and gives the compose file that points at them.
-    pub fn place(&self, plan: &Plan, ground: Ground<'_>, key: &SecretBytes) -> Result<Value, Error> {
-        let mut places = BTreeMap::new();
+    /// Writes the plan's files.
+    pub fn place(&self, plan: &Plan, ground: Ground<'_>, key: &SecretBytes) -> Result<Placed, Error> {
+        let mut names = BTreeMap::new();
         for file in plan.files() {
             let content =
                 ground.unsealed.plain(ground.tree, &file.0).expect("the plan holds sealed files only");
-            let place =
-                self.dir.join(keyed_name(file, content, key)).join(file.0.file_name().unwrap_or_default());
-            if !holds(&place, content) {
-                self.write(&place, content, file.1).map_err(|source| self.failed(source))?;
-            }
-            places.insert(file, place);
+            let name = keyed_name(file, content, key);
+            self.put(&name, file, content)?;
+            names.insert(file, name);
         }
-        Ok(plan.override_file(&|file| places[file].clone(), key))
+        let at = |file: &File| self.at(&names[file], &file.0);
+        let pointing = plan.override_file(&at, key);
+        let files = names.into_iter().map(|(file, name)| (name, file.clone())).collect();
+        Ok(Placed { pointing, files })
+    }
+
+    /// The compose file that would point at them, with nothing written.
+    pub fn pointing(&self, plan: &Plan, ground: Ground<'_>, key: &SecretBytes) -> Value {
+        let content = |file: &File| {
+            ground.unsealed.plain(ground.tree, &file.0).expect("the plan holds sealed files only")
+        };
+        plan.override_file(&|file| self.at(&keyed_name(file, content(file), key), &file.0), key)
+    }
+
+    /// Where a file is.
+    pub fn at(&self, name: &str, path: &Path) -> PathBuf {
+        self.dir.join(name).join(path.file_name().unwrap_or_default())
+    }
+
+    /// Puts a file back that was written down; whether it was missing.
+    pub fn restore(&self, kept: &Kept, content: &[u8]) -> Result<disk::Change, Error> {
+        self.put(&kept.place, &(kept.path.clone(), kept.access), content)
+    }
+
+    fn put(&self, name: &str, file: &File, content: &[u8]) -> Result<disk::Change, Error> {
+        let place = self.at(name, &file.0);
+        if holds(&place, content, file.1) {
+            return Ok(disk::Change::Kept);
+        }
+        self.write(&place, content, file.1).map_err(|source| self.failed(source))?;
+        Ok(disk::Change::Written)
     }
 
     /// Complete under its name, or not there. A container may have been able to write to what is
@@ -261,32 +315,35 @@ impl Resident {
         std::fs::rename(fresh, dir)
     }
 
-    /// Shreds what no container uses; takes the file system away when nothing is left.
-    pub fn collect(&self, containers: &[Container]) -> Result<(), Error> {
-        let used: BTreeSet<&Path> = containers
-            .iter()
-            .flat_map(|container| &container.mounts)
-            .filter_map(|mount| mount.parent())
-            .collect();
-        self.sweep(&used).map_err(|source| self.failed(source))
+    /// Shreds what no container uses; takes the file system away when nothing is left. Gives
+    /// the names of what is used, whether it is there or not.
+    pub fn collect(&self, containers: &[Container]) -> Result<BTreeSet<String>, Error> {
+        let mounts = containers.iter().flat_map(|container| &container.mounts);
+        let name = |mount: &PathBuf| {
+            let below = mount.strip_prefix(&self.dir).ok()?;
+            Some(below.iter().next()?.to_str()?.to_owned())
+        };
+        let used = mounts.filter_map(name).collect();
+        self.sweep(&used).map_err(|source| self.failed(source))?;
+        Ok(used)
     }
 
     /// Shreds everything and takes the file system away.
     pub fn clear(&self) -> Result<(), Error> {
-        self.collect(&[])
+        self.collect(&[]).map(drop)
     }
 
-    fn sweep(&self, used: &BTreeSet<&Path>) -> io::Result<()> {
+    fn sweep(&self, used: &BTreeSet<String>) -> io::Result<()> {
         // Without our own file system there, nothing there is ours.
         if !ram::is_mounted(&self.dir)? {
             return Ok(());
         }
         let mut kept = 0;
         for entry in std::fs::read_dir(&self.dir)? {
-            let path = entry?.path();
-            match used.contains(path.as_path()) {
+            let entry = entry?;
+            match entry.file_name().to_str().is_some_and(|name| used.contains(name)) {
                 true => kept += 1,
-                false => remove(&path)?,
+                false => remove(&entry.path())?,
             }
         }
         if kept == 0 {
@@ -301,10 +358,28 @@ impl Resident {
     }
 }
 
-/// True if the file is there with this content, and is no link.
-fn holds(place: &Path, content: &[u8]) -> bool {
-    let is_file = place.symlink_metadata().is_ok_and(|meta| meta.is_file());
+/// True if the file is there with this content, owner and mode, and is no link.
+fn holds(place: &Path, content: &[u8], access: Access) -> bool {
+    let as_wanted = |meta: std::fs::Metadata| {
+        let now = Access { uid: meta.uid(), gid: meta.gid(), mode: meta.mode() & 0o7777 };
+        meta.is_file() && now == access
+    };
+    let is_file = place.symlink_metadata().is_ok_and(as_wanted);
     is_file && std::fs::read(place).is_ok_and(|now| now == content)
+}
+
+/// Removes empty directories: while the RAM file system is not there, Docker makes them where a
+/// file is missing that it shall mount.
+fn remove_squatters(dir: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            remove_squatters(&entry.path())?;
+            // What holds a file stays, under what is mounted here.
+            let _ = std::fs::remove_dir(entry.path());
+        }
+    }
+    Ok(())
 }
 
 fn remove(dir: &Path) -> io::Result<()> {
@@ -410,8 +485,8 @@ mod tests {
             {"type":"volume","source":"d","target":"/v"},{"type":"bind","source":"/p/da","target":"/n"}]}}}"#,
             &["d/x/s", "e"],
         );
-        let wanted =
-            json!([{"type": "bind", "source": "/run/444/d/x/s", "target": "/t/x/s", "read_only": true}]);
+        let wanted = json!([{"type": "bind", "source": "/run/444/d/x/s", "target": "/t/x/s", "read_only": true,
+                    "bind": {"create_host_path": false}}]);
         assert_eq!(made.unwrap()["services"]["a"]["volumes"], wanted);
     }
 

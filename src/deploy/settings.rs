@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use serde_yaml::Value;
 
+use super::deny::{self, Deny};
 use super::service::nearest;
+use super::verify::Verify;
 
 /// Every key of the file.
 const KEYS: [&str; 6] = ["repo", "host", "stacks", "projects", "verify", "deny"];
@@ -22,6 +24,10 @@ pub struct Settings {
     pub stacks: Option<Vec<String>>,
     /// Where project directories are.
     pub projects: Option<PathBuf>,
+    /// What no commit may ask for.
+    pub deny: Deny,
+    /// Who must have signed what is deployed.
+    pub verify: Option<Verify>,
 }
 
 /// Why the configuration cannot be used.
@@ -56,13 +62,13 @@ pub enum Error {
         /// What may have been meant.
         nearest: Option<&'static str>,
     },
-    /// A key that only a later version obeys.
-    #[error("{path}: `{key}` is not supported by this version of hlx")]
-    LaterKey {
+    /// `deny` cannot be read.
+    #[error("{path}: {bad}")]
+    Deny {
         /// The file.
         path: PathBuf,
-        /// The key.
-        key: String,
+        /// What is wrong with it.
+        bad: deny::Bad,
     },
     /// A value of the wrong kind.
     #[error("{path}: `{key}` must be {wanted}")]
@@ -120,8 +126,12 @@ impl Settings {
             "host" => self.host = Some(text(value, "host")?),
             "projects" => self.projects = Some(absolute(value).ok_or(wrong("projects", "an absolute path"))?),
             "stacks" => self.stacks = Some(names(value).ok_or(wrong("stacks", "a list of names"))?),
-            "verify" | "deny" => return Err(Error::LaterKey { path: path.to_owned(), key: key.to_owned() }),
-            _ => return Err(unknown(key, path)),
+            "deny" => {
+                let bad = |bad| Error::Deny { path: path.to_owned(), bad };
+                self.deny = Deny::parse(&value).map_err(bad)?;
+            }
+            "verify" => self.verify = Some(verify(&value, path)?),
+            _ => return Err(unknown(key, &KEYS, path)),
         }
         Ok(())
     }
@@ -130,8 +140,22 @@ impl Settings {
 /// `O_NONBLOCK`: a pipe in the file's place must not hold us.
 const NONBLOCK: i32 = rustix::fs::OFlags::NONBLOCK.bits() as i32;
 
-fn unknown(key: &str, path: &Path) -> Error {
-    Error::UnknownKey { path: path.to_owned(), key: key.to_owned(), nearest: nearest(key, &KEYS) }
+fn unknown(key: &str, known: &[&'static str], path: &Path) -> Error {
+    Error::UnknownKey { path: path.to_owned(), key: key.to_owned(), nearest: nearest(key, known) }
+}
+
+/// `{allowed_signers: FILE}`.
+fn verify(value: &Value, path: &Path) -> Result<Verify, Error> {
+    const KEYS: [&str; 1] = ["allowed_signers"];
+    let wanted = "`{allowed_signers: FILE}`, with an absolute path";
+    let wrong = || Error::Value { path: path.to_owned(), key: "verify", wanted };
+    let Value::Mapping(mapping) = value else { return Err(wrong()) };
+    let keys = mapping.keys().map(|key| key.as_str().unwrap_or("?"));
+    if let Some(key) = keys.into_iter().find(|key| !KEYS.contains(key)) {
+        return Err(unknown(key, &KEYS, path));
+    }
+    let file = mapping.get("allowed_signers").cloned().and_then(absolute).ok_or_else(wrong)?;
+    Ok(Verify { allowed_signers: file })
 }
 
 fn absolute(value: Value) -> Option<PathBuf> {
@@ -159,14 +183,22 @@ mod tests {
         assert_eq!(settings.host.as_deref(), Some("nas"));
         assert_eq!(settings.stacks, Some(vec!["a".to_owned(), "b".to_owned()]));
         assert_eq!(settings.projects, Some("/srv/s".into()));
+        let settings = parse("deny: [setup]\nverify: {allowed_signers: /etc/hlx/signers}\n").unwrap();
+        assert!(settings.deny.has(deny::Power::Setup) && !settings.deny.has(deny::Power::Privileged));
+        assert_eq!(settings.verify, Some(Verify { allowed_signers: "/etc/hlx/signers".into() }));
         assert_eq!(parse("# nothing\n"), Ok(Settings::default()));
     }
 
     #[test]
     fn what_cannot_be_obeyed_is_refused() {
         let table = [
-            ("deny: [setup]", "c.yaml: `deny` is not supported by this version of hlx"),
-            ("verify: {}", "c.yaml: `verify` is not supported by this version of hlx"),
+            ("deny: [sockets]", "c.yaml: `deny` has no `sockets`"),
+            ("verify: {}", "c.yaml: `verify` must be `{allowed_signers: FILE}`, with an absolute path"),
+            (
+                "verify: {allowed_signers: x}",
+                "c.yaml: `verify` must be `{allowed_signers: FILE}`, with an absolute path",
+            ),
+            ("verify: {allowed_signer: /x}", "c.yaml: there is no setting `allowed_signer`"),
             ("stack: [a]", "c.yaml: there is no setting `stack`"),
             ("projects: srv", "c.yaml: `projects` must be an absolute path"),
             ("stacks: a", "c.yaml: `stacks` must be a list of names"),

@@ -1,5 +1,6 @@
 //! The programs of a deploy, run in the vault's view of the project directory.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -25,6 +26,7 @@ const ASK: Duration = Duration::from_secs(120);
 const MODEL: &str = "model.json";
 const BUILD: &str = "build.json";
 const OVERRIDE: &str = "resident.json";
+const PINS: &str = "images.json";
 
 /// A vault that is filled, and what runs in it.
 pub(super) struct Stage<'s> {
@@ -33,7 +35,9 @@ pub(super) struct Stage<'s> {
     env: Env,
     files: Vec<PathBuf>,
     report: Report<'s>,
-    has_override: bool,
+    overrides: Vec<&'static str>,
+    /// The model as compose printed it.
+    json: SecretBytes,
 }
 
 /// The most that the files of a commit may hold together: they are in RAM during a deploy.
@@ -58,7 +62,15 @@ impl<'s> Stage<'s> {
             .map_err(Error::Vault)?;
         let mut env = env.clone();
         env.push(("TMPDIR".into(), dir.join(TEMPORARY).into()));
-        Ok(Self { vault, ground, env, files, report, has_override: false })
+        Ok(Self {
+            vault,
+            ground,
+            env,
+            files,
+            report,
+            overrides: Vec::new(),
+            json: SecretBytes::new(Vec::new()),
+        })
     }
 
     /// Shows the commit's files in the project directory, sealed ones in plaintext, among what
@@ -77,8 +89,34 @@ impl<'s> Stage<'s> {
         let read = self.read_model(branch);
         self.vault.uncover().map_err(Error::Vault)?;
         let (model, json) = read?;
+        self.json = SecretBytes::new(json.expose().clone());
         self.vault.put(MODEL, 0o600, json).map_err(Error::Vault)?;
         Ok(model)
+    }
+
+    /// The model as compose printed it; it holds every secret.
+    pub(super) fn json(&self) -> &[u8] {
+        self.json.expose()
+    }
+
+    /// Compose's hash of each service: the one that it keeps on a container, by which it tells
+    /// whether to replace it.
+    pub(super) fn hashes(&mut self, project: &str) -> Result<BTreeMap<String, String>, Error> {
+        let call = self.compose(Some(project), ASK).args(["config", "--hash", "*"]);
+        let done = self.vault.output(call).map_err(Error::Vault)?;
+        if !done.end.is_success() {
+            let said = self.ground.unsealed.masker.text(done.err.expose());
+            return Err(Error::Model(super::outlet::lines(&said)));
+        }
+        let text = String::from_utf8_lossy(done.out.expose());
+        let pair =
+            |line: &str| line.split_once(' ').map(|(name, hash)| (name.to_owned(), hash.trim().to_owned()));
+        Ok(text.lines().filter_map(pair).collect())
+    }
+
+    /// The compose files that the model was made of.
+    pub(super) fn files(&self) -> &[PathBuf] {
+        &self.files
     }
 
     fn read_model(&mut self, branch: &str) -> Result<(Model, SecretBytes), Error> {
@@ -124,8 +162,17 @@ impl<'s> Stage<'s> {
 
     /// Adds the compose file that points at resident files.
     pub(super) fn point(&mut self, resident: &Value) -> Result<(), Error> {
-        self.has_override = true;
-        self.vault.put(OVERRIDE, 0o600, SecretBytes::new(resident.to_string().into())).map_err(Error::Vault)
+        self.lay_over(OVERRIDE, resident)
+    }
+
+    /// Adds the compose file that names the images to use.
+    pub(super) fn pin(&mut self, images: &Value) -> Result<(), Error> {
+        self.lay_over(PINS, images)
+    }
+
+    fn lay_over(&mut self, name: &'static str, content: &Value) -> Result<(), Error> {
+        self.overrides.push(name);
+        self.vault.put(name, 0o600, SecretBytes::new(content.to_string().into())).map_err(Error::Vault)
     }
 
     /// Runs `setup.sh` in the project directory, with the interpreter that its first line names:
@@ -201,7 +248,7 @@ impl<'s> Stage<'s> {
     /// Compose on the model.
     fn compose(&self, project: Option<&str>, limit: Duration) -> Call {
         let mut files = vec![self.vault.dir().join(MODEL)];
-        files.extend(self.has_override.then(|| self.vault.dir().join(OVERRIDE)));
+        files.extend(self.overrides.iter().map(|name| self.vault.dir().join(name)));
         self.docker_compose(&files, project, limit).var("COMPOSE_DISABLE_ENV_FILE", "1")
     }
 

@@ -9,6 +9,11 @@ use super::service::Service;
 use super::tree::Tree;
 use crate::sys::disk;
 
+pub mod history;
+pub mod versions;
+
+pub use history::{Ending, Entry, Record};
+
 /// Why the state could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -25,7 +30,7 @@ pub enum Error {
 
 /// The database.
 #[derive(Debug)]
-pub struct State(Connection);
+pub struct State(pub(super) Connection);
 
 /// What is known of a stack.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -44,34 +49,28 @@ pub struct Stack {
     pub setup: Option<String>,
 }
 
-/// One deploy, for the record.
-#[derive(Debug)]
-pub struct Record<'r> {
-    /// `deploy` or `down`.
-    pub action: &'r str,
-    /// The commit, if it came so far.
-    pub commit: Option<&'r str>,
-    /// `good`, or why not. Holds no secret.
-    pub result: &'r str,
-    /// When it began: seconds since 1970.
-    pub began: i64,
-    /// How long it took.
-    pub took: Duration,
-    /// The phases, as JSON.
-    pub phases: &'r str,
-}
-
-const VERSION: i64 = 1;
-const TABLES: &str = "
-    CREATE TABLE stack (
+/// What made each version of the database of the one before; the database says how many it has had.
+const STEPS: [&str; 3] = [
+    "CREATE TABLE stack (
         name TEXT PRIMARY KEY, repo TEXT NOT NULL, directory TEXT NOT NULL,
         project TEXT, tried TEXT, good TEXT, setup TEXT) STRICT;
-    CREATE TABLE manifest (
+     CREATE TABLE manifest (
         stack TEXT NOT NULL, path BLOB NOT NULL, PRIMARY KEY (stack, path)) STRICT, WITHOUT ROWID;
-    CREATE TABLE deploy (
+     CREATE TABLE deploy (
         id INTEGER PRIMARY KEY, stack TEXT NOT NULL, action TEXT NOT NULL, repo TEXT, revision TEXT,
-        result TEXT NOT NULL, began INTEGER NOT NULL, took_ms INTEGER NOT NULL, phases TEXT NOT NULL) STRICT;
-    PRAGMA user_version = 1;";
+        result TEXT NOT NULL, began INTEGER NOT NULL, took_ms INTEGER NOT NULL, phases TEXT NOT NULL) STRICT;",
+    "ALTER TABLE deploy ADD COLUMN who TEXT NOT NULL DEFAULT '';
+     ALTER TABLE deploy ADD COLUMN ending TEXT NOT NULL DEFAULT '';
+     UPDATE deploy SET ending = CASE result WHEN 'good' THEN 'good' ELSE 'failed' END;
+     CREATE INDEX deploy_of ON deploy (stack, id);
+     CREATE TABLE bad (
+        stack TEXT NOT NULL, revision TEXT NOT NULL, why TEXT NOT NULL, at INTEGER NOT NULL,
+        PRIMARY KEY (stack, revision)) STRICT, WITHOUT ROWID;
+     CREATE TABLE image (
+        stack TEXT NOT NULL, revision TEXT NOT NULL, service TEXT NOT NULL, id TEXT NOT NULL, origin TEXT,
+        PRIMARY KEY (stack, revision, service)) STRICT, WITHOUT ROWID;",
+    super::kept::TABLE,
+];
 
 impl State {
     /// Opens the database, and makes it if there is none.
@@ -84,13 +83,7 @@ impl State {
         connection.busy_timeout(Duration::from_secs(10))?;
         // A power cut may cost the last record, never the database, and no deploy waits for the disk.
         connection.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;")?;
-        let step = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-        match step.query_row("PRAGMA user_version", [], |row| row.get(0))? {
-            0 => step.execute_batch(TABLES)?,
-            VERSION => {}
-            newer => return Err(Error::Newer(newer)),
-        }
-        step.commit()?;
+        bring_up_to_date(&mut connection)?;
         Ok(Self(connection))
     }
 
@@ -108,6 +101,13 @@ impl State {
             })
         };
         Ok(self.0.query_row(sql, [name.as_str()], read).optional()?)
+    }
+
+    /// The names of all stacks that were ever deployed here, in their order.
+    pub fn stacks(&self) -> Result<Vec<Service>, Error> {
+        let mut query = self.0.prepare("SELECT name FROM stack ORDER BY name")?;
+        let names = query.query_map([], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
+        Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
     }
 
     /// The other stack that uses this compose project, if there is one.
@@ -160,16 +160,19 @@ impl State {
         }
         Ok(step.commit()?)
     }
+}
 
-    /// Adds a deploy to the history.
-    pub fn record(&self, name: &Service, repo: &str, record: &Record<'_>) -> Result<(), Error> {
-        let sql = "INSERT INTO deploy (stack, action, repo, revision, result, began, took_ms, phases)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
-        let took = record.took.as_millis() as i64;
-        let Record { action, commit, result, began, phases, .. } = record;
-        self.0.execute(sql, params![name.as_str(), action, repo, commit, result, began, took, phases])?;
-        Ok(())
+fn bring_up_to_date(connection: &mut Connection) -> Result<(), Error> {
+    let step = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    let version: i64 = step.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    let had = usize::try_from(version).unwrap_or(usize::MAX);
+    let missing = STEPS.get(had..).ok_or(Error::Newer(version))?;
+    if missing.is_empty() {
+        return Ok(());
     }
+    missing.iter().try_for_each(|sql| step.execute_batch(sql))?;
+    step.execute_batch(&format!("PRAGMA user_version = {}", STEPS.len()))?;
+    Ok(step.commit()?)
 }
 
 #[cfg(test)]
@@ -195,8 +198,29 @@ mod tests {
         }
         let state = State::open(&path).unwrap();
         assert_eq!(state.stack(&name).unwrap(), Some(stack));
+        assert_eq!(state.stacks().unwrap(), std::slice::from_ref(&name));
         assert_eq!(state.manifest(&name).unwrap(), [PathBuf::from("a\nb")]);
         assert_eq!(state.owner_of("web", &"other".parse().unwrap()).unwrap().as_deref(), Some("web"));
         assert_eq!(state.owner_of("web", &name).unwrap(), None);
+    }
+
+    #[test]
+    fn a_database_of_the_first_version_is_taken_on_and_one_of_a_later_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.db");
+        let old = Connection::open(&path).unwrap();
+        old.execute_batch(STEPS[0]).unwrap();
+        let row = "INSERT INTO deploy (stack, action, result, began, took_ms, phases)
+                   VALUES ('web', 'deploy', 'good', 1, 2, '[]'), ('web', 'deploy', 'no', 1, 2, '[]');
+                   PRAGMA user_version = 1;";
+        old.execute_batch(row).unwrap();
+        drop(old);
+        let state = State::open(&path).unwrap();
+        let endings: Vec<Ending> =
+            state.history(None, 9).unwrap().into_iter().map(|entry| entry.ending).collect();
+        assert_eq!(endings, [Ending::Failed, Ending::Good]);
+        state.0.execute_batch("PRAGMA user_version = 99").unwrap();
+        drop(state);
+        assert!(matches!(State::open(&path), Err(Error::Newer(99))));
     }
 }

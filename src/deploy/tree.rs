@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
-use super::mirror::{self, Mirror};
+use super::mirror::{self, Mirror, blob};
 
 /// What a path of the tree is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,16 +141,6 @@ fn winding(tree: &Tree) -> Option<&PathBuf> {
         })
     };
     tree.iter().filter(|(_, entry)| entry.kind == Kind::Link).find(winds).map(|(path, _)| path)
-}
-
-/// The next object of `cat-file --batch`: `<id> blob <size>\n<content>\n`.
-fn blob<'b>(rest: &mut &'b [u8]) -> Option<&'b [u8]> {
-    let end = rest.iter().position(|byte| *byte == b'\n')?;
-    let head = std::str::from_utf8(&rest[..end]).ok()?;
-    let size: usize = head.split_once(" blob ")?.1.parse().ok()?;
-    let content = rest.get(end + 1..end + 1 + size)?;
-    *rest = rest.get(end + 2 + size..)?;
-    Some(content)
 }
 
 /// Where a path of the tree ends up when the tree's own links are followed.

@@ -13,12 +13,12 @@ use super::{Error, Repository};
 const MOST_FOLDERS: usize = 200;
 
 /// The stores that git names to a hook while a push waits to be taken in. (gix reads neither variable.)
-pub(super) fn waiting(own: &Path) -> Vec<gix::odb::Handle> {
+pub(super) fn waiting(own: &Path, hash: gix::hash::Kind) -> Vec<gix::odb::Handle> {
     let main = std::env::var_os("GIT_OBJECT_DIRECTORY");
     let others = std::env::var_os("GIT_ALTERNATE_OBJECT_DIRECTORIES").unwrap_or_default();
     let named = main.into_iter().map(PathBuf::from).chain(std::env::split_paths(&others));
     let named = named.filter(|path| !path.as_os_str().is_empty() && path != own);
-    named.filter_map(|path| gix::odb::at(path, gix::hash::Kind::Sha1).ok()).collect()
+    named.filter_map(|path| gix::odb::at(path, hash).ok()).collect()
 }
 
 /// A commit, as far as hlx reads one. Objects are named in hex.
@@ -134,7 +134,8 @@ impl Repository {
     }
 
     fn resolve(&self, name: &str) -> Option<String> {
-        if self.has_reftable() {
+        // Among what a push brought, and git has not taken in yet, only git finds its way.
+        if self.has_reftable() || !self.waiting.is_empty() {
             return self.git().text(&["rev-parse", "--verify", "--quiet", name]).ok();
         }
         self.repo.rev_parse_single(name).ok().map(|id| id.to_string())

@@ -65,7 +65,7 @@ impl Repository {
             .to_thread_local();
         repo.objects.ignore_replacements = true;
         let objects = repo.objects.store_ref().path().to_owned();
-        let waiting = super::objects::waiting(&objects);
+        let waiting = super::objects::waiting(&objects, repo.object_hash());
         Ok(Self { repo, waiting, loose: RefCell::new(Loose::new(objects)), read: RefCell::default() })
     }
 

@@ -39,7 +39,7 @@ pub struct Judged {
     pub groups: Option<KeyGroups>,
     /// Which data key it has, where it was unwrapped: equal for equal keys, and nothing else.
     pub key: Option<[u8; 32]>,
-    /// The rule that it is sealed by, and what its MAC covers.
+    /// The rule that it is sealed by, and what its MAC covers; none for a whole file, all of which is sealed.
     pub rule: Option<(Rule, Coverage)>,
     /// How many comments are clear where the rule seals comments.
     pub clear_comments: usize,
@@ -65,7 +65,7 @@ impl Keyring {
             Err(error) => return Judged::plain(Standing::Broken(error.to_string())),
         };
         let groups = Some(sealed.groups().clone());
-        let rule = Some((sealed.metadata.rule.clone(), sealed.metadata.coverage));
+        let rule = sealed.rule();
         let clear_comments = sealed.clear_comments().len();
         let (standing, key) = match sealed.check_structure() {
             Ok(()) => self.authenticate(sealed),

@@ -5,8 +5,10 @@ use std::borrow::Cow;
 use memchr::memmem;
 
 use crate::crypto::DataKey;
+use crate::crypto::mac::Coverage;
 use crate::crypto::value::{Cipher, Sealed as SealedValue};
 use crate::format::{Content, Document, Format, Leaf, Paths, Scalar, Store, binary, json, yaml};
+use crate::policy::Rule;
 use crate::secret::SecretBytes;
 
 use super::contents::Contents;
@@ -100,6 +102,14 @@ impl<'t> Sealed<'t> {
         let metadata = Metadata::read(&block.fields)?;
         let covered = select::select(&document, &metadata.rule);
         Ok(Self { text, body: Body::Leaves { store, document, covered }, metadata })
+    }
+
+    /// The rule that its values are sealed by, and what its MAC covers; none for a whole file, all of which is sealed.
+    pub fn rule(&self) -> Option<(Rule, Coverage)> {
+        match &self.body {
+            Body::Whole { .. } => None,
+            Body::Leaves { .. } => Some((self.metadata.rule.clone(), self.metadata.coverage)),
+        }
     }
 
     /// The store it is sealed in.

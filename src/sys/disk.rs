@@ -106,6 +106,21 @@ impl Root {
         Ok(())
     }
 
+    /// Removes from one directory the files that a process was killed over while it made them.
+    pub fn clear_fresh(&self, dir: &Path) -> io::Result<()> {
+        let dir = match self.at(dir, OFlags::DIRECTORY | OFlags::RDONLY) {
+            Err(error) if is_gone(&error) => return Ok(()),
+            other => other?,
+        };
+        for entry in rustix::fs::Dir::read_from(&dir)? {
+            let entry = entry?;
+            if entry.file_name().to_str().is_ok_and(is_fresh_name) {
+                rustix::fs::unlinkat(&dir, entry.file_name(), AtFlags::empty())?;
+            }
+        }
+        Ok(())
+    }
+
     fn prune(&self, path: &Path) {
         let Some(name) = path.file_name() else { return };
         let parent = path.parent().unwrap_or(Path::new(""));
@@ -285,6 +300,17 @@ mod tests {
         assert_eq!(std::fs::read(&path).unwrap(), b"two");
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o7777, 0o755);
         assert_eq!(std::fs::read_dir(dir.path().join("a")).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn only_files_that_a_kill_left_are_cleared() {
+        let (dir, root) = root();
+        for name in ["d/.hlx-0123456789abcdef~", "d/.hlx-mine~", "d/kept"] {
+            root.put_file(Path::new(name), b"x", 0o644).unwrap();
+        }
+        root.clear_fresh(Path::new("d")).unwrap();
+        root.clear_fresh(Path::new("missing")).unwrap();
+        assert_eq!(std::fs::read_dir(dir.path().join("d")).unwrap().count(), 2);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 mod accepted;
 mod clone_key;
+mod compare;
 mod first;
 mod guard;
 mod marks;
@@ -18,6 +19,7 @@ pub use first::begin;
 pub use guard::{At, File, Guard};
 pub use marks::Marks;
 pub use pending::{Brought, Pending, accept, adopt_made, adopt_staged, pending, protection, require_settled};
+pub use readers::{Readers, of_audience, of_groups};
 
 use crate::crypto;
 use crate::git::{self, Repository};

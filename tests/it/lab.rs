@@ -90,6 +90,23 @@ impl Lab {
         text(&run(&mut git).stdout)
     }
 
+    /// Another key takes the place of the host's.
+    pub(crate) fn change_key(&mut self) -> &Self {
+        fs::remove_file(self.path("identity")).unwrap();
+        self.reader = hlx::keys::generate::to_file(&self.path("identity"), "2026-01-01T00:00:00Z").unwrap();
+        self
+    }
+
+    pub(crate) fn head(&self) -> String {
+        self.git(&["rev-parse", "HEAD"]).trim().to_owned()
+    }
+
+    /// Runs a program in the container of a service.
+    pub(crate) fn inside(&self, service: &str, script: &str) -> String {
+        let name = format!("{}-{service}-1", self.project());
+        self.docker(&["exec", &name, "/bin/busybox", "sh", "-c", script])
+    }
+
     pub(crate) fn write(&self, path: &str, content: impl AsRef<[u8]>) -> &Self {
         let path = self.path("repo").join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -204,6 +221,10 @@ impl Drop for Lab {
             }
         }
         quiet(&["rmi", "-f", &self.image(), &format!("{}-web", self.project())]);
+        let kept = format!("reference=hlx/{}-*/*", self.project());
+        for id in self.docker(&["images", "-q", "--filter", &kept]).lines() {
+            quiet(&["rmi", "-f", id]);
+        }
         for line in self.mounts() {
             if let Some(at) = line.split(' ').nth(4) {
                 let _ = Command::new("umount").args(["-l", at]).output();

@@ -1,0 +1,124 @@
+//! What this host has under the names that a model uses.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::deploy::docker::{Docker, Error};
+
+/// A volume that is there.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Volume {
+    pub(super) name: String,
+    #[serde(default)]
+    pub(super) driver: String,
+    pub(super) options: Option<BTreeMap<String, String>>,
+}
+
+/// A network that is there.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Network {
+    pub(super) id: String,
+    pub(super) name: String,
+    #[serde(default)]
+    pub(super) driver: String,
+    pub(super) options: Option<BTreeMap<String, String>>,
+}
+
+/// This host, as far as judging a model takes.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Host {
+    /// The stack's project directory.
+    pub(super) project: PathBuf,
+    /// Sockets of container engines.
+    pub(super) sockets: Vec<PathBuf>,
+    /// Directories that some container can write to.
+    pub(super) writers: Vec<PathBuf>,
+    /// The volumes that the model names, where they are there.
+    pub(super) volumes: Vec<Volume>,
+    /// The networks that the model names, where they are there.
+    pub(super) networks: Vec<Network>,
+}
+
+/// Where engines listen, docker's own place for it included.
+const SOCKETS: [&str; 9] = [
+    "/run/docker.sock",
+    "/var/run/docker.sock",
+    "/run/docker/containerd/containerd.sock",
+    "/run/containerd/containerd.sock",
+    "/var/run/docker/containerd/containerd.sock",
+    "/run/podman/podman.sock",
+    "/run/crio/crio.sock",
+    "/run/buildkit/buildkitd.sock",
+    "/run/docker/plugins",
+];
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Mounted {
+    #[serde(default)]
+    mounts: Vec<Mount>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Mount {
+    #[serde(rename = "Type", default)]
+    kind: String,
+    #[serde(default)]
+    source: PathBuf,
+    #[serde(rename = "RW", default)]
+    writes: bool,
+}
+
+impl Host {
+    /// Asks Docker about the names in a model.
+    pub(super) fn ask(docker: &Docker, project: &Path, model: &Value) -> Result<Self, Error> {
+        let mut sockets: Vec<PathBuf> = SOCKETS.map(PathBuf::from).into();
+        sockets.extend(docker.socket());
+        let names: Vec<String> = named(model, "volumes");
+        let volumes = shown(docker, &["volume", "inspect", "--"], &names)?;
+        let mut names = named(model, "networks");
+        names.extend(modes(model));
+        let networks = shown(docker, &["network", "inspect", "--"], &names)?;
+        let listed = docker.demand("ps", &["ps", "-aq", "--no-trunc"])?;
+        let ids: Vec<String> = listed.split_whitespace().map(str::to_owned).collect();
+        let containers: Vec<Mounted> = shown(docker, &["container", "inspect", "--"], &ids)?;
+        let mounts = containers.into_iter().flat_map(|container| container.mounts);
+        let writers = mounts.filter(|mount| mount.kind == "bind" && mount.writes).map(|mount| mount.source);
+        let writers = writers.collect();
+        Ok(Self { project: project.to_owned(), sockets, writers, volumes, networks })
+    }
+}
+
+/// The names that the resources of a kind have on the host.
+fn named(model: &Value, kind: &str) -> Vec<String> {
+    let all = model[kind].as_object().into_iter().flatten();
+    all.map(|(key, value)| value["name"].as_str().unwrap_or(key).to_owned()).collect()
+}
+
+/// Networks that services name without declaring them.
+fn modes(model: &Value) -> Vec<String> {
+    let services = model["services"].as_object().into_iter().flat_map(|services| services.values());
+    let modes = services.flat_map(|service| [&service["network_mode"], &service["build"]["network"]]);
+    modes.filter_map(Value::as_str).filter(|mode| !mode.contains(':')).map(str::to_owned).collect()
+}
+
+/// What `inspect` shows of these names; those that are not there are left out.
+fn shown<T: for<'d> Deserialize<'d>>(
+    docker: &Docker,
+    command: &[&str],
+    names: &[String],
+) -> Result<Vec<T>, Error> {
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let done = docker.ask(&[command, &names].concat())?;
+    serde_json::from_slice(done.out.expose())
+        .map_err(|error| Error::Failed { what: "inspect", said: error.to_string() })
+}

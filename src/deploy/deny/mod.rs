@@ -1,0 +1,232 @@
+//! What root does not let a commit ask for, however its compose file spells it.
+//!
+//! A push is root on the servers that deploy it, unless something says otherwise: `deny` in the
+//! server's configuration does. It is judged on the model that compose made of the files, and on
+//! what this host has under the names in it, never on the text alone. What the judge does not
+//! know is refused, so that a newer Compose opens no way around it.
+
+mod build;
+mod files;
+mod host;
+mod model;
+mod paths;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::PathBuf;
+
+use serde_yaml::Value;
+
+use super::docker::Docker;
+use super::error::Error;
+use super::resident::Ground;
+use super::service::nearest;
+
+use host::{Host, Network};
+
+/// Something that a commit can be kept from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Power {
+    /// Running `setup.sh`, as root on the host.
+    Setup,
+    /// A container that is not held by what holds containers.
+    Privileged,
+    /// Talking to a container engine.
+    DockerSocket,
+    /// The host's network, or a place in the host's own.
+    HostNetwork,
+    /// Files and directories of the host.
+    HostMounts,
+}
+
+impl Power {
+    const ALL: [Self; 5] =
+        [Self::Setup, Self::Privileged, Self::DockerSocket, Self::HostNetwork, Self::HostMounts];
+
+    /// Its name in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Setup => "setup",
+            Self::Privileged => "privileged",
+            Self::DockerSocket => "docker-socket",
+            Self::HostNetwork => "host-network",
+            Self::HostMounts => "host-mounts",
+        }
+    }
+}
+
+/// What is denied. Empty by default.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Deny {
+    powers: BTreeSet<Power>,
+    /// Paths of the host that may be mounted all the same.
+    except: Vec<PathBuf>,
+}
+
+/// Why a `deny` cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Bad {
+    /// It names something that is no power.
+    #[error("`deny` has no `{name}`")]
+    Unknown {
+        /// What it names.
+        name: String,
+        /// What may have been meant.
+        nearest: Option<&'static str>,
+    },
+    /// It is of another form.
+    #[error("`deny` must be a list like `[privileged, {{host-mounts: {{except: [/mnt/media]}}}}]`")]
+    Form,
+}
+
+impl Deny {
+    /// Reads the value of `deny`.
+    pub fn parse(value: &Value) -> Result<Self, Bad> {
+        let Value::Sequence(items) = value else { return Err(Bad::Form) };
+        let mut deny = Self::default();
+        for item in items {
+            deny.add(item)?;
+        }
+        Ok(deny)
+    }
+
+    fn add(&mut self, item: &Value) -> Result<(), Bad> {
+        let (name, rest) = match item {
+            Value::String(name) => (name.as_str(), None),
+            Value::Mapping(mapping) if mapping.len() == 1 => {
+                let (name, rest) = mapping.iter().next().ok_or(Bad::Form)?;
+                (name.as_str().ok_or(Bad::Form)?, Some(rest))
+            }
+            _ => return Err(Bad::Form),
+        };
+        let power = Power::ALL.into_iter().find(|power| power.name() == name).ok_or_else(|| unknown(name))?;
+        match (power, rest) {
+            (_, None) => {}
+            (Power::HostMounts, Some(rest)) => self.except = exceptions(rest).ok_or(Bad::Form)?,
+            (_, Some(_)) => return Err(Bad::Form),
+        }
+        self.powers.insert(power);
+        Ok(())
+    }
+
+    /// True if nothing is denied.
+    pub fn is_empty(&self) -> bool {
+        self.powers.is_empty()
+    }
+
+    /// True if this is denied.
+    pub fn has(&self, power: Power) -> bool {
+        self.powers.contains(&power)
+    }
+}
+
+fn unknown(name: &str) -> Bad {
+    Bad::Unknown { name: name.to_owned(), nearest: nearest(name, &Power::ALL.map(Power::name)) }
+}
+
+/// `{except: [/path, …]}`.
+fn exceptions(value: &Value) -> Option<Vec<PathBuf>> {
+    let Value::Mapping(mapping) = value else { return None };
+    let (key, paths) = mapping.iter().next().filter(|_| mapping.len() == 1)?;
+    let Value::Sequence(paths) = paths else { return None };
+    let path = |path: &Value| path.as_str().map(PathBuf::from).filter(|path| path.is_absolute());
+    paths.iter().map(path).collect::<Option<_>>().filter(|_| key.as_str() == Some("except"))
+}
+
+/// Something that is denied and that the commit asks for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Offence {
+    /// What is denied.
+    pub power: Power,
+    /// Who asks: a service, a volume, a file.
+    pub who: String,
+    /// For what.
+    pub what: String,
+}
+
+impl fmt::Display for Offence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} ({})", self.who, self.what, self.power.name())
+    }
+}
+
+/// Refuses a commit that asks for what is denied. `json` is the model that compose made of its
+/// `files`.
+pub(super) fn check(
+    deny: &Deny,
+    ground: Ground<'_>,
+    files: &[PathBuf],
+    json: &[u8],
+    docker: &Docker,
+) -> Result<(), Error> {
+    if deny.is_empty() {
+        return Ok(());
+    }
+    let model = serde_json::from_slice(json).map_err(Error::Unreadable)?;
+    let host = Host::ask(docker, ground.project, &model)?;
+    let mut found = files::outside(files, ground, deny);
+    found.extend(model::judge(&model, deny, &host));
+    if deny.has(Power::Setup) && ground.tree.contains_key(std::path::Path::new("setup.sh")) {
+        let what = "runs as root on this host".to_owned();
+        found.push(Offence { power: Power::Setup, who: "setup.sh".to_owned(), what });
+    }
+    if found.is_empty() {
+        return Ok(());
+    }
+    // Compose has filled variables in, and those may be secrets.
+    let masker = &ground.unsealed.masker;
+    Err(Error::Denied(found.iter().map(|offence| masker.text(offence.to_string().as_bytes())).collect()))
+}
+
+/// Offences as they are found, those that are denied.
+struct Offences<'d> {
+    deny: &'d Deny,
+    found: BTreeSet<Offence>,
+}
+
+impl<'d> Offences<'d> {
+    fn new(deny: &'d Deny) -> Self {
+        Self { deny, found: BTreeSet::new() }
+    }
+
+    fn add(&mut self, power: Power, who: &str, what: impl Into<String>) {
+        if self.deny.has(power) {
+            self.found.insert(Offence { power, who: who.to_owned(), what: what.into() });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Deny, String> {
+        Deny::parse(&serde_yaml::from_str(text).unwrap()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn every_power_can_be_denied_and_nothing_else() {
+        let all =
+            parse("[setup, privileged, docker-socket, host-network, {host-mounts: {except: [/mnt/media]}}]");
+        let all = all.unwrap();
+        assert!(Power::ALL.into_iter().all(|power| all.has(power)));
+        assert_eq!(all.except, [PathBuf::from("/mnt/media")]);
+        assert!(parse("[]").unwrap().is_empty() && parse("[host-mounts]").unwrap().except.is_empty());
+        assert_eq!(
+            unknown("priviledged"),
+            Bad::Unknown { name: "priviledged".into(), nearest: Some("privileged") }
+        );
+        let form = parse("privileged").unwrap_err();
+        for bad in [
+            "{privileged: true}",
+            "[1]",
+            "[{privileged: {except: [/a]}}]",
+            "[{host-mounts: [/a]}]",
+            "[{host-mounts: {except: [a]}}]",
+            "[{host-mounts: {excepted: [/a]}}]",
+            "[{host-mounts: {except: [/a], more: 1}}]",
+        ] {
+            assert_eq!(parse(bad), Err(form.clone()), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! Every spelling of every power that an attacker who writes the compose file may try.
+
+use std::collections::BTreeMap;
+
+use serde_json::json;
+
+use super::super::host::Volume;
+use super::*;
+
+const ALL: &str =
+    "[setup, privileged, docker-socket, host-network, {host-mounts: {except: [/hlx-test/media]}}]";
+
+fn deny(text: &str) -> Deny {
+    Deny::parse(&serde_yaml::from_str(text).unwrap()).unwrap()
+}
+
+fn host() -> Host {
+    let options = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    };
+    let volume = |name: &str, driver: &str, pairs: &[(&str, &str)]| Volume {
+        name: name.to_owned(),
+        driver: driver.to_owned(),
+        options: Some(options(pairs)),
+    };
+    let network = |id: &str, name: &str, driver: &str| Network {
+        id: id.to_owned(),
+        name: name.to_owned(),
+        driver: driver.to_owned(),
+        options: None,
+    };
+    Host {
+        project: "/hlx-test/p".into(),
+        sockets: vec!["/hlx-test/run/docker.sock".into()],
+        volumes: vec![
+            volume("old", "local", &[("type", "none"), ("o", "bind"), ("device", "/")]),
+            volume("plain", "local", &[]),
+            volume("plugged", "sshfs", &[]),
+        ],
+        networks: vec![
+            network("abc123", "host", "host"),
+            network("def456", "lan", "macvlan"),
+            network("789", "web", "bridge"),
+        ],
+        ..Host::default()
+    }
+}
+
+/// The powers that a service asks for, in a model with more at its top.
+fn asks(service: &str, top: &str) -> Vec<&'static str> {
+    let json = |text: &str| -> Value { serde_yaml::from_str(text).unwrap() };
+    let mut model = json!({"name": "p", "services": {"web": json(service)}});
+    for (key, value) in entries(&json(top)) {
+        model[key] = value.clone();
+    }
+    let mut powers: Vec<&str> =
+        judge(&model, &deny(ALL), &host()).iter().map(|offence| offence.power.name()).collect();
+    powers.dedup();
+    powers
+}
+
+#[test]
+fn a_container_keeps_its_walls() {
+    for service in [
+        "privileged: true",
+        "cap_add: [SYS_ADMIN]",
+        "cap_add: [cap_sys_admin]",
+        "cap_add: [ALL]",
+        "cap_add: [NET_ADMIN, SYS_MODULE]",
+        "devices: [{source: /dev/sda, target: /dev/sda, permissions: rwm}]",
+        "devices: ['vendor.com/class=all']",
+        "device_cgroup_rules: ['b *:* rwm']",
+        "pid: host",
+        "pid: container:other",
+        "ipc: host",
+        "ipc: container:other",
+        "uts: host",
+        "userns_mode: host",
+        "cgroup: host",
+        "cgroup_parent: /",
+        "security_opt: ['seccomp:unconfined']",
+        "security_opt: ['seccomp=/p/x.json']",
+        "security_opt: ['apparmor=unconfined']",
+        "security_opt: ['label:disable']",
+        "security_opt: ['systempaths=unconfined']",
+        "runtime: other",
+        "gpus: [{count: -1}]",
+        "deploy: {resources: {reservations: {devices: [{capabilities: [gpu]}]}}}",
+        "credential_spec: {file: x}",
+        "provider: {type: x, options: {a: b}}",
+        "models: {x: {}}",
+        "annotations: {run.oci.hooks.stdout: x}",
+        "post_start: [{command: [x], privileged: true}]",
+        "pre_stop: [{command: [a]}, {command: [x], privileged: true}]",
+        "a_key_of_tomorrow: 1",
+        "build: {context: /hlx-test/p, privileged: true}",
+        "build: {context: /hlx-test/p, entitlements: [security.insecure]}",
+        "build: {context: /hlx-test/p, a_key_of_tomorrow: 1}",
+    ] {
+        assert_eq!(asks(service, "{}"), ["privileged"], "{service}");
+    }
+}
+
+#[test]
+fn the_network_of_the_host_is_the_hosts() {
+    for (service, top) in [
+        ("network_mode: host", "{}"),
+        ("network_mode: container:other", "{}"),
+        ("network_mode: abc123", "{}"),
+        ("network_mode: lan", "{}"),
+        ("build: {context: /hlx-test/p, network: host}", "{}"),
+        ("build: {context: /hlx-test/p, network: 'container:x'}", "{}"),
+        ("build: {context: /hlx-test/p, entitlements: [network.host]}", "{}"),
+        ("networks: {n: null}", "networks: {n: {name: host, external: true}}"),
+        ("networks: {n: null}", "networks: {n: {name: abc, external: true}}"),
+        ("networks: {n: null}", "networks: {n: {name: lan, external: true}}"),
+        ("networks: {n: null}", "networks: {n: {name: p_n, driver: macvlan}}"),
+        ("networks: {n: null}", "networks: {n: {name: p_n, driver: ipvlan}}"),
+        ("networks: {n: null}", "networks: {n: {name: p_n, driver: host}}"),
+        (
+            "networks: {n: null}",
+            "networks: {n: {name: p_n, driver_opts: {com.docker.network.bridge.name: br0}}}",
+        ),
+    ] {
+        assert_eq!(asks(service, top), ["host-network"], "{service} {top}");
+    }
+}
+
+#[test]
+fn files_of_the_host_are_the_hosts() {
+    for (service, top) in [
+        ("volumes: [{type: bind, source: /etc, target: /x}]", "{}"),
+        ("volumes: [{type: bind, source: /hlx-test/p/../other, target: /x}]", "{}"),
+        ("volumes: [{type: bind, source: /hlx-test/pp, target: /x}]", "{}"),
+        ("volumes: [{type: bind, source: /hlx-test/media/../x, target: /x}]", "{}"),
+        ("volumes: [{type: cluster, source: x, target: /x}]", "{}"),
+        (
+            "volumes: [{type: bind, source: /hlx-test/p/a, target: /a}, {type: bind, source: /hlx-test/p/a/b, target: /b}]",
+            "{}",
+        ),
+        ("volumes_from: ['container:other']", "{}"),
+        ("secrets: [{source: s}]", "secrets: {s: {file: /etc/shadow}}"),
+        ("configs: [{source: s}]", "configs: {s: {file: /etc/shadow}}"),
+        (
+            "volumes: [{type: volume, source: v}]",
+            "volumes: {v: {driver_opts: {type: none, o: bind, device: /etc}}}",
+        ),
+        (
+            "volumes: [{type: volume, source: v}]",
+            "volumes: {v: {driver_opts: {type: nfs, o: 'ro,rbind', device: /etc}}}",
+        ),
+        (
+            "volumes: [{type: volume, source: v}]",
+            "volumes: {v: {driver: local-persist, driver_opts: {mountpoint: /etc}}}",
+        ),
+        ("volumes: [{type: volume, source: v}]", "volumes: {v: {name: plugged, external: true}}"),
+        ("build: {context: /etc}", "{}"),
+        ("build: {context: /hlx-test/p, dockerfile: ../x}", "{}"),
+        ("build: {context: /hlx-test/p, dockerfile: /etc/passwd}", "{}"),
+        ("build: {context: /hlx-test/p, additional_contexts: {x: /etc}}", "{}"),
+        ("build: {context: /hlx-test/p, additional_contexts: {x: 'oci-layout:///etc'}}", "{}"),
+        ("build: {context: /hlx-test/p, ssh: [default]}", "{}"),
+        ("build: {context: /hlx-test/p, cache_to: ['type=local,dest=/etc']}", "{}"),
+        ("build: {context: /hlx-test/p, cache_from: ['type=local,src=/etc']}", "{}"),
+    ] {
+        assert_eq!(asks(service, top), ["host-mounts"], "{service} {top}");
+    }
+    for top in [
+        "volumes: {v: {driver_opts: {type: ext4, device: /dev/sda1}}}",
+        "volumes: {v: {driver_opts: {type: overlay, device: overlay, o: 'lowerdir=/etc'}}}",
+    ] {
+        assert_eq!(asks("volumes: [{type: volume, source: v}]", top), ["privileged", "host-mounts"], "{top}");
+    }
+}
+
+#[test]
+fn no_way_leads_to_the_engine() {
+    let all = ["docker-socket", "host-mounts"];
+    for (service, top) in [
+        ("volumes: [{type: bind, source: /hlx-test/run/docker.sock, target: /x}]", "{}"),
+        ("volumes: [{type: bind, source: /hlx-test/run, target: /x, read_only: true}]", "{}"),
+        ("volumes: [{type: bind, source: /hlx-test/x/../run, target: /x}]", "{}"),
+        ("volumes: [{type: bind, source: /, target: /x}]", "{}"),
+        (
+            "volumes: [{type: volume, source: v}]",
+            "volumes: {v: {driver_opts: {o: bind, device: /hlx-test/run}}}",
+        ),
+        ("volumes: [{type: volume, source: v}]", "volumes: {v: {name: old, external: true}}"),
+        ("volumes: [{type: volume, source: old}]", "volumes: {old: {}}"),
+        ("secrets: [{source: s}]", "secrets: {s: {file: /hlx-test/run/docker.sock}}"),
+    ] {
+        assert_eq!(asks(service, top), all, "{service} {top}");
+    }
+    assert_eq!(asks("use_api_socket: true", "{}"), ["docker-socket"]);
+}
+
+#[test]
+fn what_is_harmless_is_let_through() {
+    let service = "{image: x, command: [a], environment: {A: b}, ports: [{target: 80, published: '80'}],
+        networks: {default: null, web: null}, network_mode: 'service:db', pid: 'service:db', ipc: shareable,
+        cap_add: [NET_ADMIN, CAP_CHOWN], cap_drop: [ALL], security_opt: ['no-new-privileges:true'], user: '0', privileged: false,
+        devices: [], deploy: {resources: {limits: {cpus: '1'}}}, post_start: [{command: [x]}], volumes_from: [db],
+        volumes: [{type: bind, source: /hlx-test/p/data, target: /d}, {type: volume, source: v, target: /v},
+                  {type: bind, source: /hlx-test/media/films, target: /m, read_only: true}, {type: tmpfs, target: /t}],
+        secrets: [{source: s}], build: {context: /hlx-test/p, dockerfile: docker/Dockerfile, network: none, args: {A: b}}, x-more: 1}";
+    let top = "{networks: {default: {name: p_default}, web: {name: web, external: true}},
+        volumes: {v: {name: plain}, w: {driver_opts: {type: nfs, o: 'addr=nas,rw', device: ':/export'}}},
+        secrets: {s: {file: /hlx-test/p/s}, e: {environment: X}}}";
+    assert_eq!(asks(service, top), Vec::<&str>::new());
+    assert_eq!(asks("build: {context: 'https://example.org/x.git'}", "{}"), Vec::<&str>::new());
+    let model: Value =
+        serde_yaml::from_str("services: {web: {privileged: true, network_mode: host}}").unwrap();
+    assert_eq!(judge(&model, &Deny::default(), &host()), []);
+    let only = judge(&model, &deny("[host-network]"), &host());
+    assert_eq!(
+        only.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["service `web`: `network_mode: host` (host-network)"]
+    );
+}

@@ -1,0 +1,148 @@
+//! The images that a version ran with: written down, kept from pruning, and found again.
+//!
+//! A tag moves, and so does what a build calls its result. What a version ran with is an image's
+//! id; where a registry has it, also the digest by which it can be pulled again.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+
+use super::docker::{Docker, Error};
+use super::health::Container;
+use super::service::Service;
+
+/// A pull by digest takes at most this long.
+const PULL: Duration = Duration::from_secs(900);
+
+/// The image that a service of a stack ran with.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Image {
+    /// The compose service.
+    pub service: String,
+    /// Docker's id of the image.
+    pub id: String,
+    /// `name@sha256:…`, by which a registry has it; `None` if only this host does.
+    pub origin: Option<String>,
+}
+
+/// An image on this host.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Found {
+    id: String,
+    #[serde(default)]
+    repo_digests: Option<Vec<String>>,
+}
+
+/// The services' images as their containers have them, each service once.
+pub fn used(containers: &[Container]) -> Vec<(String, String)> {
+    let mut used: Vec<_> =
+        containers.iter().map(|found| (found.service.clone(), found.image.clone())).collect();
+    used.sort();
+    used.dedup_by(|next, kept| next.0 == kept.0);
+    used
+}
+
+/// The tag that keeps an image of a commit which no registry has.
+///
+/// Names of images have lower case letters, and single separators between them; a name that has
+/// to be bent to that gets a piece of its hash, so that no other bends to the same.
+pub fn tag(stack: &Service, service: &str, commit: &str) -> String {
+    format!("hlx/{}/{}:{commit:.40}", bent(stack.as_str()), bent(service))
+}
+
+fn bent(name: &str) -> String {
+    let lower = name.to_lowercase();
+    let words = lower.split(|letter: char| !letter.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    let plain = words.collect::<Vec<_>>().join("-");
+    if plain == name {
+        return plain;
+    }
+    let hash = Sha256::digest(name.as_bytes());
+    let hash: String = hash[..4].iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{plain}-{hash}").trim_start_matches('-').to_owned()
+}
+
+impl Docker {
+    /// Looks the images up, and says where those of a registry can be had again.
+    pub fn identify(&self, used: &[(String, String)]) -> Result<Vec<Image>, Error> {
+        let ids: Vec<&str> = used.iter().map(|(_, id)| id.as_str()).collect();
+        let found = self.found(&ids)?;
+        let origin = |id: &String| {
+            let image = found.iter().find(|found| found.id == *id)?;
+            image.repo_digests.iter().flatten().next().cloned()
+        };
+        let image = |(service, id): &(String, String)| Image {
+            service: service.clone(),
+            id: id.clone(),
+            origin: origin(id),
+        };
+        Ok(used.iter().map(image).collect())
+    }
+
+    /// Those of the images that are not on this host.
+    pub fn missing<'i>(&self, images: &'i [Image]) -> Result<Vec<&'i Image>, Error> {
+        let ids: Vec<&str> = images.iter().map(|image| image.id.as_str()).collect();
+        let found = self.found(&ids)?;
+        Ok(images.iter().filter(|image| found.iter().all(|found| found.id != image.id)).collect())
+    }
+
+    fn found(&self, ids: &[&str]) -> Result<Vec<Found>, Error> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        // One that is missing makes inspect fail, but it still shows the others.
+        let shown = self.ask(&[&["image", "inspect", "--"][..], ids].concat())?;
+        serde_json::from_slice(shown.out.expose())
+            .map_err(|error| Error::Failed { what: "image inspect", said: error.to_string() })
+    }
+
+    /// The id of the image that has this name now.
+    pub fn image_named(&self, name: &str) -> Result<Option<String>, Error> {
+        let shown = self.ask(&["image", "inspect", "--format", "{{.Id}}", "--", name])?;
+        let id = String::from_utf8_lossy(shown.out.expose()).trim().to_owned();
+        Ok(Some(id).filter(|id| shown.end.is_success() && !id.is_empty()))
+    }
+
+    /// Gives an image one more name.
+    pub fn tag(&self, id: &str, name: &str) -> Result<(), Error> {
+        self.demand("tag", &["tag", id, name]).map(drop)
+    }
+
+    /// Pulls an image by its digest.
+    pub fn pull(&self, origin: &str) -> Result<(), Error> {
+        let done = self.call(&["pull", "--quiet", "--", origin], PULL).output(b"")?;
+        let said = String::from_utf8_lossy(done.err.expose()).trim().to_owned();
+        if done.end.is_success() { Ok(()) } else { Err(Error::Failed { what: "pull", said }) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags_are_names_that_docker_takes_and_no_two_are_one() {
+        let tag = |stack: &str, service: &str| tag(&stack.parse().unwrap(), service, "abc");
+        assert_eq!(tag("media", "web-1"), "hlx/media/web-1:abc");
+        let names = ["a_b", "a-b", "a--b", "A-B", "a.b", "a-b-", "_a", "-"];
+        let tags: std::collections::BTreeSet<String> = names.iter().map(|name| tag("s", name)).collect();
+        assert_eq!(tags.len(), names.len());
+        let valid = |part: &str| {
+            !part.starts_with('-') && !part.ends_with('-') && !part.contains("--") && !part.is_empty()
+        };
+        assert!(tags.iter().all(|tag| valid(tag.split(['/', ':']).nth(2).unwrap())), "{tags:?}");
+    }
+
+    #[test]
+    fn a_service_is_listed_once() {
+        let container = |service: &str, image: &str| Container {
+            service: service.into(),
+            image: image.into(),
+            ..Container::default()
+        };
+        let used = used(&[container("b", "2"), container("a", "1"), container("b", "2")]);
+        assert_eq!(used, [("a".to_owned(), "1".to_owned()), ("b".to_owned(), "2".to_owned())]);
+    }
+}

@@ -1,0 +1,198 @@
+//! When the new version is not well: what ran before runs again, or it is said what runs now.
+//!
+//! Before a container was touched nothing but the project directory has to go back: containers
+//! that share it see the clear files in it. After that, the last good commit is brought to life
+//! again as any version is, but with the images that it ran with.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::bring::Way;
+use super::{Deploy, Error, Event, Mirror, Rollback, Stack, Version, Whose, tree};
+use crate::deploy::error::{Aftermath, Broken, Fault};
+use crate::deploy::health::condition;
+use crate::deploy::images::{self, Image};
+use crate::deploy::model::Model;
+
+/// What there is to go back to.
+pub(super) enum Former {
+    /// Nothing: no version was good yet.
+    Nothing,
+    /// The commit that is deployed now was good before.
+    Same,
+    /// Another commit, which opens.
+    Other(Box<Version>),
+    /// A commit that cannot be brought back.
+    Lost {
+        /// Its name.
+        commit: String,
+        /// Why.
+        why: String,
+    },
+}
+
+impl Former {
+    /// Fails if there was a good version and it cannot be brought back.
+    pub(super) fn is_there(&self) -> Result<(), Error> {
+        match self {
+            Self::Lost { commit, why } => Err(Error::NoWayBack { commit: commit.clone(), why: why.clone() }),
+            Self::Nothing | Self::Same | Self::Other(_) => Ok(()),
+        }
+    }
+}
+
+impl Deploy<'_> {
+    /// Opens the last good version, as proof that it could be brought back.
+    pub(super) fn former(&self, mirror: &Mirror<'_>) -> Result<Former, Error> {
+        let Some(commit) = self.stack.commit.clone() else { return Ok(Former::Nothing) };
+        if commit == self.commit {
+            return Ok(Former::Same);
+        }
+        let read = || Version::read(&self.wish.service, &commit, mirror, self.world.open);
+        match self.timings.measure("opening the last good version", Whose::Own, read) {
+            Ok(version) => {
+                self.look_for_images(&commit)?;
+                Ok(Former::Other(Box::new(version)))
+            }
+            Err(error) => Ok(Former::Lost { commit, why: error.to_string() }),
+        }
+    }
+
+    fn look_for_images(&self, commit: &str) -> Result<(), Error> {
+        let images = self.state.images(&self.wish.service, commit)?;
+        let look = || self.docker.missing(&images);
+        for image in self.timings.measure("looking for its images", Whose::Docker, look)? {
+            let Image { service, origin, .. } = image;
+            let text = match origin {
+                Some(origin) => format!(
+                    "the image that `{service}` runs with has gone from this host: going back would pull {origin}"
+                ),
+                None => format!(
+                    "the image that `{service}` runs with has gone, and no registry has it: there is no way back to {commit:.10} for it"
+                ),
+            };
+            (self.world.report)(Event::Warning(&text));
+        }
+        Ok(())
+    }
+
+    /// Undoes what can be undone of a deploy that failed. `old` is what was known before it.
+    pub(super) fn recover(
+        &mut self,
+        error: Error,
+        next: &Version,
+        former: Former,
+        old: &Stack,
+        mirror: &Mirror<'_>,
+    ) -> Error {
+        if !self.touched {
+            self.put_back(old, mirror);
+            self.sweep();
+            return error;
+        }
+        let mut broken = match error {
+            Error::Broken(broken) => *broken,
+            other => Broken { reason: other.to_string(), ..Broken::default() },
+        };
+        self.condemn(next, &broken);
+        broken.aftermath = self.aftermath(next, former, old, mirror);
+        self.sweep();
+        Error::Broken(Box::new(broken))
+    }
+
+    /// No container was touched: those that run see the files that they were started with.
+    fn put_back(&mut self, old: &Stack, mirror: &Mirror<'_>) {
+        let Some(commit) = old.tried.clone() else { return };
+        let mut put = || -> Result<(), Error> {
+            self.take_over(old)?;
+            let tree = tree::read(mirror, &commit)?;
+            self.lay(&tree).map(drop)
+        };
+        if let Err(error) = put() {
+            let text = format!("the files of {commit:.10}, which runs, could not be put back: {error}");
+            (self.world.report)(Event::Warning(&text));
+        }
+    }
+
+    /// Takes repository and directory of the version before for the stack's again.
+    fn take_over(&mut self, old: &Stack) -> Result<(), Error> {
+        if self.stack.directory != old.directory {
+            self.forget_files()?;
+        }
+        self.stack.repo.clone_from(&old.repo);
+        self.stack.directory.clone_from(&old.directory);
+        Ok(self.state.save(&self.wish.service, &self.stack)?)
+    }
+
+    /// Remembers the commit as bad, if it is to blame and was never good.
+    fn condemn(&self, next: &Version, broken: &Broken) {
+        if broken.fault == Fault::Host || self.stack.commit.as_ref() == Some(&next.commit) {
+            return;
+        }
+        let why = broken.reason.lines().next().unwrap_or_default();
+        let now = Timestamp::now().as_second();
+        if let Err(error) = self.state.condemn(&self.wish.service, &next.commit, why, now) {
+            (self.world.report)(Event::Warning(&error.to_string()));
+        }
+    }
+
+    fn aftermath(&mut self, next: &Version, former: Former, old: &Stack, mirror: &Mirror<'_>) -> Aftermath {
+        let version = match &former {
+            Former::Nothing => return Aftermath::NothingBefore,
+            _ if self.rollback == Rollback::Manual => return Aftermath::Manual,
+            Former::Lost { commit, why } => {
+                return Aftermath::Failed { commit: commit.clone(), why: why.clone() };
+            }
+            Former::Same => next,
+            Former::Other(version) => version,
+        };
+        let commit = version.commit.clone();
+        (self.world.report)(Event::Step(&format!("it is not well: going back to {commit:.10}")));
+        let restored = self
+            .take_over(old)
+            .and_then(|()| self.lay(&version.tree))
+            .and_then(|_| self.bring(version, Way::Back, mirror));
+        match restored {
+            Ok(containers) => {
+                Aftermath::Restored { commit, containers: containers.iter().map(condition).collect() }
+            }
+            Err(error) => Aftermath::Failed { commit, why: error.to_string() },
+        }
+    }
+
+    /// The compose file that gives each service the image it ran with, where another has its
+    /// name by now. The others keep their name, so that compose leaves their containers alone.
+    pub(super) fn pins(&self, model: &Model) -> Result<Value, Error> {
+        let commit = self.stack.commit.clone().unwrap_or_default();
+        let pin = || -> Result<BTreeMap<String, Value>, Error> {
+            let recorded = self.state.images(&self.wish.service, &commit)?;
+            self.fetch_missing(&recorded)?;
+            let mut pins = BTreeMap::new();
+            for image in recorded.iter().filter(|image| model.services.contains_key(&image.service)) {
+                let named = model.image_of(&image.service);
+                if self.docker.image_named(&named)?.as_ref() != Some(&image.id) {
+                    pins.insert(image.service.clone(), json!({ "image": self.name_of(image, &commit) }));
+                }
+            }
+            Ok(pins)
+        };
+        let pins = self.timings.measure("finding its images", Whose::Docker, pin)?;
+        Ok(json!({ "services": pins }))
+    }
+
+    fn name_of(&self, image: &Image, commit: &str) -> String {
+        image.origin.clone().unwrap_or_else(|| images::tag(&self.wish.service, &image.service, commit))
+    }
+
+    fn fetch_missing(&self, recorded: &[Image]) -> Result<(), Error> {
+        for image in self.docker.missing(recorded)? {
+            let service = image.service.clone();
+            let origin = image.origin.as_ref().ok_or(Error::ImageGone { service })?;
+            (self.world.report)(Event::Step(&format!("pulling {origin}")));
+            self.docker.pull(origin)?;
+        }
+        Ok(())
+    }
+}

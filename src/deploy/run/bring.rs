@@ -1,0 +1,221 @@
+//! From a commit's files to containers that are well. Plaintext is seen here and nowhere else.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use super::back::Former;
+use super::{Deploy, Error, Event, Mirror, Version, Whose, World};
+use crate::deploy::WayBack;
+use crate::deploy::clear;
+use crate::deploy::deny;
+use crate::deploy::error::Broken;
+use crate::deploy::gate::{self, Ill};
+use crate::deploy::health::{Container, Rule};
+use crate::deploy::model::Model;
+use crate::deploy::resident::{Ground, Plan, Resident, keyed_hash};
+use crate::deploy::stage::Stage;
+use crate::deploy::wishes::{Rollback, Setup, Wishes};
+use crate::secret::SecretBytes;
+
+/// Which way a deploy goes.
+#[derive(Clone, Copy)]
+pub(super) enum Way<'w> {
+    /// To a new version; what there is to go back to.
+    Forward(&'w Former),
+    /// To the last good version, with the images that it ran with. Nothing is built or pulled for
+    /// it, and `setup.sh` does not run.
+    Back,
+}
+
+impl Deploy<'_> {
+    /// Brings a version to life, and gives its containers. Whatever happens, the vault is gone
+    /// when this returns.
+    pub(super) fn bring(
+        &mut self,
+        version: &Version,
+        way: Way<'_>,
+        mirror: &Mirror<'_>,
+    ) -> Result<Vec<Container>, Error> {
+        let dir = PathBuf::from(&self.stack.directory);
+        let ground = version.ground(&dir);
+        let World { places, env, report, .. } = *self.world;
+        let place = places.vault(&self.wish.service);
+        let resident = Resident::new(places.resident(&self.wish.service));
+        let open = || {
+            if ground.unsealed.paths().next().is_some() {
+                // Before the vault takes its copy of the mounts, so that compose sees it there.
+                resident.prepare()?;
+            }
+            Stage::open(&place, ground, env, version.files.clone(), report)
+        };
+        let mut stage = self.timings.measure("opening the vault", Whose::Own, open)?;
+        let model = self.prepare(&mut stage, (version, ground), &resident, way)?;
+        let wishes = model.wishes()?;
+        let began = self.up(&mut stage, &model, &wishes, version, mirror)?;
+        self.timings.measure("shredding", Whose::Own, || stage.shred())?;
+        self.judge(&model, wishes, began, version)
+    }
+
+    /// Everything before a container is touched.
+    fn prepare(
+        &mut self,
+        stage: &mut Stage<'_>,
+        (version, ground): (&Version, Ground<'_>),
+        resident: &Resident,
+        way: Way<'_>,
+    ) -> Result<Model, Error> {
+        let key = self.label_key()?;
+        let project = self.wish.service.project();
+        let model = self.timings.measure("compose config", Whose::Docker, || stage.model(&project))?;
+        deny::check(&self.world.settings.deny, ground, stage.files(), stage.json(), &self.docker)?;
+        if let Way::Forward(former) = way {
+            self.examine(&model, former, stage, ground)?;
+        }
+        let plan = Plan::new(&model, ground)?;
+        if matches!(way, Way::Forward(_)) && model.builds() {
+            (self.world.report)(Event::Step("building images, with sealed files left sealed"));
+            self.timings.measure("building images", Whose::Docker, || stage.build(&model))?;
+        }
+        if !plan.is_empty() {
+            let place = || resident.place(&plan, ground, &key);
+            let placed = self.timings.measure("file secrets", Whose::Own, place)?;
+            self.state.keep_resident(&self.wish.service, &placed.kept(&version.commit))?;
+            stage.point(&placed.pointing)?;
+        }
+        match way {
+            Way::Forward(_) => {
+                self.setup(stage, ground, &key, model.wishes()?.setup)?;
+                self.pull(stage, &model)?;
+            }
+            Way::Back => stage.pin(&self.pins(&model)?)?,
+        }
+        Ok(model)
+    }
+
+    /// Whether the new version may be deployed, before anything is done for it.
+    fn examine(
+        &mut self,
+        model: &Model,
+        former: &Former,
+        stage: &Stage<'_>,
+        ground: Ground<'_>,
+    ) -> Result<(), Error> {
+        let wishes = model.wishes()?;
+        self.admit(model, &wishes)?;
+        self.rollback = wishes.rollback;
+        if wishes.rollback == Rollback::Auto && self.wish.way_back == WayBack::Needed {
+            former.is_there()?;
+        }
+        for probe in &wishes.probes {
+            let is_secret = |word: &&str| ground.unsealed.masker.text(word.as_bytes()) != **word;
+            if probe.words().iter().any(is_secret) {
+                return Err(Error::SecretProbe);
+            }
+        }
+        self.is_ready(model, stage, ground)?;
+        for clear in clear::find(model, &stage.env_files(), ground) {
+            (self.world.report)(Event::Warning(&clear.to_string()));
+        }
+        Ok(())
+    }
+
+    /// Pulls. A registry that does not answer stops no deploy for which every image is here.
+    fn pull(&self, stage: &mut Stage<'_>, model: &Model) -> Result<(), Error> {
+        let images = model.pulled();
+        if images.is_empty() {
+            return Ok(());
+        }
+        (self.world.report)(Event::Step("pulling images"));
+        let end = self.timings.measure("pulling images", Whose::Docker, || stage.pull(&model.name))?;
+        if !end.is_success() {
+            if !self.docker.has_images(&images)? {
+                return Err(Error::Step { what: "pulling images", end });
+            }
+            let told = "not every image could be pulled: those that are on this host already are used";
+            (self.world.report)(Event::Warning(told));
+        }
+        Ok(())
+    }
+
+    /// Runs `setup.sh` if this very script has not yet succeeded here, or as the stack wishes.
+    fn setup(
+        &mut self,
+        stage: &mut Stage<'_>,
+        ground: Ground<'_>,
+        key: &SecretBytes,
+        when: Setup,
+    ) -> Result<(), Error> {
+        const SCRIPT: &str = "setup.sh";
+        let Some(script) = ground.unsealed.plain(ground.tree, SCRIPT.as_ref()) else { return Ok(()) };
+        let hash = Some(keyed_hash(key, &[script]));
+        let is_known = self.stack.setup == hash;
+        let which = match (when, &self.stack.setup) {
+            (Setup::Never, _) => return Ok(()),
+            (Setup::Changed, _) if is_known => return Ok(()),
+            (Setup::Always, _) if is_known => "as always",
+            (_, Some(_)) => "which is changed",
+            (_, None) => "which is new",
+        };
+        (self.world.report)(Event::Step(&format!("running setup.sh, {which}")));
+        self.timings.measure("setup.sh", Whose::Setup, || stage.setup(SCRIPT, script))?;
+        self.stack.setup = hash;
+        Ok(self.state.save(&self.wish.service, &self.stack)?)
+    }
+
+    fn up(
+        &mut self,
+        stage: &mut Stage<'_>,
+        model: &Model,
+        wishes: &Wishes,
+        version: &Version,
+        mirror: &Mirror<'_>,
+    ) -> Result<Instant, Error> {
+        let before = || self.docker.containers(&model.name);
+        let before = self.timings.measure("looking at what runs", Whose::Docker, before)?;
+        self.before = before.into_iter().map(|container| (container.id, container.restarts)).collect();
+        let mark = || self.lock.share(|| mirror.mark_tried(&self.wish.service, &version.commit));
+        self.timings.measure("marking the commit", Whose::Git, mark).map_err(Error::Vault)??;
+        let project = self.stack.project.replace(model.name.clone());
+        self.stack.tried = Some(version.commit.clone());
+        self.state.save(&self.wish.service, &self.stack)?;
+        (self.world.report)(Event::Step("starting containers"));
+        let began = Instant::now();
+        self.touched = true;
+        self.leave_project(project.filter(|old| *old != model.name))?;
+        let limit = wishes.timeout;
+        let up = self.timings.measure("compose up", Whose::Docker, || stage.up(&model.name, limit));
+        match up {
+            Ok(Ok(())) => Ok(began),
+            Ok(Err(why)) => Err(self.broken(&model.name, Ill::of_commit(why), version)),
+            Err(error) => Err(self.broken(&model.name, Ill::of_host(error.to_string()), version)),
+        }
+    }
+
+    /// The project had another name. Forward, it has no containers then; backward, those of the
+    /// version that is not well.
+    fn leave_project(&self, old: Option<String>) -> Result<(), Error> {
+        let Some(old) = old else { return Ok(()) };
+        self.timings.measure("leaving the other project", Whose::Docker, || self.docker.down(&old))?;
+        Ok(())
+    }
+
+    fn judge(
+        &self,
+        model: &Model,
+        wishes: Wishes,
+        began: Instant,
+        version: &Version,
+    ) -> Result<Vec<Container>, Error> {
+        let Wishes { timeout, stable, probes, .. } = wishes;
+        let rule = Rule { services: model.expected(), stable, timeout, before: self.before.clone() };
+        let wait = || gate::wait(&self.docker, &model.name, &rule, &probes, began, self.world.report);
+        let waited = self.timings.measure("health", Whose::Wait, wait);
+        waited.map_err(|ill| self.broken(&model.name, ill, version))
+    }
+
+    fn broken(&self, project: &str, ill: Ill, version: &Version) -> Error {
+        let inquire = || gate::inquire(&self.docker, project, ill, &version.unsealed.masker);
+        let broken: Broken = self.timings.measure("looking for the reason", Whose::Docker, inquire);
+        Error::Broken(Box::new(broken))
+    }
+}

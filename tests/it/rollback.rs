@@ -1,0 +1,293 @@
+//! After a deploy that failed, at whatever step, what ran before runs with its secrets and data.
+
+use std::fs;
+use std::net::TcpListener;
+use std::process::Command;
+
+use crate::lab::{Lab, SLEEP, TOKEN, run};
+
+/// What the last good version's container sees of its secret, its clear configuration and its data.
+const LOOK: &str = "/bin/busybox cat /run/secrets/t /conf/app.conf /v/kept";
+
+/// What every version of the stack has in common.
+const REST: &str = "    secrets: [t]\n    volumes: [\"./conf:/conf\", \"vol:/v\"]\n\
+                    secrets:\n  t: {file: token}\nvolumes:\n  vol:\n";
+
+/// A lab with a good version that has a file secret, clear configuration and data.
+fn good_version(name: &str) -> Option<Lab> {
+    let lab = Lab::new(name)?;
+    lab.seal("token", TOKEN).write("conf/app.conf", "one\n").compose(SLEEP, REST).commit();
+    lab.deploys(&[]);
+    lab.inside("web", "echo data > /v/kept");
+    assert_eq!(lab.inside("web", LOOK), format!("{TOKEN}one\ndata\n"));
+    Some(lab)
+}
+
+/// A version whose secret and configuration differ, and that has a fault.
+fn faulty(lab: &Lab, round: usize, script: &str, rest: &str) {
+    lab.seal("token", &format!("another-{round}")).write("conf/app.conf", format!("changed {round}\n"));
+    lab.compose(script, rest);
+}
+
+#[track_caller]
+fn as_before(lab: &Lab, fault: &str) {
+    assert_eq!(lab.inside("web", LOOK), format!("{TOKEN}one\ndata\n"), "{fault}");
+    assert_eq!(fs::read_to_string(lab.project_dir().join("conf/app.conf")).unwrap(), "one\n", "{fault}");
+    assert_eq!(lab.leaks("run").len(), 1, "{fault}: its secret is in RAM, and no other");
+    assert_eq!(lab.leaks("srv").len() + lab.leaks("state").len(), 0, "{fault}");
+    assert_eq!(lab.containers().len(), 1, "{fault}");
+}
+
+/// Something wrong with a version.
+struct Fault {
+    name: &'static str,
+    /// What the container runs.
+    script: &'static str,
+    /// What follows in the compose file.
+    rest: String,
+    /// What else is done to the work tree.
+    then: fn(&Lab),
+    /// What hlx says, one of these.
+    words: &'static str,
+}
+
+fn fault(name: &'static str, rest: &str, words: &'static str, then: fn(&Lab)) -> Fault {
+    Fault { name, script: SLEEP, rest: format!("{rest}{REST}"), then, words }
+}
+
+fn nothing(_: &Lab) {}
+
+/// Changes the compose file.
+fn edit(lab: &Lab, from: &str, to: &str) {
+    let text = fs::read_to_string(lab.path("repo/compose.yml")).unwrap();
+    assert!(text.contains(from), "{text}");
+    lab.write("compose.yml", text.replace(from, to));
+}
+
+fn faults_before_up() -> Vec<Fault> {
+    let mut faults = vec![
+        fault("an invalid model", "    no_such_key: 1\n", "no_such_key", nothing),
+        fault("a setting that is none", "", "did you mean `stable`", |lab| edit(lab, "stable:", "stabel:")),
+        fault("a probe with a secret", "", "holds a secret", |lab| {
+            lab.seal(".env", &format!("TOKEN={TOKEN}\n"));
+            edit(lab, "stable:", "probes: [{exec: [web, x, \"${TOKEN}\"]}], stable:");
+        }),
+        fault("a grant that cannot be obeyed", "", "`uid` of secret `t`", |lab| {
+            edit(lab, "secrets: [t]", "secrets: [{source: t, uid: bob}]");
+        }),
+        fault("a build that fails", "    build: .\n", "building images failed", |lab| {
+            lab.write("Dockerfile", format!("FROM {}\nRUN exit 7\n", lab.image()));
+        }),
+        fault("a setup.sh that fails", "", "setup.sh failed: exit code 9", |lab| {
+            lab.write("setup.sh", "echo trying; exit 9\n");
+        }),
+        fault("an image that nobody has", "", "pulling images failed", |lab| {
+            edit(lab, "    pull_policy: never\n", "");
+            edit(lab, &lab.image(), "127.0.0.1:9/hlxit-nowhere");
+        }),
+    ];
+    faults.push(fault("a file that is not authentic", "", "token", |lab| {
+        let sealed = fs::read_to_string(lab.path("repo/token")).unwrap();
+        lab.write("token", sealed.replacen("data:", "data:AA", 1));
+    }));
+    faults
+}
+
+#[test]
+fn a_fault_before_any_container_is_touched_leaves_all_as_it_was() {
+    let Some(lab) = good_version("faults-before") else { return };
+    let ids = lab.containers();
+    for (round, fault) in faults_before_up().into_iter().enumerate() {
+        faulty(&lab, round, fault.script, &fault.rest);
+        (fault.then)(&lab);
+        lab.commit();
+        let code = match fault.name {
+            "a probe with a secret" => 5,
+            "a file that is not authentic" => 4,
+            _ => 1,
+        };
+        lab.fails(code, &[], &[fault.words, "no container was touched"]);
+        as_before(&lab, fault.name);
+        assert_eq!(lab.containers(), ids, "{}", fault.name);
+        for path in [".env", "Dockerfile", "setup.sh"] {
+            let _ = fs::remove_file(lab.path("repo").join(path));
+        }
+    }
+    // What was wrong is gone: it deploys.
+    lab.seal("token", TOKEN).compose(SLEEP, REST).commit().deploys(&[]);
+}
+
+#[test]
+fn a_state_that_cannot_be_written_touches_nothing() {
+    let Some(lab) = good_version("faults-state") else { return };
+    let ids = lab.containers();
+    faulty(&lab, 1, SLEEP, REST);
+    lab.commit();
+    let state = lab.path("state");
+    run(Command::new("mount").arg("--bind").args([&state, &state]));
+    run(Command::new("mount").args(["-o", "remount,bind,ro"]).arg(&state));
+    lab.fails(1, &[], &["no container was touched"]);
+    run(Command::new("umount").arg(&state));
+    as_before(&lab, "read-only state");
+    assert_eq!(lab.containers(), ids);
+}
+
+fn faults_after_up(port: u16) -> Vec<Fault> {
+    let check = "    healthcheck: {test: [CMD, /bin/busybox, \"false\"], interval: 1s, retries: 1}\n";
+    let slow = "    healthcheck: {test: [CMD, /bin/busybox, \"false\"], interval: 60s, start_period: 60s}\n";
+    let ports = format!("    ports: [\"127.0.0.1:{port}:80\"]\n");
+    let taken = "already allocated|already in use|not available|is taken";
+    let crash = fault("a crash", "", "ended with exit code 3", nothing);
+    let again = fault("a restart loop", "    restart: always\n", "restarts again and again", nothing);
+    let silent = "probe tcp 127.0.0.1:9: connection refused, still after 3 s";
+    vec![
+        fault("a port that is taken", &ports, taken, nothing),
+        Fault { script: "echo falling; exit 3", ..crash },
+        Fault { script: "exit 4", ..again },
+        fault("ill health", check, "is unhealthy", nothing),
+        fault("no health in time", slow, "was still starting after 3 s", |lab| {
+            edit(lab, "timeout: 20s", "timeout: 3s");
+        }),
+        fault("a probe that is not answered", "", silent, |lab| {
+            edit(lab, "timeout: 20s", "timeout: 3s, probes: [{tcp: \"127.0.0.1:9\"}]");
+        }),
+        fault("a probe program that fails", "", "probe /bin/busybox false in web: exit code 1", |lab| {
+            edit(lab, "timeout: 20s", "timeout: 3s, probes: [{exec: [web, /bin/busybox, \"false\"]}]");
+        }),
+    ]
+}
+
+#[test]
+fn a_fault_after_containers_were_touched_brings_the_old_version_back() {
+    let Some(lab) = good_version("faults-after") else { return };
+    let again = format!("the old version, {:.10}, runs again", lab.head());
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    for (round, fault) in faults_after_up(taken.local_addr().unwrap().port()).into_iter().enumerate() {
+        faulty(&lab, round, fault.script, &fault.rest);
+        (fault.then)(&lab);
+        let said = lab.commit().fails(6, &[], &[&again, "--retry"]);
+        assert!(fault.words.split('|').any(|word| said.contains(word)), "{}: {said}", fault.name);
+        as_before(&lab, fault.name);
+    }
+    // One attempt at each commit.
+    lab.fails(1, &[], &["is known to be bad: ", "exit code 1", "no container was touched"]);
+    lab.fails(6, &["--retry"], &["runs again"]);
+    as_before(&lab, "retried");
+}
+
+#[test]
+fn a_good_version_that_cannot_be_recorded_is_none() {
+    let Some(lab) = good_version("faults-record") else { return };
+    faulty(&lab, 1, SLEEP, REST);
+    lab.commit();
+    let mut mirrors = fs::read_dir(lab.path("state/mirror")).unwrap().map(|entry| entry.unwrap().path());
+    let mirror = mirrors.find(|path| path.extension().is_some_and(|extension| extension == "git")).unwrap();
+    let lock = mirror.join("refs/heads").join(format!("{}.lock", lab.service));
+    fs::write(&lock, "").unwrap();
+    let said = lab.fails(6, &[], &["runs again", "lock"]);
+    assert!(!said.contains("--retry"), "it is not the commit's fault: {said}");
+    as_before(&lab, "no record");
+    fs::remove_file(&lock).unwrap();
+    lab.deploys(&[]);
+    assert_eq!(lab.inside("web", LOOK), "another-1changed 1\ndata\n");
+}
+
+#[test]
+fn a_stack_may_want_a_person_to_look_at_it() {
+    let Some(lab) = good_version("manual") else { return };
+    let good = lab.head();
+    let manual = || {
+        let text = fs::read_to_string(lab.path("repo/compose.yml")).unwrap();
+        lab.write("compose.yml", text.replace("timeout:", "rollback: manual, timeout:")).commit();
+    };
+    faulty(&lab, 1, "echo falling; exit 3", REST);
+    manual();
+    lab.fails(7, &[], &["ended with exit code 3", "left as it is", "`manual`"]);
+    assert_eq!(lab.containers().len(), 1);
+    assert_eq!(fs::read_to_string(lab.project_dir().join("conf/app.conf")).unwrap(), "changed 1\n");
+    // A later failure before `up` leaves what runs now, and its files.
+    faulty(&lab, 2, SLEEP, "    no_such_key: 1\n");
+    lab.commit().fails(1, &[], &["no container was touched"]);
+    assert_eq!(fs::read_to_string(lab.project_dir().join("conf/app.conf")).unwrap(), "changed 1\n");
+    // One after it goes back to the last good version, not to the last.
+    faulty(&lab, 3, "exit 5", REST);
+    lab.commit().fails(6, &[], &[&format!("the old version, {good:.10}, runs again")]);
+    as_before(&lab, "after manual");
+}
+
+#[test]
+fn going_back_takes_the_images_that_ran() {
+    let Some(lab) = Lab::new("images") else { return };
+    let build = |mark: &str, script: &str| {
+        lab.write("Dockerfile", format!("FROM {}\nCOPY mark /mark\n", lab.image())).write("mark", mark);
+        let tagged = "  other:\n    image: TAGGED\n    pull_policy: never\n    init: true\n    command: [/bin/busybox, sleep, \"1000\"]\n";
+        lab.compose(
+            script,
+            &format!("    build: .\n{}", tagged.replace("TAGGED", &format!("{}-moving", lab.image()))),
+        );
+        let text = fs::read_to_string(lab.path("repo/compose.yml")).unwrap();
+        let own = format!(
+            "    image: {}\n    pull_policy: never\n    init: true\n    command: [/bin/busybox, sh",
+            lab.image()
+        );
+        lab.write("compose.yml", text.replace(&own, "    init: true\n    command: [/bin/busybox, sh"))
+            .commit();
+    };
+    let moving = format!("{}-moving", lab.image());
+    run(Command::new("docker").args(["tag", &lab.image(), &moving]));
+    build("first", SLEEP);
+    lab.deploys(&[]);
+    let good = lab.head();
+    let images = || {
+        let of = |service: &str| {
+            lab.docker(&["inspect", "-f", "{{.Image}}", &format!("{}-{service}-1", lab.project())])
+        };
+        [of("web"), of("other")]
+    };
+    let before = images();
+    let tags =
+        lab.docker(&["images", "--format", "{{.Repository}}:{{.Tag}}", "--filter", "reference=hlx/*/*"]);
+    let own = tags.lines().filter(|tag| tag.contains(&lab.project()) && tag.ends_with(&good)).count();
+    assert_eq!(own, 2, "{tags}");
+    // Both names mean other images now, and the containers of both are replaced.
+    let context = lab.path("image");
+    fs::write(context.join("more"), "").unwrap();
+    fs::write(context.join("Dockerfile"), format!("FROM {}\nCOPY more /more\n", lab.image())).unwrap();
+    run(Command::new("docker").args(["build", "-q", "-t", &moving]).arg(&context));
+    build("second", "exit 3");
+    lab.fails(6, &[], &["runs again"]);
+    assert_eq!(images(), before);
+    assert_eq!(lab.inside("web", "/bin/busybox cat /mark"), "first");
+    // The next good version runs with what the names mean.
+    build("third", SLEEP);
+    lab.deploys(&[]);
+    assert_eq!(lab.inside("web", "/bin/busybox cat /mark"), "third");
+    assert_ne!(images()[1], before[1]);
+    lab.docker(&["rmi", "-f", &moving]);
+}
+
+#[test]
+fn without_a_way_back_nothing_is_deployed() {
+    let Some(mut lab) = good_version("wayback") else { return };
+    let ids = lab.containers();
+    lab.change_key();
+    faulty(&lab, 1, SLEEP, REST);
+    lab.commit().fails(
+        5,
+        &[],
+        &["could not be brought back", "--without-rollback", "no container was touched"],
+    );
+    as_before(&lab, "no way back");
+    assert_eq!(lab.containers(), ids);
+    lab.deploys(&["--without-rollback"]);
+    assert_eq!(lab.inside("web", LOOK), "another-1changed 1\ndata\n");
+}
+
+#[test]
+fn the_first_version_has_nothing_to_go_back_to() {
+    let Some(lab) = Lab::new("first") else { return };
+    lab.compose("exit 3", "").commit();
+    lab.fails(7, &[], &["ended with exit code 3", "no good version before"]);
+    lab.fails(1, &[], &["known to be bad"]);
+    lab.compose(SLEEP, "").commit().deploys(&[]);
+}
