@@ -10,6 +10,7 @@ mod fuzz;
 #[path = "../../fuzz/heap.rs"]
 mod heap;
 mod hooks;
+mod hostile;
 mod https;
 mod ini;
 mod interop;
