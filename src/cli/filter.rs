@@ -10,9 +10,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::filter::ahead::Ahead;
 use crate::filter::clean::Cleaner;
 use crate::filter::merge::{Conflict, Markers, Sides};
-use crate::filter::process::{Answer, Handler};
+use crate::filter::process::{Answer, Handler, Request};
 use crate::filter::smudge::Smudged;
 use crate::filter::{
     Error, merge as merging, process as protocol, smudge as smudging, textconv as converting,
@@ -47,7 +48,8 @@ pub(super) struct MergeArgs {
 }
 
 struct Filter<'a> {
-    cleaner: Cleaner<'a>,
+    cleaner: &'a Cleaner<'a>,
+    ahead: Ahead<'a>,
     keyring: &'a Keyring,
     ui: Ui,
     locked: bool,
@@ -58,16 +60,23 @@ struct Filter<'a> {
 
 impl Handler for Filter<'_> {
     fn clean(&mut self, path: &[u8], content: &[u8]) -> Result<Vec<u8>, Error> {
-        let sealed = self.cleaner.answer(path, content);
-        warn_of_anchors(&self.cleaner, &String::from_utf8_lossy(path), self.ui);
+        let sealed = self.ahead.cleaned(path, content).unwrap_or_else(|| {
+            self.forget_notes();
+            self.cleaner.answer(path, content)
+        });
+        warn_of_anchors(self.cleaner, &String::from_utf8_lossy(path), self.ui);
         note_rekeyed(self.cleaner.guard(), self.ui);
         sealed
     }
 
-    fn smudge(&mut self, path: &[u8], name: &[u8], blob: &[u8]) -> Smudged {
-        let note = || self.cleaner.note_checkout(path, name, blob);
+    fn smudge(&mut self, request: &Request, blob: &[u8]) -> Smudged {
+        let note = || self.cleaner.note_checkout(&request.path, &request.blob, blob);
         let _ = panic::catch_unwind(AssertUnwindSafe(note));
-        if self.locked { Smudged::Locked } else { smudge_at_all_events(self.keyring, blob) }
+        match self.ahead.smudged(blob) {
+            _ if self.locked => Smudged::Locked,
+            Some(smudged) => smudged,
+            None => smudging::at_all_events(self.keyring, blob),
+        }
     }
 
     fn refused(&mut self, path: &[u8], error: Error) {
@@ -75,11 +84,14 @@ impl Handler for Filter<'_> {
         self.ui.failure(&failure);
     }
 
-    fn answered(&mut self, name: &[u8], content: &[u8], answer: &Answer) {
+    fn answered(&mut self, request: &Request, content: &[u8], answer: &Answer) {
         match answer {
             Answer::Cleaned(sealed) => self.cleaner.learn_answer(sealed, content),
-            Answer::Opened(plaintext) => self.cleaner.learn(name, content, plaintext.expose()),
+            Answer::Opened(plaintext) => self.cleaner.learn(&request.blob, content, plaintext.expose()),
             Answer::Unchanged | Answer::Refused => {}
+        }
+        if !self.locked {
+            let _ = panic::catch_unwind(AssertUnwindSafe(|| self.ahead.go_on(request)));
         }
     }
 
@@ -101,11 +113,21 @@ impl Handler for Filter<'_> {
     }
 }
 
+impl Filter<'_> {
+    /// Drops what a wrong guess noted: git has not asked for that file.
+    fn forget_notes(&self) {
+        self.cleaner.take_clear_anchors();
+        self.cleaner.guard().take_rekeyed();
+    }
+}
+
 /// Why a file stays encrypted, as far as it matters for what to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Reason {
     /// No key opens it.
     NoKey,
+    /// A key could, if it were unlocked.
+    Locked,
     /// Every value may be authentic, but the MAC is not.
     Stale,
     /// It is not as it was encrypted.
@@ -114,7 +136,9 @@ enum Reason {
 
 fn reason(error: &keys::Error) -> Reason {
     match error {
+        keys::Error::NoIdentity { unused, .. } if !unused.locked.is_empty() => Reason::Locked,
         keys::Error::NoIdentity { .. } | keys::Error::Plugin(_) => Reason::NoKey,
+        keys::Error::Locked { .. } => Reason::Locked,
         keys::Error::Sops(sops::Error::Mac) => Reason::Stale,
         keys::Error::Sops(_) | keys::Error::BrokenEnvelope { .. } | keys::Error::BrokenParts(_) => {
             Reason::Altered
@@ -128,6 +152,9 @@ impl Reason {
             Self::NoKey => {
                 "`hlx keys list` shows where keys were looked for; `hlx unlock` opens what it can once there is one"
             }
+            Self::Locked => {
+                "a passphrase protects your key: `hlx keys unlock` asks for it once for some hours; then `hlx unlock` opens the files"
+            }
             Self::Stale => {
                 "if that was merged or edited elsewhere, `hlx reseal` shows what changed, and asks"
             }
@@ -138,16 +165,13 @@ impl Reason {
     }
 }
 
-/// A checkout that stops half-way leaves a mixed tree: even a defect must leave the file sealed.
-fn smudge_at_all_events(keyring: &Keyring, blob: &[u8]) -> Smudged {
-    panic::catch_unwind(AssertUnwindSafe(|| smudging::smudge(keyring, blob))).unwrap_or(Smudged::Clear)
-}
-
 /// `hlx filter-process`
 pub(super) fn process(cx: &Context) -> Result<(), Failure> {
     let (repository, keyring) = (cx.repository_inside_git()?, cx.keyring());
+    let cleaner = Cleaner::new(&repository, &keyring, &time);
     let mut filter = Filter {
-        cleaner: Cleaner::new(&repository, &keyring, &time),
+        cleaner: &cleaner,
+        ahead: Ahead::new(&repository, &cleaner, &keyring),
         keyring: &keyring,
         ui: cx.ui,
         locked: repository.is_locked(),
@@ -213,7 +237,7 @@ pub(super) fn smudge(args: &PathArgs, cx: &Context) -> Result<(), Failure> {
     let blob = stdin()?;
     let smudged = match cx.repository_inside_git()?.is_locked() {
         true => Smudged::Locked,
-        false => smudge_at_all_events(&cx.keyring(), blob.expose()),
+        false => smudging::at_all_events(&cx.keyring(), blob.expose()),
     };
     match smudged {
         Smudged::Open(plaintext) => output(cx, plaintext.expose()),

@@ -1,5 +1,6 @@
 //! Everything that needs the outside: real git, sops, Docker; and the laws of the code's own shape.
 
+mod ahead;
 mod check;
 mod commits;
 mod concurrent;
@@ -12,6 +13,7 @@ mod heap;
 mod hooks;
 mod hostile;
 mod https;
+mod identities;
 mod ini;
 mod interop;
 mod interrupted;
