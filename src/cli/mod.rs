@@ -1,17 +1,20 @@
 //! The door: the only floor that knows flags, colours, prompts and exit codes.
 
 mod accept;
+mod all;
 mod check;
 mod context;
 pub mod deploy;
 pub mod down;
 mod edit;
 mod errors;
+mod exec;
 mod exposure;
 pub mod failure;
 mod filter;
 mod findings;
 mod formats;
+mod history;
 mod hook;
 mod install;
 mod join;
@@ -19,9 +22,11 @@ mod keys;
 mod lock;
 mod manual;
 pub mod materialise;
+mod ps;
 mod recipients;
 mod repo;
 mod reseal;
+mod rollback;
 mod rotate;
 mod seal;
 mod server;
@@ -109,6 +114,10 @@ enum Command {
     #[command(alias = "deploy")]
     DecryptDeploy(deploy::DeployArgs),
     Down(down::DownArgs),
+    Rollback(rollback::RollbackArgs),
+    Ps(ps::PsArgs),
+    History(history::HistoryArgs),
+    Exec(exec::ExecArgs),
     #[command(alias = "materialize")]
     Materialise(materialise::MaterialiseArgs),
     /// Set a server up.
@@ -182,8 +191,12 @@ pub fn main() -> ExitCode {
     keep_secrets_in();
     let args = Args::read();
     let cx = Context::new(args.quiet, args.identity);
-    match run(&args.command, &cx) {
-        Ok(()) => ExitCode::SUCCESS,
+    let done = match &args.command {
+        Command::Exec(args) => exec::run(args, &cx),
+        command => run(command, &cx).map(|()| ExitCode::SUCCESS),
+    };
+    match done {
+        Ok(code) => code,
         Err(failure) => {
             cx.ui.failure(&failure);
             ExitCode::from(failure.exit() as u8)
@@ -222,6 +235,11 @@ fn run(command: &Command, cx: &Context) -> Result<(), Failure> {
         Command::Hook(command) => hook::run(command, cx),
         Command::DecryptDeploy(args) => deploy::run(args, cx),
         Command::Down(args) => down::run(args, cx),
+        Command::Rollback(args) => rollback::run(args, cx),
+        Command::Ps(args) => ps::run(args, cx),
+        Command::History(args) => history::run(args, cx),
+        // Its exit code is another program's.
+        Command::Exec(args) => exec::run(args, cx).map(drop),
         Command::Materialise(args) => materialise::run(args, cx),
         Command::Server(command) => join::run(command, cx),
         Command::VaultInit(args) => vault::run(args),

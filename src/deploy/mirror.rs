@@ -283,13 +283,31 @@ impl<'s> Mirror<'s> {
         self.commit_of(&format!("refs/hlx/incoming/{service}"))
     }
 
+    /// Fetches all branches; gives each and its commit.
+    pub fn survey(&self) -> Result<Vec<(String, String)>, Error> {
+        let failed = |source| Error::Disk { path: self.dir.clone(), source };
+        // Two at once would be in the way of each other's refs.
+        let _turn = turn(&self.dir.with_extension("survey")).map_err(failed)?;
+        let options = ["--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-gc", "--prune"];
+        let fetched = self.remote("fetch", &options, "+refs/heads/*:refs/hlx/survey/*")?;
+        succeeded("fetch", fetched)?;
+        let listed =
+            self.git(&["for-each-ref", "--format=%(objectname) %(refname:lstrip=3)", "refs/hlx/survey/"])?;
+        let pair = |line: &str| line.split_once(' ').map(|(id, name)| (name.to_owned(), id.to_owned()));
+        Ok(line(&listed).lines().filter_map(pair).collect())
+    }
+
     fn remote(&self, command: &str, options: &[&str], last: &str) -> Result<Finished, Error> {
         // What is fetched must outlive a power cut: file secrets are restored from it, offline.
         let durable = ["-c", "core.fsync=committed,reference", "-c", "core.fsyncMethod=batch"];
         let mut call = self.git.call(&self.dir, FETCH).args(durable).arg(command).args(options);
         if self.source.0.starts_with('/') || self.source.0.starts_with("file:") {
             // Settings of the command line do not reach the other end of a local fetch.
-            call = call.args(["--upload-pack", "git -c safe.directory='*' upload-pack"]);
+            let (option, there) = match command {
+                "push" => ("--receive-pack", "git -c safe.directory='*' receive-pack"),
+                _ => ("--upload-pack", "git -c safe.directory='*' upload-pack"),
+            };
+            call = call.args([option, there]);
         }
         // The URL may hold a login, and anyone may read the arguments of a program.
         let count = self.git.env.iter().find(|(name, _)| name == "GIT_CONFIG_COUNT");
@@ -341,6 +359,45 @@ impl<'s> Mirror<'s> {
         call.args(["-c", "gpg.program=false", "verify-commit", "--", commit])
             .output(b"")
             .map_err(Error::Start)
+    }
+
+    /// The commit of this name, or this beginning of one, if the mirror has it.
+    pub fn find(&self, name: &str) -> Result<Option<String>, Error> {
+        // Nothing but an object's name: no ref, no option.
+        if name.len() < 4 || !name.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Ok(None);
+        }
+        Ok(self.commit_of(name).ok())
+    }
+
+    /// The name of a commit's tree.
+    pub fn tree_of(&self, commit: &str) -> Result<String, Error> {
+        Ok(line(&self.git(&["rev-parse", "--verify", &format!("{commit}^{{tree}}")])?))
+    }
+
+    /// Which `.sops.yaml` a commit has.
+    pub fn rules_of(&self, commit: &str) -> Result<String, Error> {
+        Ok(line(&self.git(&["ls-tree", commit, "--", ".sops.yaml"])?))
+    }
+
+    /// Makes a commit on top of `parent` with the files of another.
+    pub fn commit(&self, files_of: &str, parent: &str, message: &str, host: &str) -> Result<String, Error> {
+        let tree = format!("{files_of}^{{tree}}");
+        let mut call =
+            self.git.call(&self.dir, LOCAL).args(["commit-tree", &tree, "-p", parent, "-m", message]);
+        for role in ["AUTHOR", "COMMITTER"] {
+            call = call
+                .var(&format!("GIT_{role}_NAME"), "hlx")
+                .var(&format!("GIT_{role}_EMAIL"), format!("hlx@{host}"));
+        }
+        Ok(line(&succeeded("commit-tree", call.output(b"").map_err(Error::Start)?)?))
+    }
+
+    /// Pushes a commit to the service's branch, if that still is at `expected`.
+    pub fn push(&self, service: &Service, commit: &str, expected: &str) -> Result<(), Error> {
+        let lease = format!("--force-with-lease=refs/heads/{service}:{expected}");
+        let pushed = self.remote("push", &["--quiet", &lease], &format!("{commit}:refs/heads/{service}"))?;
+        succeeded("push", pushed).map(drop)
     }
 
     /// Keeps a commit from being collected as garbage.

@@ -4,7 +4,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::process::Command;
 
-use crate::lab::{Lab, SLEEP, TOKEN, run};
+use crate::lab::{Lab, SLEEP, TOKEN, run, text};
 
 /// What the last good version's container sees of its secret, its clear configuration and its data.
 const LOOK: &str = "/bin/busybox cat /run/secrets/t /conf/app.conf /v/kept";
@@ -290,4 +290,93 @@ fn the_first_version_has_nothing_to_go_back_to() {
     lab.fails(7, &[], &["ended with exit code 3", "no good version before"]);
     lab.fails(1, &[], &["known to be bad"]);
     lab.compose(SLEEP, "").commit().deploys(&[]);
+}
+
+/// The lab's repository gets a bare remote, and the host deploys from that.
+fn with_remote(lab: &Lab) -> String {
+    let bare = lab.path("bare.git").to_str().unwrap().to_owned();
+    run(Command::new("git").args(["clone", "--quiet", "--bare"]).arg(lab.path("repo")).arg(&bare));
+    lab.git(&["remote", "add", "origin", &bare]);
+    bare
+}
+
+fn push(lab: &Lab) {
+    lab.commit();
+    lab.git(&["push", "--quiet", "origin", &lab.service]);
+}
+
+#[test]
+fn a_server_goes_back_by_a_commit_that_it_pushes_and_deploys() {
+    let Some(lab) = Lab::new("revert") else { return };
+    lab.seal("token", TOKEN).write("conf/app.conf", "one\n").compose(SLEEP, REST).commit();
+    let bare = with_remote(&lab);
+    lab.deploys(&[]);
+    lab.inside("web", "echo data > /v/kept");
+    let good = lab.head();
+    let rollback = |more: &[&str]| lab.hlx(&[&["rollback", &lab.service], more].concat()).output().unwrap();
+    let none = rollback(&[]);
+    assert_eq!(none.status.code(), Some(1));
+    assert!(text(&none.stderr).contains("before its last was good"), "{}", text(&none.stderr));
+    // One that is bad is gone back from as well as one that was good.
+    faulty(&lab, 1, "exit 3", REST);
+    push(&lab);
+    lab.fails(6, &[], &["runs again"]);
+    faulty(&lab, 2, SLEEP, REST);
+    push(&lab);
+    lab.deploys(&[]);
+    let second = lab.head();
+    let done = rollback(&[]);
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    as_before(&lab, "gone back");
+    let tip = || {
+        let mut git = Command::new("git");
+        text(&run(git.args(["-C", &bare, "log", "-1", "--format=%H %P %T %an", &lab.service])).stdout)
+    };
+    let words = tip();
+    let tree = lab.git(&["rev-parse", &format!("{good}^{{tree}}")]);
+    assert!(words.contains(&format!(" {second} {} hlx", tree.trim())), "{words}");
+    // To a commit by its name, and to none that is not the branch's.
+    let forward = rollback(&["--to", &second[..12]]);
+    assert!(forward.status.success(), "{}", text(&forward.stderr));
+    assert_eq!(lab.inside("web", LOOK), "another-2changed 2\ndata\n");
+    for (to, code) in
+        [("--help-me", 2), ("main", 2), ("0123456789", 2), (words.split(' ').next().unwrap(), 0)]
+    {
+        let output = rollback(&[&format!("--to={to}")]);
+        assert_eq!(output.status.code(), Some(code), "{to}: {}", text(&output.stderr));
+    }
+    assert_eq!(lab.inside("web", LOOK), format!("{TOKEN}one\ndata\n"));
+    let same = rollback(&["--to", &good]);
+    assert!(text(&same.stderr).contains("has the same files"), "{}", text(&same.stderr));
+}
+
+#[test]
+fn a_clone_goes_back_by_a_commit_that_it_pushes() {
+    let Some(lab) = Lab::new("clone") else { return };
+    lab.seal("token", TOKEN).write("conf/app.conf", "one\n").commit();
+    let bare = with_remote(&lab);
+    let good = lab.head();
+    let rollback = |more: &[&str]| {
+        let mut hlx = lab.hlx(&[&["rollback", &lab.service], more].concat());
+        for who in ["AUTHOR", "COMMITTER"] {
+            hlx.env(format!("GIT_{who}_NAME"), "t").env(format!("GIT_{who}_EMAIL"), "t@example.org");
+        }
+        hlx.output().unwrap()
+    };
+    assert!(text(&rollback(&[]).stderr).contains("has no earlier commit"));
+    lab.write("conf/app.conf", "two\n").write(".sops.yaml", "x: 1\n").seal("token", "another");
+    push(&lab);
+    let done = rollback(&[]);
+    let said = text(&done.stderr);
+    assert!(done.status.success() && said.contains("its readers and rules"), "{said}");
+    let there = text(&run(Command::new("git").args(["-C", &bare, "rev-parse", &lab.service])).stdout);
+    assert_eq!(there.trim(), lab.head());
+    assert_eq!(lab.git(&["diff", &good, "HEAD"]) + &lab.git(&["status", "--porcelain"]), "");
+    assert_eq!(fs::read_to_string(lab.path("repo/conf/app.conf")).unwrap(), "one\n");
+    // What is not pushed is not gone over.
+    lab.write("conf/app.conf", "three\n").commit();
+    let ahead = rollback(&[]);
+    assert_eq!(ahead.status.code(), Some(1));
+    assert!(text(&ahead.stderr).contains("not pushed"), "{}", text(&ahead.stderr));
+    assert_eq!(text(&rollback(&["--to", "HEAD~9"]).stderr).matches("not pushed").count(), 1);
 }

@@ -22,7 +22,7 @@ impl Deploy<'_> {
     /// Whether this host may run the stack, and the stack may have its project's name.
     pub(super) fn admit(&self, model: &Model, wishes: &Wishes) -> Result<(), Error> {
         let service = self.wish.service.clone();
-        let host = self.host();
+        let host = self.world.host();
         if !wishes.hosts.is_empty() && !wishes.hosts.contains(&host) {
             return Err(Error::OtherHost { service, host, hosts: wishes.hosts.clone() });
         }
@@ -48,10 +48,5 @@ impl Deploy<'_> {
         }
         let names: Vec<String> = there(&project)?.into_iter().map(|found| found.name).collect();
         if names.is_empty() { Ok(()) } else { Err(Error::Foreign { project, names }) }
-    }
-
-    fn host(&self) -> String {
-        let system = || rustix::system::uname().nodename().to_string_lossy().into_owned();
-        self.world.settings.host.clone().unwrap_or_else(system)
     }
 }
