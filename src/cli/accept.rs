@@ -60,6 +60,9 @@ fn show(branch: &str, pending: &Pending, cx: &Context) {
     for Brought { what, by } in &pending.readers {
         cx.ui.result(format!("{branch}: {what} can read it{}", brought(by)));
     }
+    for Brought { what: (reader, place), by } in &pending.moved {
+        cx.ui.result(format!("{branch}: {reader} can read {place} too{}", brought(by)));
+    }
     if let Some(Brought { what: (), by }) = &pending.rules {
         cx.ui.result(format!("{branch}: `.sops.yaml` has other rules{}", brought(by)));
         cx.ui.hint(format!("look at them: `git log -p {branch} -- .sops.yaml`"));

@@ -183,7 +183,7 @@ pub(super) fn clean(args: &PathArgs, cx: &Context) -> Result<(), Failure> {
 pub(super) fn note_rekeyed(guard: &Guard<'_>, ui: Ui) {
     for path in guard.take_rekeyed() {
         ui.note(format!(
-            "{path}: its data key came from another clone, so that it was encrypted anew under one of yours"
+            "{path}: its data key came from another clone, or from before a rotation, so that it was encrypted anew under one of yours"
         ));
         ui.hint("`hlx recipients accept` shows who brought it, and keeps such keys from then on");
     }

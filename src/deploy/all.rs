@@ -119,7 +119,7 @@ pub fn run(
         let mut running = 0;
         loop {
             while running < jobs.max(1)
-                && let Some(service) = order.next()
+                && let Some(service) = order.begin()
             {
                 let sender = sender.clone();
                 running += 1;

@@ -36,7 +36,7 @@ impl Order {
     }
 
     /// A stack that may begin now, the first by its name; it is running from then on.
-    pub fn next(&mut self) -> Option<Service> {
+    pub fn begin(&mut self) -> Option<Service> {
         let ready = self.waiting.iter().find(|(_, after)| after.is_empty());
         let name = ready.map(|(name, _)| name.clone())?;
         self.waiting.remove(&name);
@@ -111,7 +111,7 @@ mod tests {
     }
 
     fn ready(order: &mut Order) -> String {
-        let names: Vec<String> = std::iter::from_fn(|| order.next()).map(|name| name.to_string()).collect();
+        let names: Vec<String> = std::iter::from_fn(|| order.begin()).map(|name| name.to_string()).collect();
         names.join(" ")
     }
 

@@ -251,7 +251,7 @@ impl Tracker<'_> {
         let old = self.keyring.open_sealed(sealed);
         let old = old.map_err(|source| Error::Keys { path: path.to_owned(), source })?;
         let (guard, had) = (Guard::new(self.repository, self.keyring, At::WorkTree), old.sealed().groups());
-        guard.admit_file(had)?;
+        guard.admit_file(path, had)?;
         let (key, groups) = guard.keep_or_replace(path, old.key(), had, had.clone())?;
         let basis = Basis::New { key, groups, rule: terms.rule.clone(), coverage: terms.coverage };
         let stamp = Stamp { now: self.now.to_owned(), entropy: &mut random::fill };

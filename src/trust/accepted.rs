@@ -2,7 +2,8 @@
 //!
 //! A data key is known by itself, and by all its envelopes together, as a keyed hash each: the same envelopes hold
 //! the same key, so that nothing need be unwrapped to accept what is there. Either way it is known for its readers
-//! only: whoever reads another branch, or read this one once, knows a key that may not come back for others. (One envelope alone says nothing: it
+//! only: whoever reads another branch, or read this one once, knows a key that may not come back for others. What a
+//! rotation replaced comes back for nobody. (One envelope alone says nothing: it
 //! can be copied to stand beside others that hold another key.)
 
 use crate::crypto::DataKey;
@@ -23,10 +24,24 @@ impl Accepted {
         Self(Marks::of(repository, "data-keys", "data key", usize::MAX))
     }
 
-    /// True if the data key was accepted, or these very envelopes were.
+    /// True if the data key was accepted, or these very envelopes were, and none replaced it since.
     pub(super) fn has(&self, groups: &KeyGroups, key: &DataKey) -> bool {
         let readers = text(groups);
-        self.0.has(&[b"key", readers.as_bytes(), key.expose()]) || self.0.has(&parts(&readers, groups))
+        !self.is_retired(key) && self.knows(&readers, groups, key)
+    }
+
+    fn knows(&self, readers: &str, groups: &KeyGroups, key: &DataKey) -> bool {
+        self.0.has(&[b"key", readers.as_bytes(), key.expose()]) || self.0.has(&parts(readers, groups))
+    }
+
+    /// True if another data key was put in its place, so that nothing more is sealed under it.
+    pub(super) fn is_retired(&self, key: &DataKey) -> bool {
+        self.0.has(&[b"retired", key.expose()])
+    }
+
+    /// Notes that another data key was put in its place, in memory. Whoever reads it, that cannot be taken back.
+    pub(super) fn retire(&self, key: &DataKey) {
+        self.0.note(&[b"retired", key.expose()]);
     }
 
     /// Notes a data key, in memory; by its envelopes alone where nobody here can unwrap it.

@@ -1,10 +1,12 @@
-//! The first use of a clone: what its branches are then is trusted.
+//! What a commit has, as far as it is a matter of trust; and the first use of a clone, which trusts what its branches
+//! have then.
 
 use std::collections::BTreeMap;
 
-use crate::git::{Repository, Tip};
+use crate::crypto::DataKey;
+use crate::git::{self, Repository, Tip};
 use crate::keys::Keyring;
-use crate::sops::{Sealed, is_sealed};
+use crate::sops::{KeyGroups, Sealed, is_sealed};
 
 use super::accepted::Accepted;
 use super::pins::{Pin, Pins};
@@ -40,42 +42,75 @@ fn tips(repository: &Repository) -> Result<Vec<Tip>, Error> {
     Ok(tips)
 }
 
-/// Adds what a commit has: its rules, its readers, its data keys.
+/// Adds what a commit has: its rules, its readers, its data keys. Gives the data keys that open here.
 pub(super) fn take(
     repository: &Repository,
     keyring: &Keyring,
     commit: &str,
     pin: &mut Pin,
     accepted: &Accepted,
-) -> Result<(), Error> {
-    let mut opened = Vec::new();
-    // A partial clone is not to fetch all branches for this, and may lack even trees.
-    let files = repository.files(commit).unwrap_or_default();
+) -> Result<Vec<DataKey>, Error> {
+    let sealed = read(repository, commit, Missing::LeftOut, pin)?;
+    let keys: Vec<_> = sealed.iter().map(|(_, groups)| keyring.native_data_key(groups)).collect();
+    for ((_, groups), key) in sealed.iter().zip(&keys) {
+        accepted.note(groups, key.as_ref());
+    }
+    pin.unopened = !keys.is_empty() && keys.iter().all(Option::is_none);
+    Ok(keys.into_iter().flatten().collect())
+}
+
+/// What is done about objects that a partial clone does not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Missing {
+    /// They count for nothing, but for the rules: all branches are looked at, and are not to be fetched for that.
+    LeftOut,
+    /// git fetches them.
+    Fetched,
+}
+
+/// Adds the rules, attributes and readers of a commit. Gives its sealed files, with their envelopes.
+pub(super) fn read(
+    repository: &Repository,
+    commit: &str,
+    missing: Missing,
+    pin: &mut Pin,
+) -> Result<Vec<(String, KeyGroups)>, Error> {
+    let files = match (repository.files(commit), missing) {
+        (Err(_), Missing::LeftOut) => Vec::new(),
+        (files, _) => files?,
+    };
+    let mut found = Vec::new();
     for file in files.iter().filter(|file| file.is_file()) {
         let path = String::from_utf8_lossy(&file.path).into_owned();
-        let is_config = path == CONFIG;
-        let blob = match repository.blob_here(&file.blob) {
-            None if is_config => repository.blob_named(&file.blob)?,
-            None => continue,
-            Some(blob) => blob,
-        };
-        if is_config {
-            let text = String::from_utf8_lossy(&blob).into_owned();
-            pin.readers.extend(named_in(&text));
-            pin.config = text;
+        let Some(blob) = content(repository, &file.blob, &path, missing)? else { continue };
+        if path == CONFIG {
+            pin.config = String::from_utf8_lossy(&blob).into_owned();
+            pin.readers.extend(named_in(&pin.config));
         } else if path.rsplit('/').next() == Some(ATTRIBUTES) {
             pin.attributes.insert(path, String::from_utf8_lossy(&blob).into_owned());
         } else if is_sealed(&blob)
             && let Ok(sealed) = Sealed::parse(&blob)
         {
-            pin.readers.extend(of_groups(sealed.groups()));
+            let readers = of_groups(sealed.groups());
+            pin.readers.extend(readers.iter().cloned());
+            pin.sealed.entry(path.clone()).or_default().extend(readers);
             let (field, text) = sealed.metadata.rule.field();
-            pin.rules.insert(path, (field.to_owned(), text.to_owned()));
-            let key = keyring.native_data_key(sealed.groups());
-            opened.push(key.is_some());
-            accepted.note(sealed.groups(), key.as_ref());
+            pin.rules.insert(path.clone(), (field.to_owned(), text.to_owned()));
+            found.push((path, sealed.groups().clone()));
         }
     }
-    pin.unopened = !opened.is_empty() && !opened.contains(&true);
-    Ok(())
+    Ok(found)
+}
+
+fn content(
+    repository: &Repository,
+    name: &str,
+    path: &str,
+    missing: Missing,
+) -> Result<Option<Vec<u8>>, git::Error> {
+    match repository.blob_here(name) {
+        None if missing == Missing::LeftOut && path != CONFIG => Ok(None),
+        None => repository.blob_named(name).map(Some),
+        found => Ok(found),
+    }
 }

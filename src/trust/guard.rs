@@ -7,9 +7,10 @@
 
 mod admission;
 
-pub(super) use admission::MERGED;
+pub(super) use admission::{Known, MERGED};
 
 use std::cell::{OnceCell, RefCell};
+use std::rc::Rc;
 
 use crate::crypto::DataKey;
 use crate::format::Format;
@@ -20,11 +21,13 @@ use crate::policy::creation::{Audience, Terms};
 use crate::sops::{Basis, KeyGroups, Sealed, is_sealed};
 use crate::sys::random;
 
+use admission::Pinned;
+
 use super::accepted::Accepted;
-use super::pins::{Pin, Pins, Rules};
+use super::pins::{Pin, Pins};
 use super::readers::{Readers, of_audience, of_groups};
 use super::replaced::{self, Replaced};
-use super::{Error, first, pending};
+use super::{Error, compare, first};
 
 /// How many earlier versions of a file are looked at for its data key.
 const FEW: &str = "-20";
@@ -68,14 +71,14 @@ pub struct Guard<'a> {
     at: At,
     accepted: OnceCell<Accepted>,
     pins: Pins,
-    /// What was accepted, and the rules of it, as they were when they were first asked for.
-    rules: OnceCell<Vec<Rules>>,
-    /// Whom this process found to be accepted.
-    admitted: RefCell<Vec<Readers>>,
+    /// What was accepted, as this process found it or wrote it last.
+    pinned: RefCell<Option<Rc<Pinned>>>,
     /// The data keys that this process chose for new files.
     chosen: RefCell<Vec<(Audience, Wrapped)>>,
     /// The files whose data key was not accepted, so that they have another now.
     rekeyed: RefCell<Vec<String>>,
+    /// Whoever has the keys that are at hand.
+    own: OnceCell<Readers>,
     /// Commits that are being merged, as git told this process.
     merging: Vec<String>,
 }
@@ -95,10 +98,10 @@ impl<'a> Guard<'a> {
             at,
             accepted: OnceCell::new(),
             pins: Pins::of(repository),
-            rules: OnceCell::new(),
-            admitted: RefCell::default(),
+            pinned: RefCell::default(),
             chosen: RefCell::default(),
             rekeyed: RefCell::default(),
+            own: OnceCell::new(),
             merging: Vec::new(),
         }
     }
@@ -124,15 +127,15 @@ impl<'a> Guard<'a> {
 
     /// On what a new file is sealed: under the data key that the branch has for these readers, else a fresh one.
     pub fn anew(&self, file: File<'_>, terms: Terms) -> Result<Basis<'static>, Error> {
-        self.admit(of_audience(&terms.audience), Origin::Rules)?;
+        self.admit(file.path, &of_audience(&terms.audience), Origin::Rules)?;
         self.refuse_weaker(file, &terms.rule, None)?;
         let (key, groups) = self.key_for(&terms.audience)?;
         Ok(Basis::New { key, groups, rule: terms.rule, coverage: terms.coverage })
     }
 
     /// Fails if a commit brought readers to a file that git has, and they were not accepted since.
-    pub fn admit_file(&self, groups: &KeyGroups) -> Result<(), Error> {
-        self.admit(of_groups(groups), Origin::Commit)
+    pub fn admit_file(&self, path: &str, groups: &KeyGroups) -> Result<(), Error> {
+        self.admit(path, &of_groups(groups), Origin::Commit)
     }
 
     /// The identities at hand.
@@ -153,10 +156,13 @@ impl<'a> Guard<'a> {
             return Ok((key.duplicate(), groups));
         }
         let audience = groups.audience().map_err(|_| Error::OtherKinds)?;
-        let by = pending::who(&self.repository.git(), &self.tip(), &[], path);
-        let marks = self.accepted().marks(had, key);
-        let replaced = Replaced { branch: self.name(), path: path.to_owned(), by, marks };
-        replaced::add(self.repository, replaced)?;
+        // What a rotation replaced is not to be accepted ever again.
+        if !self.accepted().is_retired(key) {
+            let by = compare::who(&self.repository.git(), &self.tip(), &[], path);
+            let marks = self.accepted().marks(had, key);
+            let replaced = Replaced { branch: self.name(), path: path.to_owned(), by, marks };
+            replaced::add(self.repository, replaced)?;
+        }
         self.rekeyed.borrow_mut().push(path.to_owned());
         match self.of_history(path, &audience)? {
             Some(found) => Ok(found),
@@ -213,7 +219,7 @@ impl<'a> Guard<'a> {
         rule: &Rule,
         old: &Sealed<'_>,
     ) -> Result<(), Error> {
-        self.admit_file(groups)?;
+        self.admit_file(file.path, groups)?;
         self.refuse_weaker(file, rule, Some(old))
     }
 

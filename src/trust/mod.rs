@@ -4,6 +4,7 @@
 
 mod accepted;
 mod clone_key;
+mod compare;
 mod first;
 mod guard;
 mod marks;

@@ -1,14 +1,18 @@
 //! What others pushed and nobody here accepted yet, and accepting it.
 
-use crate::crypto::mac::Coverage;
-use crate::git::{self, Git, Protection, Repository};
+use std::collections::{BTreeMap, HashSet};
+
+use crate::crypto::DataKey;
+use crate::git::{self, Git, Protection, Repository, history};
 use crate::keys::Keyring;
-use crate::policy::creation::Config;
-use crate::sops::{Sealed, is_sealed};
+use crate::sops::{KeyGroups, Sealed, is_sealed};
 
 use super::accepted::Accepted;
+use super::compare::{gained, last_word, protects_otherwise, same_rules, who};
+use super::first::Missing;
+use super::guard::Known;
 use super::pins::{Pin, Pins};
-use super::readers::{Readers, named_in, of_groups};
+use super::readers::{Readers, of_groups};
 use super::replaced::{self, Replaced};
 use super::{ATTRIBUTES, At, CONFIG, Error, Guard, first, of_remote};
 
@@ -17,6 +21,8 @@ use super::{ATTRIBUTES, At, CONFIG, Error, Guard, first, of_remote};
 pub struct Pending {
     /// Keys that can read it, or will read new files.
     pub readers: Vec<Brought<String>>,
+    /// Readers of the branch, and what of it they could not read before: a file, or the files of a rule.
+    pub moved: Vec<Brought<(String, String)>>,
     /// Its rules are others than those that were accepted.
     pub rules: Option<Brought<()>>,
     /// Its attributes protect other files than those that were accepted.
@@ -42,7 +48,10 @@ impl Pending {
     /// True if all is accepted.
     pub fn is_empty(&self) -> bool {
         let lists = [&self.readers, &self.files, &self.replaced];
-        lists.iter().all(|list| list.is_empty()) && self.rules.is_none() && self.attributes.is_none()
+        lists.iter().all(|list| list.is_empty())
+            && self.moved.is_empty()
+            && self.rules.is_none()
+            && self.attributes.is_none()
     }
 }
 
@@ -75,53 +84,88 @@ pub fn require_settled(
     if waiting.is_empty() { Ok(()) } else { Err(Error::Pending(waiting)) }
 }
 
-/// Trusts commits that were made here for their branches, on what was trusted before.
+/// Trusts commits that were made here for their branches, on what was trusted before. Data keys that they replaced are
+/// not used again.
 pub fn adopt_made(repository: &Repository, keyring: &Keyring, made: &[(&str, &str)]) -> Result<(), Error> {
     first::begin(repository, keyring)?;
     let (pins, accepted) = (Pins::of(repository), Accepted::of(repository));
     for (branch, commit) in made {
         let mut pin = Pin::default();
-        first::take(repository, keyring, commit, &mut pin, &accepted)?;
+        let keys = first::take(repository, keyring, commit, &mut pin, &accepted)?;
+        for parent in repository.parents(commit)? {
+            let before = first::read(repository, &parent, Missing::LeftOut, &mut Pin::default())?;
+            let before = before.iter().filter_map(|(_, groups)| keyring.native_data_key(groups));
+            before.filter(|key| !keys.contains(key)).for_each(|key| accepted.retire(&key));
+        }
         pins.write(branch, &pin).map_err(Error::Record)?;
     }
     accepted.keep()
 }
 
-/// Trusts a branch as it was shown.
+/// Trusts a branch as it was shown. Data keys that were accepted before, and that its files had until others replaced
+/// them, are not used again.
 pub fn accept(
     repository: &Repository,
     keyring: &Keyring,
     branch: &str,
     shown: &Pending,
 ) -> Result<(), Error> {
-    take_over(repository, keyring, branch, &shown.commits)?;
+    first::begin(repository, keyring)?;
     let accepted = Accepted::of(repository);
+    let had = had(repository, keyring, &accepted, &shown.commits)?;
+    let keys = take_over(repository, keyring, branch, &shown.commits, &accepted)?;
+    had.iter().filter(|key| !keys.contains(key)).for_each(|key| accepted.retire(key));
     let replaced = replaced::read(repository)?.into_iter().filter(|known| known.branch == branch);
     replaced.flat_map(|known| known.marks).for_each(|mark| accepted.note_mark(mark));
     accepted.keep()?;
     replaced::forget(repository, branch)
 }
 
+/// How many commits are looked at for data keys that were replaced.
+const FEW: &str = "--max-count=200";
+
+/// The accepted data keys of what the last of these commits replaced.
+fn had(
+    repository: &Repository,
+    keyring: &Keyring,
+    accepted: &Accepted,
+    commits: &[String],
+) -> Result<HashSet<DataKey>, Error> {
+    let mut found = HashSet::new();
+    for commit in commits {
+        let changes = history::commits(&repository.git(), &[FEW, commit])?;
+        for old in changes.iter().flat_map(|commit| &commit.changes).filter_map(|change| change.old.as_ref())
+        {
+            let Some(blob) = repository.blob_here(old).filter(|blob| is_sealed(blob)) else { continue };
+            let Ok(sealed) = Sealed::parse(&blob) else { continue };
+            let key = keyring.native_data_key(sealed.groups());
+            found.extend(key.filter(|key| accepted.has(sealed.groups(), key)));
+        }
+    }
+    Ok(found)
+}
+
+/// Pins a branch as these commits have it. Gives their data keys.
 fn take_over(
     repository: &Repository,
     keyring: &Keyring,
     branch: &str,
     commits: &[String],
-) -> Result<(), Error> {
-    first::begin(repository, keyring)?;
-    let (pins, accepted) = (Pins::of(repository), Accepted::of(repository));
+    accepted: &Accepted,
+) -> Result<Vec<DataKey>, Error> {
+    let pins = Pins::of(repository);
     let before = pins.read(branch).map_err(Error::Record)?.unwrap_or_default();
-    let mut pin = Pin::default();
+    let (mut pin, mut keys) = (Pin::default(), Vec::new());
     for commit in commits {
         let old = std::mem::take(&mut pin.config);
-        first::take(repository, keyring, commit, &mut pin, &accepted)?;
+        keys.extend(first::take(repository, keyring, commit, &mut pin, accepted)?);
         // Of several, the rules count that are news.
         if !old.is_empty() && old != before.config {
             pin.config = old;
         }
     }
-    accepted.keep()?;
-    pins.write(branch, &pin).map_err(Error::Record)
+    pins.write(branch, &pin).map_err(Error::Record)?;
+    Ok(keys)
 }
 
 /// Trusts what is about to be committed here, rules and sealed files, as far as no commit of anybody's has it.
@@ -142,11 +186,11 @@ pub fn adopt_staged(repository: &Repository, keyring: &Keyring) -> Result<(), Er
         } else if is_sealed(&blob)
             && let Ok(sealed) = Sealed::parse(&blob)
         {
-            guard.adopt_file(&branch, sealed.groups())?;
+            guard.adopt_file(&branch, (&path, &name), sealed.groups())?;
         }
     }
     match rules {
-        Some(text) => guard.adopt_rules(&branch, text, &sealed_for(repository)?),
+        Some(text) => guard.adopt_rules(&branch, text, sealed_for(repository)?),
         None => Ok(()),
     }
 }
@@ -157,15 +201,15 @@ pub fn protection(repository: &Repository) -> Option<Protection> {
     (!pin.attributes.is_empty()).then(|| pin.protection())
 }
 
-/// Whoever reads a file of the index.
-fn sealed_for(repository: &Repository) -> Result<Readers, Error> {
-    let mut readers = Readers::new();
-    for (_, name) in repository.index_entries()? {
+/// Whoever reads each file of the index.
+fn sealed_for(repository: &Repository) -> Result<BTreeMap<String, Readers>, Error> {
+    let mut readers = BTreeMap::new();
+    for (path, name) in repository.index_entries()? {
         let blob = repository.blob_named(&name)?;
         if is_sealed(&blob)
             && let Ok(sealed) = Sealed::parse(&blob)
         {
-            readers.extend(of_groups(sealed.groups()));
+            readers.insert(String::from_utf8_lossy(&path).into_owned(), of_groups(sealed.groups()));
         }
     }
     Ok(readers)
@@ -215,10 +259,11 @@ impl<'a> Look<'a> {
         let replaced = replaced.map(|Replaced { path, by, .. }| Brought { what: path, by }).collect();
         let mut found = Pending { replaced, ..Pending::default() };
         for commit in &commits {
-            let (now, under) = self.state(commit)?;
-            self.compare(guard.accepted_at(commit)?, &now, commit, &mut found);
-            for path in under {
-                if !found.files.iter().any(|known| known.what == path) {
+            let mut now = Pin::default();
+            let sealed = first::read(self.repository, commit, Missing::Fetched, &mut now)?;
+            self.compare(guard.accepted_at(commit)?, guard.own(), &now, commit, &mut found);
+            for (path, groups) in sealed {
+                if self.is_foreign(&groups) && !found.files.iter().any(|known| known.what == path) {
                     found.files.push(Brought { by: who(self.git, commit, &[], &path), what: path });
                 }
             }
@@ -226,99 +271,77 @@ impl<'a> Look<'a> {
         Ok(Pending { commits, ..found })
     }
 
+    /// Whether a data key opens here and is neither accepted, nor one that is replaced with the next change anyhow.
+    /// What nobody here can open, nobody here adds to.
+    fn is_foreign(&self, groups: &KeyGroups) -> bool {
+        let key = self.keyring.data_key(groups);
+        key.is_ok_and(|key| !self.accepted.has(groups, &key) && !self.accepted.is_retired(&key))
+    }
+
     /// Adds what a commit has otherwise than it was accepted, be it on one of several branches.
-    fn compare(&self, (known, pins): (Readers, Vec<Pin>), now: &Pin, commit: &str, found: &mut Pending) {
+    fn compare(
+        &self,
+        (known, pins): (Readers, Vec<Known>),
+        own: &Readers,
+        now: &Pin,
+        commit: &str,
+        found: &mut Pending,
+    ) {
         let by = |words: &[&str], path: &str| who(self.git, commit, words, path);
         for reader in &now.readers - &known {
             if !found.readers.iter().any(|known| known.what == reader) {
                 found.readers.push(Brought { by: by(&["-S", last_word(&reader)], "."), what: reader });
             }
         }
-        let rules: Vec<&str> = pins.iter().map(|pin| pin.config.as_str()).collect();
+        let rules: Vec<&str> = pins.iter().map(|known| known.pin.config.as_str()).collect();
         let rules = if rules.is_empty() { vec![""] } else { rules };
         if found.rules.is_none() && rules.iter().any(|rules| !same_rules(rules, &now.config)) {
             found.rules = Some(Brought { what: (), by: by(&[], CONFIG) });
         }
+        for Moved { reader, place, path } in moved(&pins, now) {
+            let what = (reader, place);
+            // Whoever is new to the branch is said once.
+            if known.contains(&what.0)
+                && !own.contains(&what.0)
+                && !found.moved.iter().any(|known| known.what == what)
+            {
+                // It may stand as often as before, elsewhere.
+                found.moved.push(Brought { by: by(&["-G", last_word(&what.0)], &path), what });
+            }
+        }
         if found.attributes.is_none()
-            && let Some(path) = pins.iter().find_map(|pin| protects_otherwise(pin, now))
+            && let Some(path) = pins.iter().find_map(|known| protects_otherwise(&known.pin, now))
         {
             found.attributes = Some(Brought { what: (), by: by(&[], &path) });
         }
     }
+}
 
-    /// The readers and rules of a commit, and its files under data keys that were not accepted.
-    fn state(&self, commit: &str) -> Result<(Pin, Vec<String>), Error> {
-        let (mut pin, mut under) = (Pin::default(), Vec::new());
-        for file in self.repository.files(commit)?.iter().filter(|file| file.is_file()) {
-            let (blob, path) =
-                (self.repository.blob_named(&file.blob)?, String::from_utf8_lossy(&file.path).into_owned());
-            if path == CONFIG {
-                pin.config = String::from_utf8_lossy(&blob).into_owned();
-                pin.readers.extend(named_in(&pin.config));
-            } else if path.rsplit('/').next() == Some(ATTRIBUTES) {
-                pin.attributes.insert(path, String::from_utf8_lossy(&blob).into_owned());
-            } else if is_sealed(&blob)
-                && let Ok(sealed) = Sealed::parse(&blob)
-            {
-                let groups = sealed.groups();
-                pin.readers.extend(of_groups(groups));
-                // What nobody here can open, nobody here adds to.
-                if self.keyring.data_key(groups).is_ok_and(|key| !self.accepted.has(groups, &key)) {
-                    under.push(path);
-                }
-            }
+/// A reader of a branch who comes to read more of it.
+struct Moved {
+    reader: String,
+    /// What, in words.
+    place: String,
+    /// Where that stands.
+    path: String,
+}
+
+/// Who reads files, or is named by rules, that were not theirs as accepted, be it on one of several branches.
+fn moved(pins: &[Known], now: &Pin) -> Vec<Moved> {
+    let mut found = Vec::new();
+    for known in pins {
+        for (path, readers) in &now.sealed {
+            let more = readers - &known.rules.readers(path);
+            found.extend(more.into_iter().map(|reader| {
+                let (place, path) = (path.clone(), path.clone());
+                Moved { reader, place, path }
+            }));
         }
-        Ok((pin, under))
+        for (number, readers) in gained(&known.pin.config, &now.config) {
+            let place = format!("new files by creation rule {number}");
+            let moved = |reader| Moved { reader, place: place.clone(), path: CONFIG.to_owned() };
+            found.extend(readers.into_iter().map(moved));
+        }
     }
-}
-
-/// True if two `.sops.yaml` seal alike, whoever reads.
-pub(super) fn same_rules(one: &str, other: &str) -> bool {
-    let rules = |text: &str| {
-        let mut rules = Config::parse(text)?.selections();
-        // What seals most is what counts without a rule.
-        rules.retain(|(path, field, coverage)| {
-            !path.is_empty() || *field != MOST || *coverage != Coverage::All
-        });
-        Ok::<_, crate::policy::Error>(rules)
-    };
-    match (rules(one), rules(other)) {
-        (Ok(one), Ok(other)) => one == other,
-        (Err(_), _) | (_, Err(_)) => one == other,
-    }
-}
-
-/// The field of the rule that counts without any.
-const MOST: &str = r#"("unencrypted_suffix", "_unencrypted")"#;
-
-/// The first file of attributes whose lines about filters are others.
-fn protects_otherwise(pin: &Pin, now: &Pin) -> Option<String> {
-    if pin.attributes.is_empty() {
-        return None;
-    }
-    let says = |pin: &Pin, path: &String| -> Vec<String> {
-        let lines = pin.attributes.get(path).map_or("", String::as_str).lines();
-        lines.filter(|line| line.contains("filter") || line.contains("hlx")).map(str::to_owned).collect()
-    };
-    let mut paths = pin.attributes.keys().chain(now.attributes.keys());
-    paths.find(|path| says(pin, path) != says(now, path)).cloned()
-}
-
-/// The part of a key that is not its type.
-fn last_word(reader: &str) -> &str {
-    reader.split_whitespace().next_back().unwrap_or(reader)
-}
-
-/// The last commit that changed a path, or the number of times that a text stands there.
-pub(super) fn who(git: &Git, commit: &str, words: &[&str], path: &str) -> String {
-    let format = "--format=%h by %an <%ae>, %ad: %s";
-    let words =
-        [&["log", "-1", "--no-textconv", "--date=short", format], words, &[commit, "--", path]].concat();
-    let found = git.text(&words).unwrap_or_default();
-    found.chars().filter(|character| !character.is_control() && !is_bidi(*character)).collect()
-}
-
-/// What turns the direction of a line around, and so can show another text than stands there. (Unicode, UAX 9.)
-fn is_bidi(character: char) -> bool {
-    matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    found
 }

@@ -1,4 +1,4 @@
-//! What was accepted for a branch: its readers and its rules.
+//! What was accepted for a branch: its rules, and who may read which of its files.
 //!
 //! A file per branch under `<git common dir>/hlx/trust/`. Nothing in it is secret.
 
@@ -16,7 +16,7 @@ use crate::policy::Rule;
 use crate::policy::creation::Config;
 use crate::sys::{disk, replace};
 
-use super::readers::Readers;
+use super::readers::{Readers, named_for};
 
 /// What was accepted for a branch.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +25,12 @@ pub(super) struct Pin {
     pub(super) config: String,
     /// All who may read it.
     pub(super) readers: Readers,
+    /// Whoever may read a file that the rules do not name for it, by its path.
+    #[serde(default)]
+    pub(super) sealed: BTreeMap<String, Readers>,
+    /// A `.sops.yaml` of the owner's own by which files were sealed before it was committed; empty if there is none.
+    #[serde(default)]
+    pub(super) draft: String,
     /// The rules of files, by their paths: their fields and texts.
     #[serde(default)]
     pub(super) rules: BTreeMap<String, (String, String)>,
@@ -37,15 +43,31 @@ pub(super) struct Pin {
 }
 
 /// The rules that were accepted.
+#[derive(Debug)]
 pub(super) struct Rules {
     config: Option<Config>,
+    draft: Option<Config>,
     files: BTreeMap<String, (String, String)>,
+    sealed: BTreeMap<String, Readers>,
 }
 
 impl Pin {
     /// Its rules.
     pub(super) fn rules(&self) -> Rules {
-        Rules { config: Config::parse(&self.config).ok(), files: self.rules.clone() }
+        Rules {
+            config: Config::parse(&self.config).ok(),
+            draft: Config::parse(&self.draft).ok().filter(|_| !self.draft.is_empty()),
+            files: self.rules.clone(),
+            sealed: self.sealed.clone(),
+        }
+    }
+
+    /// The same without what its rules say already.
+    fn brief(&self) -> Self {
+        let rules = Rules { sealed: BTreeMap::new(), draft: None, ..self.rules() };
+        let mut brief = self.clone();
+        brief.sealed.retain(|path, readers| !readers.is_subset(&rules.readers(path)));
+        brief
     }
 
     /// What its attributes say of paths.
@@ -57,6 +79,15 @@ impl Pin {
 }
 
 impl Rules {
+    /// Whoever may read the file at a path.
+    pub(super) fn readers(&self, path: &str) -> Readers {
+        let mut readers = self.sealed.get(path).cloned().unwrap_or_default();
+        for config in self.config.iter().chain(&self.draft) {
+            readers.extend(named_for(config, path));
+        }
+        readers
+    }
+
     /// The rule that a file is to be sealed by: where none was accepted, the one that seals most.
     pub(super) fn of(&self, path: &str) -> Rule {
         let config = self.config.as_ref().and_then(|config| config.terms(path).ok());
@@ -111,7 +142,7 @@ impl Pins {
     /// Accepts for a branch.
     pub(super) fn write(&self, branch: &str, pin: &Pin) -> io::Result<()> {
         disk::private_dir(&self.directory)?;
-        let (file, text) = (self.file(branch), serde_json::to_vec(pin)?);
+        let (file, text) = (self.file(branch), serde_json::to_vec(&pin.brief())?);
         match replace::content(&file, &text) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => disk::private_file(&file, &text),
             done => done,
@@ -123,7 +154,7 @@ impl Pins {
         let fresh = Self { directory: self.directory.with_extension(format!("new-{}", std::process::id())) };
         disk::private_dir(&fresh.directory)?;
         for (branch, pin) in pins {
-            fs::write(fresh.file(branch), serde_json::to_vec(pin)?)?;
+            fs::write(fresh.file(branch), serde_json::to_vec(&pin.brief())?)?;
         }
         match fs::rename(&fresh.directory, &self.directory) {
             // Another process was first.

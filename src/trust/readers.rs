@@ -5,15 +5,15 @@ use std::collections::BTreeSet;
 use crate::crypto::envelope::Recipient;
 use crate::policy::creation::{Audience, Config};
 use crate::sops::KeyGroups;
+use crate::sops::groups::Group;
 
 /// Each reader; of several key groups, all of them as one.
 pub type Readers = BTreeSet<String>;
 
 /// For whom a file is sealed.
 pub fn of_groups(groups: &KeyGroups) -> Readers {
-    let group = |group: &crate::sops::groups::Group| {
-        group.envelopes.iter().map(|envelope| canonical(&envelope.recipient)).collect()
-    };
+    let group =
+        |group: &Group| group.envelopes.iter().map(|envelope| canonical(&envelope.recipient)).collect();
     readers(groups.groups().iter().map(group).collect(), groups.needed())
 }
 
@@ -21,6 +21,11 @@ pub fn of_groups(groups: &KeyGroups) -> Readers {
 pub fn of_audience(audience: &Audience) -> Readers {
     let group = |group: &Vec<Recipient>| group.iter().map(ToString::to_string).collect();
     readers(audience.groups().iter().map(group).collect(), usize::from(audience.threshold()))
+}
+
+/// Whom a `.sops.yaml` names for a path.
+pub(super) fn named_for(config: &Config, path: &str) -> Readers {
+    config.terms(path).map(|terms| of_audience(&terms.audience)).unwrap_or_default()
 }
 
 /// Everyone whom a `.sops.yaml` names; nobody if it is broken.

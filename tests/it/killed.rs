@@ -13,7 +13,7 @@ fn version(lab: &Lab, round: u64) {
     lab.seal("token", &format!("{TOKEN}-{round}")).write("conf/app.conf", format!("{round}\n"));
     lab.write(
         "setup.sh",
-        format!("#!/bin/sh -e\ngrep -q {TOKEN}-{round} .env token\ncat token | cat > /dev/null\n"),
+        format!("#!/bin/sh -e\ngrep -q hunter2-please-hide-{round} .env\ngrep -q hunter2-please-hide-{round} token\ncat token | cat > /dev/null\n"),
     );
     let rest = "    environment: [ROUND]\n    secrets: [t]\n    volumes: [\"./conf:/conf\"]\n    stop_grace_period: 1s\n\
                 secrets:\n  t: {file: token}\n";

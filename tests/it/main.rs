@@ -23,6 +23,7 @@ mod materialise;
 mod matrix;
 mod memory;
 mod merge;
+mod moved;
 mod oneshot;
 mod policy;
 mod repository;
