@@ -94,7 +94,10 @@ pub(super) fn inquire(docker: &Docker, project: &str, ill: Ill, masker: &Masker)
         |id: &str| -> Result<String, docker::Error> { Ok(lines(&masker.text(&docker.logs(id, TAIL)?))) };
     Broken {
         reason: masker.text(ill.why.as_bytes()),
-        log: suspect.and_then(|container| Some((container.name.clone(), log(&container.id).ok()?))),
+        log: suspect.and_then(|container| {
+            let log = log(&container.id).ok().filter(|log| !log.is_empty())?;
+            Some((container.name.clone(), log))
+        }),
         containers: containers.iter().map(condition).collect(),
         fault: ill.fault,
         aftermath: Aftermath::default(),

@@ -105,6 +105,7 @@ impl Deploy<'_> {
     /// No container was touched: those that run see the files that they were started with.
     fn put_back(&mut self, old: &Stack, mirror: &Mirror<'_>) {
         let Some(commit) = old.tried.clone() else { return };
+        (self.world.report)(Event::Step(&format!("putting back the files of {commit:.10}, which runs")));
         let mut put = || -> Result<(), Error> {
             self.take_over(old)?;
             let tree = tree::read(mirror, &commit)?;
