@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::server::{self, Server, failure};
 use super::{Context, Failure};
-use crate::deploy::{self, Adopt, Retry, Rewrite, Service, WayBack, Wish};
+use crate::deploy::{self, Adopt, Retry, Rewrite, WayBack, Wish};
 
 /// Deploy a service: decrypt in RAM, start its containers, wait until they are well, leave no plaintext behind.
 #[derive(Debug, Args)]
@@ -41,9 +41,9 @@ pub struct DeployArgs {
 
 impl DeployArgs {
     /// What `hlx decrypt-deploy SERVICE` means.
-    pub(super) fn of(service: &Service) -> Self {
+    pub(super) fn of(service: &str) -> Self {
         Self {
-            service: Some(service.to_string()),
+            service: Some(service.to_owned()),
             all: false,
             jobs: None,
             repo: None,
@@ -79,6 +79,24 @@ pub(super) fn run(args: &DeployArgs, cx: &Context) -> Result<(), Failure> {
         outcome.account.total.as_secs_f64()
     ));
     Ok(())
+}
+
+/// What `hlx plan` asks about.
+pub(super) fn planned(
+    service: &str,
+    repo: Option<String>,
+    adopt: bool,
+    accept_rewrite: bool,
+) -> Result<Wish, Failure> {
+    let args = DeployArgs {
+        repo,
+        adopt,
+        accept_rewrite,
+        retry: true,
+        without_rollback: true,
+        ..DeployArgs::of(service)
+    };
+    wish(&args)
 }
 
 fn wish(args: &DeployArgs) -> Result<Wish, Failure> {

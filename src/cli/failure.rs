@@ -28,6 +28,8 @@ pub enum Exit {
     Busy = 8,
     /// Docker, Compose, git or the kernel is missing or too old.
     Missing = 9,
+    /// `plan` has found changes.
+    Changes = 10,
 }
 
 impl Exit {
@@ -43,6 +45,7 @@ impl Exit {
             Self::NotRestored,
             Self::Busy,
             Self::Missing,
+            Self::Changes,
         ];
         std::iter::once((0, "done")).chain(all.into_iter().map(|exit| (exit as u8, exit.meaning())))
     }
@@ -63,6 +66,7 @@ impl Exit {
                 "the deploy failed, and the old version was not restored; what runs now is said"
             }
             Self::Busy => "busy: another hlx deploys this stack",
+            Self::Changes => "`hlx plan` found changes",
             Self::Missing => {
                 "Docker, Compose (2.20), git (2.39), the kernel or another program is missing or too old"
             }

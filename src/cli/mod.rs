@@ -5,6 +5,7 @@ mod all;
 mod check;
 mod context;
 pub mod deploy;
+pub mod doctor;
 pub mod down;
 mod edit;
 mod errors;
@@ -22,7 +23,9 @@ mod keys;
 mod lock;
 mod manual;
 pub mod materialise;
+pub mod plan;
 mod ps;
+mod quote;
 mod recipients;
 mod repo;
 mod reseal;
@@ -113,11 +116,13 @@ enum Command {
     Exposure(exposure::ExposureArgs),
     #[command(alias = "deploy")]
     DecryptDeploy(deploy::DeployArgs),
+    Plan(plan::PlanArgs),
     Down(down::DownArgs),
     Rollback(rollback::RollbackArgs),
     Ps(ps::PsArgs),
     History(history::HistoryArgs),
     Exec(exec::ExecArgs),
+    Doctor(doctor::DoctorArgs),
     #[command(alias = "materialize")]
     Materialise(materialise::MaterialiseArgs),
     /// Set a server up.
@@ -198,7 +203,10 @@ pub fn main() -> ExitCode {
     match done {
         Ok(code) => code,
         Err(failure) => {
-            cx.ui.failure(&failure);
+            // That there are changes is a result, and has been printed.
+            if failure.exit() != Exit::Changes {
+                cx.ui.failure(&failure);
+            }
             ExitCode::from(failure.exit() as u8)
         }
     }
@@ -234,12 +242,14 @@ fn run(command: &Command, cx: &Context) -> Result<(), Failure> {
         Command::Plumbing(command) => plumbing(command, cx),
         Command::Hook(command) => hook::run(command, cx),
         Command::DecryptDeploy(args) => deploy::run(args, cx),
+        Command::Plan(args) => plan::run(args, cx),
         Command::Down(args) => down::run(args, cx),
         Command::Rollback(args) => rollback::run(args, cx),
         Command::Ps(args) => ps::run(args, cx),
         Command::History(args) => history::run(args, cx),
         // Its exit code is another program's.
         Command::Exec(args) => exec::run(args, cx).map(drop),
+        Command::Doctor(args) => doctor::run(args, cx),
         Command::Materialise(args) => materialise::run(args, cx),
         Command::Server(command) => join::run(command, cx),
         Command::VaultInit(args) => vault::run(args),

@@ -37,7 +37,7 @@ pub(super) fn run(args: &RollbackArgs, cx: &Context) -> Result<(), Failure> {
     let made = revert::revert(&service, args.to.as_deref(), &world).map_err(failure)?;
     warn_of_rules(made.rules_differ, &made.to, cx);
     cx.ui.note(format!("{:.10} has the files of {:.10}, and is pushed", made.commit, made.to));
-    super::deploy::run(&DeployArgs::of(&service), cx)
+    super::deploy::run(&DeployArgs::of(service.as_str()), cx)
 }
 
 fn in_clone(service: &Service, to: Option<&str>, cx: &Context) -> Result<(), Failure> {

@@ -57,13 +57,17 @@ pub(super) struct Server {
 impl Server {
     /// Reads the environment and the configuration.
     pub(super) fn from_environment() -> Result<Self, Failure> {
-        let place = |name: &str, default: &str| std::env::var_os(name).map_or(default.into(), PathBuf::from);
-        let config = place("HLX_CONFIG", "/etc/hlx/config.yaml");
+        let config = std::env::var_os("HLX_CONFIG").map_or("/etc/hlx/config.yaml".into(), PathBuf::from);
         if std::env::var_os("HLX_CONFIG").is_some() && !config.exists() {
             return Err(Failure::new(Exit::Usage, format!("there is no {}", config.display()))
                 .hint("HLX_CONFIG names it"));
         }
-        let settings = Settings::read(&config).map_err(|error| failure(error.into()))?;
+        Self::with(Settings::read(&config).map_err(|error| failure(error.into()))?)
+    }
+
+    /// The same with settings that were read already.
+    pub(super) fn with(settings: Settings) -> Result<Self, Failure> {
+        let place = |name: &str, default: &str| std::env::var_os(name).map_or(default.into(), PathBuf::from);
         let projects = settings.projects.clone().unwrap_or_else(|| "/srv/hlx".into());
         let places = Places {
             state: absolute(place("HLX_STATE_DIR", "/var/lib/hlx"))?,
@@ -187,6 +191,7 @@ fn advised(error: Error) -> Failure {
         Error::Tree(_) => plain(Exit::Failed).hint("remove it from the branch and push again"),
         Error::NoComposeFile(_) => plain(Exit::Failed).hint("a service's branch has a compose.yml at its top"),
         Error::Keys { path, source } => keys_failure(&path, source),
+        Error::NotReady(_) => plain(Exit::Failed),
         Error::Denied(_) => plain(Exit::Policy)
             .hint("take it out of the branch, or allow it in the server configuration"),
         Error::Unsigned { .. } => plain(Exit::Policy)
@@ -284,6 +289,9 @@ fn docker_failure(error: docker::Error) -> Failure {
             missing.hint("install Docker Engine: https://docs.docker.com/engine/install/")
         }
         docker::Error::Down(_) => missing.hint("start it: systemctl start docker"),
+        docker::Error::EngineOld(_) => {
+            missing.hint("install a newer one: https://docs.docker.com/engine/install/")
+        }
         docker::Error::ComposeV1(_) | docker::Error::ComposeMissing | docker::Error::ComposeOld(_) => {
             missing.hint("install the Compose v2 plugin: https://docs.docker.com/compose/install/linux/")
         }
@@ -295,6 +303,7 @@ fn git_failure(error: mirror::Error) -> Failure {
     let failed = Failure::new(Exit::Failed, &error);
     match error {
         mirror::Error::Start(_) => Failure::new(Exit::Missing, &error).hint("install git"),
+        mirror::Error::Old(_) => Failure::new(Exit::Missing, &error).hint("install a newer git"),
         mirror::Error::Source { .. } => Failure::new(Exit::Usage, &error),
         mirror::Error::NoSource => Failure::new(Exit::Usage, &error)
             .hint("name it with --repo, or as `repo` in the server configuration"),

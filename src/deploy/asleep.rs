@@ -73,15 +73,7 @@ pub(super) fn wake(docker: &Docker, project: &str, files: &[PathBuf]) -> Result<
 fn list(docker: &Docker, project: &str) -> Result<Vec<Container>, Error> {
     let label = format!("label=com.docker.compose.project={project}");
     let filters = ["--filter", &label, "--filter", "label=com.docker.compose.oneoff=False"];
-    let listed = docker.demand("ps", &[&["ps", "-aq", "--no-trunc"][..], &filters].concat())?;
-    let ids: Vec<&str> = listed.split_whitespace().collect();
-    if ids.is_empty() {
-        return Ok(Vec::new());
-    }
-    // One that vanished in between makes inspect fail, but it still shows the others.
-    let shown = docker.ask(&[&["container", "inspect"][..], &ids].concat())?;
-    serde_json::from_slice(shown.out.expose())
-        .map_err(|error| Error::Failed { what: "inspect", said: error.to_string() })
+    docker.inspected(&filters)
 }
 
 impl Container {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::health::Container;
+use super::preflight::{self, Published};
 use crate::sys::process::{Call, End, Env, Finished};
 
 const ASK: Duration = Duration::from_secs(60);
@@ -14,6 +15,9 @@ const DOWN: Duration = Duration::from_secs(300);
 
 /// The oldest Compose whose options are used here.
 const OLDEST: (u32, u32) = (2, 20);
+
+/// The oldest Engine that this was tried with.
+const OLDEST_ENGINE: (u32, u32) = (20, 10);
 
 /// Why Docker cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +28,9 @@ pub enum Error {
     /// The program is there, the daemon does not answer.
     #[error("the Docker daemon does not answer{}", super::mirror::indented(.0))]
     Down(String),
+    /// The Engine is too old.
+    #[error("Docker Engine {0} is too old: 20.10 or later is needed")]
+    EngineOld(String),
     /// Only the old Python Compose is there.
     #[error("only Compose v1 (`docker-compose` {0}) is installed")]
     ComposeV1(String),
@@ -93,8 +100,19 @@ impl Docker {
             if !daemon.end.is_success() {
                 return Err(Error::Down(text(daemon.err.expose())));
             }
+            let version = text(daemon.out.expose());
+            if parse_version(&version).is_some_and(|found| found < OLDEST_ENGINE) {
+                return Err(Error::EngineOld(version));
+            }
             self.check_compose(&compose)
         })
+    }
+
+    /// The versions of Docker and Compose, for people.
+    pub(super) fn versions(&self) -> Result<String, Error> {
+        let engine = self.demand("version", &["version", "--format", "{{.Server.Version}}"])?;
+        let compose = self.demand("compose version", &["compose", "version", "--short"])?;
+        Ok(format!("Engine {engine}, Compose {compose}"))
     }
 
     fn check_compose(&self, answer: &Finished) -> Result<(), Error> {
@@ -128,6 +146,44 @@ impl Docker {
         let all: Vec<Inspected> = serde_json::from_slice(shown.out.expose())
             .map_err(|error| Error::Failed { what: "inspect", said: error.to_string() })?;
         Ok(all.into_iter().map(Container::from).filter(|container| !container.one_off).collect())
+    }
+
+    /// What `inspect` shows of the containers that these filters of `ps` let through.
+    pub(super) fn inspected<T: for<'d> Deserialize<'d>>(&self, filters: &[&str]) -> Result<Vec<T>, Error> {
+        let listed = self.demand("ps", &[&["ps", "-aq", "--no-trunc"][..], filters].concat())?;
+        let ids: Vec<&str> = listed.split_whitespace().collect();
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        // One that vanished in between makes inspect fail, but it still shows the others.
+        let shown = self.ask(&[&["container", "inspect"][..], &ids].concat())?;
+        serde_json::from_slice(shown.out.expose())
+            .map_err(|error| Error::Failed { what: "inspect", said: error.to_string() })
+    }
+
+    /// The ports that running containers have.
+    pub(super) fn published(&self) -> Result<Vec<Published>, Error> {
+        let format = "{{.Names}}\t{{.Label \"com.docker.compose.project\"}}\t{{.Ports}}";
+        let listed = self.demand("ps", &["ps", "--no-trunc", "--format", format])?;
+        let read = |line: &str| -> Option<Vec<Published>> {
+            let (name, rest) = line.split_once('\t')?;
+            let (project, ports) = rest.split_once('\t')?;
+            Some(preflight::published(name, project, ports))
+        };
+        Ok(listed.lines().filter_map(read).flatten().collect())
+    }
+
+    /// True if there is a `network` or `volume` of this name.
+    pub(super) fn has(&self, kind: &'static str, name: &str) -> Result<bool, Error> {
+        let done = self.ask(&[kind, "inspect", "--format", "{{.Name}}", "--", name])?;
+        let said = text(done.err.expose());
+        match done.end.is_success() {
+            true => Ok(true),
+            false if said.to_ascii_lowercase().contains("no such") => Ok(false),
+            // Docker 28 says `network X not found`.
+            false if said.to_ascii_lowercase().contains("not found") => Ok(false),
+            false => Err(Error::Failed { what: kind, said }),
+        }
     }
 
     /// True if every one of these images is on this host.

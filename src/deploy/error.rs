@@ -99,6 +99,9 @@ pub enum Error {
     /// The commit asks for what root does not allow here.
     #[error("the commit asks for what `deny` in the server configuration forbids{}", mirror::indented(&.0.join("\n")))]
     Denied(Vec<String>),
+    /// Something on this host is in the way.
+    #[error("this host is not ready for it:{}", mirror::indented(&.0.join("\n")))]
+    NotReady(Vec<String>),
     /// The commit is not signed by someone who is allowed to.
     #[error("{commit:.10} of `{service}` is not signed by anyone in {}{}", signers.display(), mirror::indented(said))]
     Unsigned {

@@ -30,6 +30,9 @@ pub enum Error {
     /// There is no git, or it cannot be started.
     #[error("cannot run git: {0}")]
     Start(std::io::Error),
+    /// It is too old.
+    #[error("git {0} is too old: 2.39 or later is needed")]
+    Old(String),
     /// It failed.
     #[error("git {what} failed ({end}){}", indented(said))]
     Failed {
@@ -99,6 +102,19 @@ impl Git {
         Self { env }
     }
 
+    /// Makes sure that git is there and new enough; gives its version.
+    pub fn check(&self) -> Result<String, Error> {
+        const OLDEST: (u32, u32) = (2, 39);
+        let said = line(&succeeded("version", self.run_in(Path::new("/"), &["version"])?)?);
+        let version = said.split(' ').nth(2).unwrap_or_default().to_owned();
+        let mut parts = version.split('.').map(|part| part.parse::<u32>().ok());
+        match parts.next().flatten().zip(parts.next().flatten()) {
+            Some(found) if found >= OLDEST => Ok(version),
+            Some(_) => Err(Error::Old(version)),
+            None => Err(Error::Answer("version")),
+        }
+    }
+
     fn call(&self, cwd: &Path, limit: Duration) -> Call {
         // A path that root names is trusted, whoever owns it: nothing in it is executed.
         let fixed =
@@ -135,6 +151,7 @@ impl<'s> Mirror<'s> {
         let failed = |source| Error::Disk { path: dir.clone(), source };
         let git = if source.is_ssh() && !configures_ssh(git, state)? { git.batch() } else { git.clone() };
         if !is_whole(&dir) {
+            git.check()?;
             disk::private_dir(&dir).map_err(failed)?;
             let _turn = turn(&dir.with_extension("lock")).map_err(failed)?;
             if !is_whole(&dir) {

@@ -6,9 +6,11 @@
 //! remembers.
 
 pub mod all;
+pub mod changes;
 pub mod clear;
 pub mod deny;
 pub mod docker;
+pub mod doctor;
 pub mod error;
 pub mod guard;
 pub mod health;
@@ -40,6 +42,7 @@ mod clean;
 mod down;
 mod exec;
 mod gate;
+pub mod preflight;
 mod project;
 mod run;
 
@@ -54,7 +57,7 @@ pub use error::{Aftermath, Broken, Error, Fault};
 pub use exec::exec;
 pub use materialise::{Restored, Start, materialise};
 pub use outlet::{Event, Report};
-pub use run::deploy;
+pub use run::{deploy, plan};
 pub use service::Service;
 pub use settings::Settings;
 

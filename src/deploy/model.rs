@@ -208,6 +208,12 @@ impl Model {
         named.unwrap_or_else(|| format!("{}-{service}", self.name))
     }
 
+    /// The images that are not built here.
+    pub fn images(&self) -> Vec<&str> {
+        let named = self.services.values().filter(|service| service.build.is_none());
+        named.filter_map(|service| service.image.as_deref()).collect()
+    }
+
     /// The services that must have a container.
     pub fn expected(&self) -> Vec<String> {
         let wanted = |service: &Service| {

@@ -272,6 +272,14 @@ impl Resident {
         Ok(Placed { pointing, files })
     }
 
+    /// The compose file that would point at them, with nothing written.
+    pub fn pointing(&self, plan: &Plan, ground: Ground<'_>, key: &SecretBytes) -> Value {
+        let content = |file: &File| {
+            ground.unsealed.plain(ground.tree, &file.0).expect("the plan holds sealed files only")
+        };
+        plan.override_file(&|file| self.at(&keyed_name(file, content(file), key), &file.0), key)
+    }
+
     /// Where a file is.
     pub fn at(&self, name: &str, path: &Path) -> PathBuf {
         self.dir.join(name).join(path.file_name().unwrap_or_default())

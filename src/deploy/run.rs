@@ -1,12 +1,16 @@
 //! The steps of a deploy, in their order.
 //!
 //! `admit` says who may run; `bring` is everything that needs plaintext, up to healthy
-//! containers; `keep` writes down what was good; `back` is what happens when it was not.
+//! containers; `keep` writes down what was good; `back` is what happens when it was not;
+//! `foresee` says what would happen.
 
 mod admit;
 mod back;
 mod bring;
+mod foresee;
 mod keep;
+
+pub use foresee::plan;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -33,36 +37,10 @@ const TURN: Duration = Duration::from_secs(1);
 
 /// Deploys the newest commit of a service's branch.
 pub fn deploy(wish: &Wish, world: &World<'_>) -> Result<Outcome, Error> {
-    admit::host_and_user(wish, world)?;
-    namespace::no_dumps().map_err(Error::Vault)?;
-    // Containers of other users read the directories that are made.
-    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-    let timings = Timings::start();
-    let docker = Docker::new(world.env, "/");
-    timings.measure("docker and compose", Whose::Docker, || docker.check())?;
-    let lock = lock(&wish.service, world)?;
-    let state = State::open(&world.places.state.join("state.db"))?;
-    let interrupted = state.settle_interrupted(&wish.service)?;
-    let stack = state.stack(&wish.service)?;
+    let mut deploy = Deploy::open(wish, world)?;
+    deploy.interrupted = deploy.state.settle_interrupted(&wish.service)?;
     let began = Timestamp::now().as_second();
-    let entry = state.begin(&wish.service, "deploy", world.who, began)?;
-    let known = stack.is_some();
-    let stack = stack.unwrap_or_default();
-    let mut deploy = Deploy {
-        wish,
-        world,
-        timings,
-        docker,
-        lock,
-        state,
-        stack,
-        known,
-        interrupted,
-        commit: String::new(),
-        touched: false,
-        rollback: Rollback::default(),
-        before: Vec::new(),
-    };
+    let entry = deploy.state.begin(&wish.service, "deploy", world.who, began)?;
     let result = deploy.run();
     let account = deploy.timings.finish();
     deploy.record(entry, &account, result.as_ref().err())?;
@@ -104,6 +82,38 @@ struct Deploy<'d> {
     rollback: Rollback,
     /// The restarts of each container before `up`.
     before: Vec<(String, u64)>,
+}
+
+impl<'d> Deploy<'d> {
+    /// Everything that is there before the first step, the stack's lock included.
+    fn open(wish: &'d Wish, world: &'d World<'d>) -> Result<Self, Error> {
+        admit::host_and_user(wish, world)?;
+        namespace::no_dumps().map_err(Error::Vault)?;
+        // Containers of other users read the directories that are made.
+        rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+        let timings = Timings::start();
+        let docker = Docker::new(world.env, "/");
+        timings.measure("docker and compose", Whose::Docker, || docker.check())?;
+        let lock = lock(&wish.service, world)?;
+        let state = State::open(&world.places.state.join("state.db"))?;
+        let stack = state.stack(&wish.service)?;
+        let known = stack.is_some();
+        Ok(Self {
+            wish,
+            world,
+            timings,
+            docker,
+            lock,
+            state,
+            stack: stack.unwrap_or_default(),
+            known,
+            interrupted: false,
+            commit: String::new(),
+            touched: false,
+            rollback: Rollback::default(),
+            before: Vec::new(),
+        })
+    }
 }
 
 impl Deploy<'_> {

@@ -1,5 +1,6 @@
 //! The programs of a deploy, run in the vault's view of the project directory.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -96,6 +97,21 @@ impl<'s> Stage<'s> {
     /// The model as compose printed it; it holds every secret.
     pub(super) fn json(&self) -> &[u8] {
         self.json.expose()
+    }
+
+    /// Compose's hash of each service: the one that it keeps on a container, by which it tells
+    /// whether to replace it.
+    pub(super) fn hashes(&mut self, project: &str) -> Result<BTreeMap<String, String>, Error> {
+        let call = self.compose(Some(project), ASK).args(["config", "--hash", "*"]);
+        let done = self.vault.output(call).map_err(Error::Vault)?;
+        if !done.end.is_success() {
+            let said = self.ground.unsealed.masker.text(done.err.expose());
+            return Err(Error::Model(super::outlet::lines(&said)));
+        }
+        let text = String::from_utf8_lossy(done.out.expose());
+        let pair =
+            |line: &str| line.split_once(' ').map(|(name, hash)| (name.to_owned(), hash.trim().to_owned()));
+        Ok(text.lines().filter_map(pair).collect())
     }
 
     /// The compose files that the model was made of.

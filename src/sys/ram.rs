@@ -13,25 +13,61 @@ const SAFE: MountFlags = MountFlags::NODEV.union(MountFlags::NOSUID).union(Mount
 /// The numbers by which `statfs` names tmpfs and ramfs.
 const MAGIC: [u64; 2] = [0x0102_1994, 0x8584_58f6];
 
+/// The kinds of RAM file system that serve, the best first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// tmpfs with `noswap`, which needs Linux 6.4.
+    NoSwap,
+    /// ramfs, which never swaps but knows no limit.
+    Ramfs,
+    /// Plain tmpfs, where no swap is on.
+    Plain,
+}
+
+/// All of them, in the order in which they are tried.
+pub const KINDS: [Kind; 3] = [Kind::NoSwap, Kind::Ramfs, Kind::Plain];
+
 /// Mounts a RAM file system on a directory, closed to everyone but its owner.
 ///
-/// tmpfs with `noswap` needs Linux 6.4; ramfs never swaps but knows no limit; plain tmpfs
-/// will do where no swap is on. `limit` is in bytes; half of the memory if there is none.
+/// `limit` is in bytes; half of the memory if there is none.
 pub fn mount(at: &Path, limit: Option<u64>) -> io::Result<()> {
+    mount_one_of(&KINDS, at, limit).map(drop)
+}
+
+/// Mounts the first of these kinds that this kernel has, and says which.
+pub fn mount_one_of(kinds: &[Kind], at: &Path, limit: Option<u64>) -> io::Result<Kind> {
+    let mut last = io::Error::other("no RAM file system here keeps out of swap");
+    for kind in kinds {
+        match mount_kind(*kind, at, limit) {
+            Ok(()) => return Ok(*kind),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+fn mount_kind(kind: Kind, at: &Path, limit: Option<u64>) -> io::Result<()> {
     use rustix::mount::mount;
     let size = limit.map(|bytes| format!(",size={bytes}")).unwrap_or_default();
     let options =
         |first: &str| CString::new(format!("{first}mode=0700{size}")).expect("it holds no zero byte");
-    if mount("hlx", at, "tmpfs", SAFE, Some(&*options("noswap,"))).is_ok() {
-        return Ok(());
+    match kind {
+        Kind::NoSwap => Ok(mount("hlx", at, "tmpfs", SAFE, Some(&*options("noswap,")))?),
+        Kind::Ramfs => Ok(mount("hlx", at, "ramfs", SAFE, Some(c"mode=0700"))?),
+        Kind::Plain if swap_is_on()? => Err(io::Error::other("no RAM file system here keeps out of swap")),
+        Kind::Plain => Ok(mount("hlx", at, "tmpfs", SAFE, Some(&*options("")))?),
     }
-    if mount("hlx", at, "ramfs", SAFE, Some(c"mode=0700")).is_ok() {
-        return Ok(());
+}
+
+/// The kind that [`mount`] would use here; it is tried, in a directory that is gone afterwards.
+pub fn kind_here() -> io::Result<Kind> {
+    let dir = private_directory(Path::new("/run"))?;
+    let kind = mount_one_of(&KINDS, &dir, Some(4096));
+    if kind.is_ok() {
+        unmount(&dir)?;
     }
-    if swap_is_on()? {
-        return Err(io::Error::other("no RAM file system here keeps out of swap"));
-    }
-    Ok(mount("hlx", at, "tmpfs", SAFE, Some(&*options("")))?)
+    std::fs::remove_dir(&dir)?;
+    kind
 }
 
 /// True if a RAM file system is mounted right at `path`.
@@ -107,6 +143,31 @@ mod tests {
         let found = options(table, Path::new("/run/a b")).unwrap();
         assert_eq!(found, ("tmpfs".to_owned(), "rw,mode=700,noswap".to_owned()));
         assert_eq!(options(table, Path::new("/run/a")), None);
+    }
+
+    #[test]
+    fn every_kind_of_the_chain_serves() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        for (first, kind) in KINDS.into_iter().enumerate() {
+            let dir = tempfile::tempdir().unwrap();
+            let mounted = mount_one_of(&KINDS[first..], dir.path(), Some(1 << 20));
+            if mounted.as_ref().ok() != Some(&kind) {
+                // This kernel lacks it, or swap is on: then the next one of the chain took over, or none may.
+                assert!(kind == Kind::Plain || mounted.is_ok(), "{kind:?}: {mounted:?}");
+            }
+            if mounted.is_ok() {
+                assert!(is_mounted(dir.path()).unwrap() && !may_swap(dir.path()).unwrap(), "{kind:?}");
+                std::fs::write(dir.path().join("f"), "x").unwrap();
+                unmount(dir.path()).unwrap();
+            }
+            assert!(!dir.path().join("f").exists());
+        }
+        let dir = tempfile::tempdir().unwrap();
+        assert!(mount_one_of(&[], dir.path(), None).is_err());
+        assert_eq!(kind_here().unwrap(), mount_one_of(&KINDS, dir.path(), None).unwrap());
+        unmount(dir.path()).unwrap();
     }
 
     #[test]

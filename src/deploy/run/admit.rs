@@ -1,9 +1,11 @@
 //! Who may deploy, and whether this host may run the stack.
 
 use super::{Deploy, Error, Whose, Wish, World};
-use crate::deploy::Adopt;
 use crate::deploy::model::Model;
+use crate::deploy::resident::Ground;
+use crate::deploy::stage::Stage;
 use crate::deploy::wishes::Wishes;
+use crate::deploy::{Adopt, preflight};
 
 /// Root, for a stack that this host's configuration allows.
 pub(super) fn host_and_user(wish: &Wish, world: &World<'_>) -> Result<(), Error> {
@@ -48,5 +50,13 @@ impl Deploy<'_> {
         }
         let names: Vec<String> = there(&project)?.into_iter().map(|found| found.name).collect();
         if names.is_empty() { Ok(()) } else { Err(Error::Foreign { project, names }) }
+    }
+
+    /// Whether this host is ready for it.
+    pub(super) fn is_ready(&self, model: &Model, stage: &Stage<'_>, ground: Ground<'_>) -> Result<(), Error> {
+        let (docker, report) = (&self.docker, self.world.report);
+        let (project, places) = (model.name.as_str(), [ground.project, &self.world.places.state]);
+        let case = preflight::Case { project, json: stage.json(), docker, places: &places, report };
+        self.timings.measure("preflight", Whose::Docker, || preflight::check(&case))
     }
 }

@@ -112,6 +112,7 @@ impl Deploy<'_> {
                 return Err(Error::SecretProbe);
             }
         }
+        self.is_ready(model, stage, ground)?;
         for clear in clear::find(model, &stage.env_files(), ground) {
             (self.world.report)(Event::Warning(&clear.to_string()));
         }
