@@ -30,6 +30,7 @@ mod oneshot;
 mod plan;
 mod policy;
 mod preflight;
+mod registry;
 mod repository;
 mod reseal;
 mod rollback;

@@ -183,8 +183,12 @@ impl Deploy<'_> {
         Ok(json!({ "services": pins }))
     }
 
+    /// The tag that keeps it, where there is one; else its id, under which a pull by digest leaves it too.
     fn name_of(&self, image: &Image, commit: &str) -> String {
-        image.origin.clone().unwrap_or_else(|| images::tag(&self.wish.service, &image.service, commit))
+        match image.origin {
+            Some(_) => image.id.clone(),
+            None => images::tag(&self.wish.service, &image.service, commit),
+        }
     }
 
     fn fetch_missing(&self, recorded: &[Image]) -> Result<(), Error> {
