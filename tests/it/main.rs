@@ -12,6 +12,7 @@ mod fuzz;
 mod heap;
 mod hooks;
 mod https;
+mod identities;
 mod ini;
 mod interop;
 mod interrupted;
