@@ -5,7 +5,7 @@ use std::io::{self, BufReader};
 use std::os::fd::AsFd as _;
 
 use hlx::filter::Error;
-use hlx::filter::process::{Answer, Handler, serve};
+use hlx::filter::process::{Answer, Handler, Request, serve};
 use hlx::filter::smudge::Smudged;
 
 struct Noop;
@@ -14,11 +14,11 @@ impl Handler for Noop {
     fn clean(&mut self, _: &[u8], content: &[u8]) -> Result<Vec<u8>, Error> {
         Ok(content.to_vec())
     }
-    fn smudge(&mut self, _: &[u8], _: &[u8], _: &[u8]) -> Smudged {
+    fn smudge(&mut self, _: &Request, _: &[u8]) -> Smudged {
         Smudged::Clear
     }
     fn refused(&mut self, _: &[u8], _: Error) {}
-    fn answered(&mut self, _: &[u8], _: &[u8], _: &Answer) {}
+    fn answered(&mut self, _: &Request, _: &[u8], _: &Answer) {}
     fn stays_sealed(&mut self, _: &[u8], _: &hlx::keys::Error) {}
     fn finished(&mut self) {}
 }

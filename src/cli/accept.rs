@@ -8,7 +8,7 @@ use crate::git::branch;
 use crate::trust::{self, Brought, Pending};
 
 use super::context::Context;
-use super::{Exit, Failure, errors, ui};
+use super::{Exit, Failure, errors, quote, ui};
 
 #[derive(Debug, Args)]
 pub(super) struct AcceptArgs {
@@ -58,10 +58,15 @@ pub(super) fn run(args: &AcceptArgs, cx: &Context) -> Result<(), Failure> {
 fn show(branch: &str, pending: &Pending, cx: &Context) {
     let brought = |by: &str| if by.is_empty() { String::new() } else { format!(", brought by {by}") };
     for Brought { what, by } in &pending.readers {
-        cx.ui.result(format!("{branch}: {what} can read it{}", brought(by)));
+        cx.ui.result(format!("{branch}: {} can read it{}", quote::line(what), brought(by)));
     }
     for Brought { what: (reader, place), by } in &pending.moved {
-        cx.ui.result(format!("{branch}: {reader} can read {place} too{}", brought(by)));
+        cx.ui.result(format!(
+            "{branch}: {} can read {} too{}",
+            quote::line(reader),
+            quote::path(place),
+            brought(by)
+        ));
     }
     if let Some(Brought { what: (), by }) = &pending.rules {
         cx.ui.result(format!("{branch}: `.sops.yaml` has other rules{}", brought(by)));
@@ -72,11 +77,16 @@ fn show(branch: &str, pending: &Pending, cx: &Context) {
         cx.ui.hint(format!("look at it: `git log -p {branch} -- .gitattributes`"));
     }
     for Brought { what, by } in &pending.files {
-        cx.ui.result(format!("{branch}: {what} is under a data key from elsewhere{}", brought(by)));
+        cx.ui.result(format!(
+            "{branch}: {} is under a data key from elsewhere{}",
+            quote::path(what),
+            brought(by)
+        ));
     }
     for Brought { what, by } in &pending.replaced {
         cx.ui.result(format!(
-            "{branch}: {what} was under a data key from elsewhere, until it was changed here{}",
+            "{branch}: {} was under a data key from elsewhere, until it was changed here{}",
+            quote::path(what),
             brought(by)
         ));
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::{crypto, filter, git, keys, policy, repo, sops, trust, values};
 
-use super::{Exit, Failure};
+use super::{Exit, Failure, quote};
 
 /// A file could not be read or written.
 pub(super) fn io(path: &Path, error: &std::io::Error) -> Failure {
@@ -135,7 +135,7 @@ pub(super) fn policy(error: &policy::Error) -> Failure {
 
 /// A file cannot be cleaned. The message names the file.
 pub(super) fn clean(path: &str, error: filter::Error) -> Failure {
-    let fact = error.to_string();
+    let (fact, path) = (error.to_string(), &*quote::path(path));
     named(
         path,
         &format!("{path} cannot be encrypted, so git does not take it: {fact}"),
@@ -145,7 +145,7 @@ pub(super) fn clean(path: &str, error: filter::Error) -> Failure {
 
 /// A file cannot be encrypted as `git add` would do it.
 pub(super) fn cleaning(path: &str, error: filter::Error) -> Failure {
-    let fact = error.to_string();
+    let (fact, path) = (error.to_string(), &*quote::path(path));
     named(path, &format!("{path}: {fact}"), cleaning_in_general(error))
 }
 
@@ -313,15 +313,21 @@ pub(super) fn repo(error: repo::Error) -> Failure {
         E::Rule { lines, .. } => Failure::new(Exit::Failed, message)
             .hint(format!("give that rule these lines in place of its own:\n{}", lines.trim_end())),
         E::Unsaved(files) if files.iter().any(repo::lock::Unsaved::is_unreadable) => {
-            Failure::new(Exit::Failed, message)
+            Failure::new(Exit::Failed, unsaved(&files))
                 .hint("`hlx keys list` shows where keys were looked for")
                 .hint("without one: copy away what you need of them; `rm FILE` and `git checkout -- FILE` put the encrypted version in its place")
                 .hint("nothing was locked")
         }
-        E::Unsaved(_) => Failure::new(Exit::Failed, message)
+        E::Unsaved(files) => Failure::new(Exit::Failed, unsaved(&files))
             .hint("`git add` and commit them, stash them, or take them back with `git checkout -- FILE`")
             .hint("nothing was locked"),
         E::BadPath { .. } => Failure::new(Exit::Usage, message),
         E::Io { .. } => Failure::new(Exit::Failed, message),
     }
+}
+
+fn unsaved(files: &[repo::lock::Unsaved]) -> String {
+    let line = |file: &repo::lock::Unsaved| format!("\n{}: {}", quote::path(&file.path), file.why);
+    let lines: String = files.iter().map(line).collect();
+    format!("these files would lose what git does not have:{lines}")
 }

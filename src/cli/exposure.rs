@@ -8,7 +8,7 @@ use crate::keys::recipients as files;
 use crate::repo::exposure::{self, Exposure, File, State, Value};
 
 use super::context::Context;
-use super::{Exit, Failure, errors};
+use super::{Exit, Failure, errors, quote};
 
 /// List the values that a key could ever read, in all of history, and which have changed since. Names only.
 #[derive(Debug, Args)]
@@ -59,9 +59,9 @@ fn name(value: &Value) -> &str {
 
 fn show(exposure: &Exposure, cx: &Context) {
     for (file, values) in by_file(exposure) {
-        cx.ui.result(format!("{}:{}", line(&file.line), file.path));
+        cx.ui.result(format!("{}:{}", line(&file.line), quote::path(&file.path)));
         for value in values {
-            cx.ui.result(format!("    {:<40} {}", name(value), words(value.state)));
+            cx.ui.result(format!("    {:<40} {}", quote::line(name(value)), words(value.state)));
         }
     }
 }
@@ -78,7 +78,7 @@ fn words(state: State) -> &'static str {
 fn markdown(exposure: &Exposure, key: &str) -> String {
     let mut text = format!("# Values that {key} could read\n");
     for (file, values) in by_file(exposure) {
-        text += &format!("\n## {}: `{}`\n\n", line(&file.line), file.path);
+        text += &format!("\n## {}: `{}`\n\n", line(&file.line), quote::path(&file.path));
         for value in values {
             let (mark, note) = match value.state {
                 State::Unchanged => (' ', "change it at its source"),
@@ -86,7 +86,7 @@ fn markdown(exposure: &Exposure, key: &str) -> String {
                 State::Gone => (' ', "no longer there: revoke it where it came from"),
                 State::Unknown => (' ', "not known: a version of it does not open with these keys"),
             };
-            text += &format!("- [{mark}] `{}`: {note}\n", name(value));
+            text += &format!("- [{mark}] `{}`: {note}\n", quote::line(name(value)));
         }
     }
     text.trim_end().to_owned()
@@ -137,8 +137,11 @@ fn sum_up(exposure: &Exposure, is_cut: bool, cx: &Context) {
         cx.ui.hint("`hlx recipients remove KEY --all` shuts it out");
     }
     if !exposure.known_now.is_empty() {
-        let list: Vec<String> =
-            exposure.known_now.iter().map(|file| format!("{}:{}", line(&file.line), file.path)).collect();
+        let list: Vec<String> = exposure
+            .known_now
+            .iter()
+            .map(|file| format!("{}:{}", line(&file.line), quote::path(&file.path)))
+            .collect();
         cx.ui.warning(format!("still sealed under a data key that it knows: {}", list.join(", ")));
         cx.ui.hint("`hlx rotate --data-keys --branch …` makes new ones");
     }

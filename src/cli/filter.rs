@@ -10,9 +10,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::filter::ahead::Ahead;
 use crate::filter::clean::Cleaner;
 use crate::filter::merge::{Conflict, Markers, Sides};
-use crate::filter::process::{Answer, Handler};
+use crate::filter::process::{Answer, Handler, Request};
 use crate::filter::smudge::Smudged;
 use crate::filter::{
     Error, merge as merging, process as protocol, smudge as smudging, textconv as converting,
@@ -27,7 +28,7 @@ use crate::sys::wiped::Reader;
 use crate::trust::{At, Guard};
 
 use super::context::{Context, time};
-use super::{Exit, Failure, Ui, errors, ui};
+use super::{Exit, Failure, Ui, errors, quote, ui};
 
 /// One path.
 #[derive(Debug, Args)]
@@ -47,7 +48,8 @@ pub(super) struct MergeArgs {
 }
 
 struct Filter<'a> {
-    cleaner: Cleaner<'a>,
+    cleaner: &'a Cleaner<'a>,
+    ahead: Ahead<'a>,
     keyring: &'a Keyring,
     ui: Ui,
     locked: bool,
@@ -58,16 +60,23 @@ struct Filter<'a> {
 
 impl Handler for Filter<'_> {
     fn clean(&mut self, path: &[u8], content: &[u8]) -> Result<Vec<u8>, Error> {
-        let sealed = self.cleaner.answer(path, content);
-        warn_of_anchors(&self.cleaner, &String::from_utf8_lossy(path), self.ui);
+        let sealed = self.ahead.cleaned(path, content).unwrap_or_else(|| {
+            self.forget_notes();
+            self.cleaner.answer(path, content)
+        });
+        warn_of_anchors(self.cleaner, &String::from_utf8_lossy(path), self.ui);
         note_rekeyed(self.cleaner.guard(), self.ui);
         sealed
     }
 
-    fn smudge(&mut self, path: &[u8], name: &[u8], blob: &[u8]) -> Smudged {
-        let note = || self.cleaner.note_checkout(path, name, blob);
+    fn smudge(&mut self, request: &Request, blob: &[u8]) -> Smudged {
+        let note = || self.cleaner.note_checkout(&request.path, &request.blob, blob);
         let _ = panic::catch_unwind(AssertUnwindSafe(note));
-        if self.locked { Smudged::Locked } else { smudge_at_all_events(self.keyring, blob) }
+        match self.ahead.smudged(blob) {
+            _ if self.locked => Smudged::Locked,
+            Some(smudged) => smudged,
+            None => smudging::at_all_events(self.keyring, blob),
+        }
     }
 
     fn refused(&mut self, path: &[u8], error: Error) {
@@ -75,11 +84,14 @@ impl Handler for Filter<'_> {
         self.ui.failure(&failure);
     }
 
-    fn answered(&mut self, name: &[u8], content: &[u8], answer: &Answer) {
+    fn answered(&mut self, request: &Request, content: &[u8], answer: &Answer) {
         match answer {
             Answer::Cleaned(sealed) => self.cleaner.learn_answer(sealed, content),
-            Answer::Opened(plaintext) => self.cleaner.learn(name, content, plaintext.expose()),
+            Answer::Opened(plaintext) => self.cleaner.learn(&request.blob, content, plaintext.expose()),
             Answer::Unchanged | Answer::Refused => {}
+        }
+        if !self.locked {
+            let _ = panic::catch_unwind(AssertUnwindSafe(|| self.ahead.go_on(request)));
         }
     }
 
@@ -88,7 +100,8 @@ impl Handler for Filter<'_> {
         self.reasons.insert(reason(error));
         // A clone without a key would say the same of every file.
         if self.left_sealed == 1 || !matches!(error, keys::Error::NoIdentity { .. }) {
-            self.ui.warning(format!("{} stays encrypted: {error}", String::from_utf8_lossy(path)));
+            let path = String::from_utf8_lossy(path);
+            self.ui.warning(format!("{} stays encrypted: {error}", quote::path(&path)));
         }
     }
 
@@ -97,6 +110,14 @@ impl Handler for Filter<'_> {
             self.ui.warning(format!("{} files stay encrypted", self.left_sealed));
         }
         self.reasons.iter().for_each(|reason| self.ui.hint(reason.hint()));
+    }
+}
+
+impl Filter<'_> {
+    /// Drops what a wrong guess noted: git has not asked for that file.
+    fn forget_notes(&self) {
+        self.cleaner.take_clear_anchors();
+        self.cleaner.guard().take_rekeyed();
     }
 }
 
@@ -137,16 +158,13 @@ impl Reason {
     }
 }
 
-/// A checkout that stops half-way leaves a mixed tree: even a defect must leave the file sealed.
-fn smudge_at_all_events(keyring: &Keyring, blob: &[u8]) -> Smudged {
-    panic::catch_unwind(AssertUnwindSafe(|| smudging::smudge(keyring, blob))).unwrap_or(Smudged::Clear)
-}
-
 /// `hlx filter-process`
 pub(super) fn process(cx: &Context) -> Result<(), Failure> {
     let (repository, keyring) = (cx.repository_inside_git()?, cx.keyring());
+    let cleaner = Cleaner::new(&repository, &keyring, &time);
     let mut filter = Filter {
-        cleaner: Cleaner::new(&repository, &keyring, &time),
+        cleaner: &cleaner,
+        ahead: Ahead::new(&repository, &cleaner, &keyring),
         keyring: &keyring,
         ui: cx.ui,
         locked: repository.is_locked(),
@@ -183,7 +201,8 @@ pub(super) fn clean(args: &PathArgs, cx: &Context) -> Result<(), Failure> {
 pub(super) fn note_rekeyed(guard: &Guard<'_>, ui: Ui) {
     for path in guard.take_rekeyed() {
         ui.note(format!(
-            "{path}: its data key came from another clone, or from before a rotation, so that it was encrypted anew under one of yours"
+            "{}: its data key came from another clone, or from before a rotation, so that it was encrypted anew under one of yours",
+            quote::path(&path)
         ));
         ui.hint("`hlx recipients accept` shows who brought it, and keeps such keys from then on");
     }
@@ -191,7 +210,7 @@ pub(super) fn note_rekeyed(guard: &Guard<'_>, ui: Ui) {
 
 /// A rule that seals a value by its alias may leave it clear at its anchor: that is said.
 pub(super) fn warn_of_anchors(cleaner: &Cleaner<'_>, path: &str, ui: Ui) {
-    let found = cleaner.take_clear_anchors();
+    let (found, path) = (cleaner.take_clear_anchors(), quote::path(path));
     for anchor in &found {
         ui.warning(format!(
             "{path}: line {}: `{}` stays in clear, though it is encrypted as `{}`",
@@ -211,13 +230,14 @@ pub(super) fn smudge(args: &PathArgs, cx: &Context) -> Result<(), Failure> {
     let blob = stdin()?;
     let smudged = match cx.repository_inside_git()?.is_locked() {
         true => Smudged::Locked,
-        false => smudge_at_all_events(&cx.keyring(), blob.expose()),
+        false => smudging::at_all_events(&cx.keyring(), blob.expose()),
     };
     match smudged {
         Smudged::Open(plaintext) => output(cx, plaintext.expose()),
         Smudged::Clear | Smudged::Locked => output(cx, blob.expose()),
         Smudged::Sealed(error) => {
-            cx.ui.warning(format!("{} stays encrypted: {error}", args.path.display()));
+            let path = args.path.to_string_lossy();
+            cx.ui.warning(format!("{} stays encrypted: {error}", quote::path(&path)));
             cx.ui.hint(reason(&error).hint());
             output(cx, blob.expose())
         }
@@ -247,7 +267,9 @@ pub(super) fn merge(args: &MergeArgs, cx: &Context) -> Result<(), Failure> {
     let merged = merging::merge(&guard, (&path, format), &sides, &markers, cx.stamp(&mut random::fill));
     let merged = merged.map_err(|error| merge_failure(&path, error))?;
     note_rekeyed(&guard, cx.ui);
-    merged.changes.iter().for_each(|change| cx.ui.note(format!("{path}: the sides differed: {change}")));
+    for change in &merged.changes {
+        cx.ui.note(format!("{}: the sides differed: {change}", quote::path(&path)));
+    }
     std::fs::write(&args.ours, merged.content.expose()).map_err(|error| errors::io(&args.ours, &error))?;
     match merged.conflict {
         None => Ok(()),
@@ -270,6 +292,7 @@ fn labels(given: &[OsString]) -> [String; 3] {
 }
 
 fn in_conflict(path: &str, conflict: Conflict) -> Failure {
+    let path = &*quote::path(path);
     let message = format!("{path}: {conflict}");
     let failure = match conflict {
         Conflict::Lines | Conflict::NoText => Failure::new(Exit::Failed, message),
@@ -287,6 +310,7 @@ fn in_conflict(path: &str, conflict: Conflict) -> Failure {
 }
 
 fn merge_failure(path: &str, error: merging::Error) -> Failure {
+    let path = &*quote::path(path);
     let message = format!("{path}: {error}");
     let advised = match error {
         merging::Error::Side { source, .. } => errors::keys(source),

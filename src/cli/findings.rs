@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::check::{self, Finding, Rule};
 use crate::deploy::wishes;
 
-use super::{Failure, errors};
+use super::{Failure, errors, quote};
 
 /// A check that could not be done.
 pub(super) fn failure(error: check::Error) -> Failure {
@@ -37,7 +37,7 @@ pub(super) enum Position {
 
 /// What to do about a finding in a commit that is made already.
 pub(super) fn in_commit(finding: &Finding, position: Position) -> String {
-    let path = finding.path.as_deref().unwrap_or("FILE");
+    let path = quote::path(finding.path.as_deref().unwrap_or("FILE"));
     let (commit, mend) = (
         &finding.place,
         match finding.rule {
@@ -90,7 +90,7 @@ pub(super) fn in_commit(finding: &Finding, position: Position) -> String {
 
 /// What to do about a finding.
 pub(super) fn hint(finding: &Finding) -> String {
-    let path = finding.path.as_deref().unwrap_or("FILE");
+    let path = quote::path(finding.path.as_deref().unwrap_or("FILE"));
     let on = format!("{}:{path}", finding.place);
     match finding.rule {
         Rule::Plaintext => format!("encrypt it: `git add --renormalize {path}` (after `hlx init`), and commit"),

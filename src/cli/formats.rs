@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::check::{Finding, Rule, Severity};
 
 use super::findings::hint;
+use super::quote;
 
 /// By branch and file, each with its hint.
 pub(super) fn human(found: &[Finding]) -> Vec<String> {
@@ -23,12 +24,13 @@ pub(super) fn human(found: &[Finding]) -> Vec<String> {
             last = (branch, None);
         }
         if last.1 != Some(&finding.path) {
-            lines.extend(finding.path.iter().map(|path| format!("  {path}")));
+            lines.extend(finding.path.iter().map(|path| format!("  {}", quote::path(path))));
             last.1 = Some(&finding.path);
         }
         let line = finding.line.map(|line| format!("line {line}: ")).unwrap_or_default();
         let rule = finding.rule;
-        lines.push(format!("    {}: {line}{} [{}]", rule.severity().name(), finding.message, rule.id()));
+        let message = quote::line(&finding.message);
+        lines.push(format!("    {}: {line}{message} [{}]", rule.severity().name(), rule.id()));
         lines.push(format!("      {}", hint(finding)));
     }
     lines

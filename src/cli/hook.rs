@@ -15,7 +15,7 @@ use crate::trust;
 
 use super::context::Context;
 use super::findings::Position;
-use super::{Exit, Failure, errors, findings, reseal};
+use super::{Exit, Failure, errors, findings, quote, reseal};
 
 /// How long a program that is told of a push may take.
 const NOTIFY: Duration = Duration::from_secs(60);
@@ -77,8 +77,8 @@ fn pre_commit(cx: &Context) -> Result<(), Failure> {
 /// A conflict that was added as it stands is of no use to anyone.
 fn refuse_markers(paths: &[String]) -> Result<(), Failure> {
     let [first, ..] = paths else { return Ok(()) };
-    let message = format!("nothing was committed: conflict markers are left in {}", paths.join(", "));
-    Err(Failure::new(Exit::Failed, message).hint(format!("edit it, then `git add {first}`")))
+    let message = format!("nothing was committed: conflict markers are left in {}", quote::list(paths));
+    Err(Failure::new(Exit::Failed, message).hint(format!("edit it, then `git add {}`", quote::path(first))))
 }
 
 fn pre_push(remote: &str, cx: &Context) -> Result<(), Failure> {
@@ -211,10 +211,11 @@ fn in_commit(repository: &Repository, finding: &Finding, tips: &[String]) -> Str
 fn refuse(what: &str, found: &[Finding], hint: &dyn Fn(&Finding) -> String) -> Result<(), Failure> {
     let line = |finding: &Finding| {
         let at = finding.line.map(|line| format!("line {line}: ")).unwrap_or_default();
-        match (&finding.path, finding.staged) {
-            (Some(path), true) => format!("{path}: {at}{}", finding.message),
-            (Some(path), false) => format!("{path}: {at}{} (commit {})", finding.message, finding.place),
-            (None, _) => finding.message.clone(),
+        let message = quote::line(&finding.message);
+        match (finding.path.as_deref().map(quote::path), finding.staged) {
+            (Some(path), true) => format!("{path}: {at}{message}"),
+            (Some(path), false) => format!("{path}: {at}{message} (commit {})", finding.place),
+            (None, _) => message.into_owned(),
         }
     };
     let message = match found {

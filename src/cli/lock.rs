@@ -7,15 +7,15 @@ use crate::repo::{lock as locking, unlock as unlocking};
 
 use super::context::Context;
 use super::ui::counted;
-use super::{Exit, Failure, errors};
+use super::{Exit, Failure, errors, quote};
 
 /// `hlx lock`
 pub(super) fn lock(cx: &Context) -> Result<(), Failure> {
     let (repository, git) = set_up(cx)?;
     let done = locking::lock(&repository, &git, &cx.keys()?).map_err(errors::repo)?;
-    done.sealed.iter().for_each(|path| cx.ui.result(format!("sealed {path}")));
+    done.sealed.iter().for_each(|path| cx.ui.result(format!("sealed {}", quote::path(path))));
     if !done.ignored.is_empty() {
-        cx.ui.warning(format!("git ignores {}: they stay as they are", done.ignored.join(", ")));
+        cx.ui.warning(format!("git ignores {}: they stay as they are", quote::list(&done.ignored)));
     }
     report_forgotten(&done.forgotten, cx);
     cx.ui.note("this work tree is locked: its protected files stay encrypted until `hlx unlock`");
@@ -69,7 +69,7 @@ pub(super) fn open(
     cx: &Context,
 ) -> Result<Vec<Failure>, Failure> {
     let done = unlocking::unlock(repository, git, keyring).map_err(errors::repo)?;
-    done.opened.iter().for_each(|path| cx.ui.result(format!("opened {path}")));
+    done.opened.iter().for_each(|path| cx.ui.result(format!("opened {}", quote::path(path))));
     let mut locked = Vec::new();
     let mut failures = Vec::new();
     for (path, error) in done.sealed {
@@ -79,15 +79,20 @@ pub(super) fn open(
             | keys::Error::BrokenEnvelope { .. }
             | keys::Error::BrokenParts(_)
             | keys::Error::Plugin(_) => {
-                failures.push(errors::named_keys(&format!("{path} stays encrypted"), &path, error));
+                failures.push(errors::named_keys(
+                    &format!("{} stays encrypted", quote::path(&path)),
+                    &path,
+                    error,
+                ));
             }
         }
     }
-    let names = locked.iter().map(|(path, _)| path.as_str()).collect::<Vec<_>>().join(", ");
+    let paths: Vec<&str> = locked.iter().map(|(path, _)| path.as_str()).collect();
+    let (names, several) = (quote::list(&paths), paths.len() > 1);
     if let Some((path, error)) = locked.into_iter().next() {
-        let fact = match names == path {
-            true => format!("{path} stays encrypted"),
-            false => format!("{names} stay encrypted; of {path}"),
+        let fact = match several {
+            false => format!("{names} stays encrypted"),
+            true => format!("{names} stay encrypted; of {}", quote::path(&path)),
         };
         failures.push(errors::named_keys(&fact, &path, error));
     }

@@ -21,6 +21,7 @@ mod lock;
 mod manual;
 pub mod materialise;
 pub mod plan;
+mod quote;
 mod recipients;
 mod repo;
 mod reseal;

@@ -18,7 +18,7 @@ use super::context::{Context, default_key_file};
 use super::recipients::KeyArgs;
 use super::ui::counted;
 use super::uninstall::{self, Files};
-use super::{Exit, Failure, errors, keys, lock};
+use super::{Exit, Failure, errors, keys, lock, quote};
 
 #[derive(Debug, Args)]
 pub(super) struct InitArgs {
@@ -248,6 +248,7 @@ pub(super) fn status(args: &StatusArgs, cx: &Context) -> Result<(), Failure> {
     }
     warn_of_config(&repository, cx);
     for path in status::exposed(&repository).map_err(errors::repo)? {
+        let path = quote::path(&path);
         cx.ui.warning(format!(
             "{path} is encrypted in git, but nothing protects it: the next version would be in clear"
         ));
@@ -265,7 +266,7 @@ fn show_branch(branch: &Branch, cx: &Context) {
     cx.ui.result(format!("{mark} {}", branch.name));
     for file in &branch.files {
         let (git, tree) = (in_git(file.in_git), in_tree(file.in_tree));
-        cx.ui.result(format!("    {:<28} {git}{tree}{}", file.path, readers(file)));
+        cx.ui.result(format!("    {:<28} {git}{tree}{}", quote::path(&file.path), readers(file)));
     }
 }
 

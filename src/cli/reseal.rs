@@ -8,7 +8,7 @@ use crate::repo::status::protected;
 
 use super::context::Context;
 use super::repo::from_top;
-use super::{Exit, Failure, errors, ui};
+use super::{Exit, Failure, errors, quote, ui};
 
 #[derive(Debug, Args)]
 #[command(
@@ -42,7 +42,7 @@ pub(super) fn reseal(args: &ResealArgs, cx: &Context) -> Result<(), Failure> {
     }
     for found in &survey.stale {
         resealing::put(&repository, &git, &keyring, found).map_err(errors::repo)?;
-        cx.ui.note(format!("{}: sealed again", found.path));
+        cx.ui.note(format!("{}: sealed again", quote::path(&found.path)));
     }
     match survey.broken.into_iter().next() {
         Some((path, error)) => Err(errors::named_keys(&path, &path, error)),
@@ -81,10 +81,16 @@ fn show(found: &Found, cx: &Context) {
         Where::Both => "",
     };
     match &found.since {
-        Some(commit) => cx.ui.result(format!("{}{place}, since {commit:.10}:", found.path)),
-        None => cx.ui.result(format!("{}{place}, of which no good version is in the history:", found.path)),
+        Some(commit) => cx.ui.result(format!("{}{place}, since {commit:.10}:", quote::path(&found.path))),
+        None => cx.ui.result(format!(
+            "{}{place}, of which no good version is in the history:",
+            quote::path(&found.path)
+        )),
     }
-    found.differences.iter().for_each(|difference| cx.ui.result(format!("    {difference}")));
+    found
+        .differences
+        .iter()
+        .for_each(|difference| cx.ui.result(format!("    {}", quote::line(&difference.to_string()))));
     if found.differences.is_empty() {
         cx.ui.result("    the values are the same");
     }
@@ -106,22 +112,24 @@ fn agree(args: &ResealArgs, stale: &[Found]) -> Result<(), Failure> {
 /// Before a commit: what is staged in parts is sealed again, and anything else with a stale MAC stops it.
 pub(super) fn before_commit(repository: &Repository, git: &Git, cx: &Context) -> Result<(), Failure> {
     let done = resealing::unasked(repository, git, &cx.keyring(), &cx.now()).map_err(errors::repo)?;
-    done.resealed
-        .iter()
-        .for_each(|path| cx.ui.note(format!("{path} was staged in parts: it is sealed again")));
+    done.resealed.iter().for_each(|path| {
+        cx.ui.note(format!("{} was staged in parts: it is sealed again", quote::path(path)))
+    });
     if done.left.is_empty() {
         return Ok(());
     }
-    let why = |(path, stray): &(String, Option<String>)| match stray {
-        Some(name) => {
+    let why = |(path, stray): &(String, Option<String>)| match (quote::path(path), stray) {
+        (path, Some(name)) => {
             format!(
                 "{path}: its MAC does not fit, and `{name}` is neither in the last commit nor in the work tree"
             )
         }
-        None => format!("{path}: its MAC does not fit, and no commit vouches for its data key and rule"),
+        (path, None) => {
+            format!("{path}: its MAC does not fit, and no commit vouches for its data key and rule")
+        }
     };
     let list: Vec<String> = done.left.iter().map(why).collect();
-    let paths: Vec<&str> = done.left.iter().map(|(path, _)| path.as_str()).collect();
+    let paths: Vec<_> = done.left.iter().map(|(path, _)| quote::path(path)).collect();
     Err(Failure::new(Exit::NotAuthentic, format!("nothing was committed:\n{}", list.join("\n")))
         .hint(format!("`hlx reseal {}` shows what changed, and asks", paths.join(" "))))
 }

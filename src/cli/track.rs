@@ -8,7 +8,7 @@ use crate::repo::untrack as untracking;
 
 use super::context::Context;
 use super::repo::{from_top, own};
-use super::{Failure, errors};
+use super::{Failure, errors, quote};
 
 #[derive(Debug, Args)]
 #[command(
@@ -63,7 +63,7 @@ fn report_all(done: &Tracked, cx: &Context) {
     let news = if done.attributes { "is protected now" } else { "was protected already" };
     cx.ui.result(format!("everything on this branch {news}"));
     if !done.resealed.is_empty() {
-        cx.ui.note(format!("encrypted whole now, and staged: {}", done.resealed.join(", ")));
+        cx.ui.note(format!("encrypted whole now, and staged: {}", quote::list(&done.resealed)));
     }
     if done.was_plaintext {
         cx.ui.warning(

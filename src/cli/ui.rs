@@ -79,7 +79,9 @@ impl Ui {
 
     fn line(&self, label: &str, text: impl Display) {
         let mut err = io::stderr().lock();
-        for line in text.to_string().lines() {
+        // A later line could otherwise pass for a message of its own: names that others chose can hold line feeds.
+        for (number, line) in text.to_string().lines().enumerate() {
+            let label = if number == 0 { label } else { "  " };
             let _ = writeln!(err, "hlx: {label}{}", shown(line));
         }
     }

@@ -3,6 +3,7 @@
 //! The promises (`ARCHITECTURE.md`): what was not changed is sealed to the very same bytes;
 //! clean never lets plaintext through; smudge never fails, and leaves sealed what it cannot open.
 
+pub mod ahead;
 pub mod clean;
 mod memory;
 pub mod merge;

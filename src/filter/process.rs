@@ -17,12 +17,12 @@ use super::smudge::Smudged;
 pub trait Handler {
     /// Seals a file of the work tree.
     fn clean(&mut self, path: &[u8], content: &[u8]) -> Result<Vec<u8>, Error>;
-    /// Opens a blob. git says its `name` in hex, or leaves that empty (`git am` does).
-    fn smudge(&mut self, path: &[u8], name: &[u8], blob: &[u8]) -> Smudged;
+    /// Opens a blob for the path of the request.
+    fn smudge(&mut self, request: &Request, blob: &[u8]) -> Smudged;
     /// A file could not be cleaned.
     fn refused(&mut self, path: &[u8], error: Error);
-    /// git has the answer to this content, whose blob it named if it was one: what git need not wait for is done here.
-    fn answered(&mut self, name: &[u8], content: &[u8], answer: &Answer);
+    /// git has the answer to this request, which came with this content: what git need not wait for is done here.
+    fn answered(&mut self, request: &Request, content: &[u8], answer: &Answer);
     /// A file stays sealed.
     fn stays_sealed(&mut self, path: &[u8], error: &crate::keys::Error);
     /// git is done.
@@ -43,16 +43,26 @@ pub enum Answer {
 }
 
 /// A request of git's.
-struct Request {
-    command: Command,
-    path: Vec<u8>,
-    /// The name of the blob of a smudge, if git says it.
-    blob: Vec<u8>,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// What to do.
+    pub command: Command,
+    /// The path of the file, from the top of the work tree.
+    pub path: Vec<u8>,
+    /// The name of the blob of a smudge in hex; empty if git does not say it (`git am` does not).
+    pub blob: Vec<u8>,
+    /// The commit or tree that git checks out, in hex; empty if git does not say it.
+    pub tree: Vec<u8>,
 }
 
-enum Command {
+/// What git asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command {
+    /// From the work tree into git.
     Clean,
+    /// From git into the work tree.
     Smudge,
+    /// What hlx did not offer.
     Other,
 }
 
@@ -67,7 +77,7 @@ pub fn serve(from: &mut impl Read, to: &mut impl Write, handler: &mut impl Handl
         let content = Zeroizing::new(content);
         let answer = respond(handler, &request, &content);
         pktline::send(to, &answer.packets(&content))?;
-        handler.answered(&request.blob, &content, &answer);
+        handler.answered(&request, &content, &answer);
     }
     handler.finished();
     Ok(())
@@ -96,12 +106,15 @@ fn greet(from: &mut impl Read, to: &mut impl Write) -> io::Result<()> {
 
 impl Request {
     fn parse(lines: Vec<Vec<u8>>) -> Self {
-        let mut request = Self { command: Command::Other, path: Vec::new(), blob: Vec::new() };
+        let (path, blob, tree) = <(Vec<u8>, Vec<u8>, Vec<u8>)>::default();
+        let mut request = Self { command: Command::Other, path, blob, tree };
         for line in lines {
             if let Some(path) = line.strip_prefix(b"pathname=") {
                 request.path = path.to_vec();
             } else if let Some(blob) = line.strip_prefix(b"blob=") {
                 request.blob = blob.to_vec();
+            } else if let Some(tree) = line.strip_prefix(b"treeish=") {
+                request.tree = tree.to_vec();
             } else if line == b"command=clean" {
                 request.command = Command::Clean;
             } else if line == b"command=smudge" {
@@ -121,7 +134,7 @@ fn respond(handler: &mut impl Handler, request: &Request, content: &[u8]) -> Ans
                 Answer::Refused
             }
         },
-        Command::Smudge => match handler.smudge(&request.path, &request.blob, content) {
+        Command::Smudge => match handler.smudge(request, content) {
             Smudged::Open(plaintext) => Answer::Opened(plaintext),
             Smudged::Clear | Smudged::Locked => Answer::Unchanged,
             Smudged::Sealed(error) => {
@@ -178,9 +191,9 @@ mod tests {
         fn clean(&mut self, path: &[u8], content: &[u8]) -> Result<Vec<u8>, Error> {
             if path == b"bad" { Err(Error::NoConfig) } else { Ok(content.iter().rev().copied().collect()) }
         }
-        fn smudge(&mut self, path: &[u8], name: &[u8], blob: &[u8]) -> Smudged {
-            assert_eq!(name, b"00");
-            match path {
+        fn smudge(&mut self, request: &Request, blob: &[u8]) -> Smudged {
+            assert_eq!((&request.blob[..], &request.tree[..]), (&b"00"[..], &b"11"[..]));
+            match &request.path[..] {
                 b"locked" => Smudged::Sealed(crate::keys::Error::Sops(crate::sops::Error::NotSealed)),
                 _ => Smudged::Open(SecretBytes::new(blob.iter().rev().copied().collect())),
             }
@@ -188,7 +201,7 @@ mod tests {
         fn refused(&mut self, path: &[u8], _: Error) {
             self.told.push(format!("refused {}", String::from_utf8_lossy(path)));
         }
-        fn answered(&mut self, _: &[u8], content: &[u8], answer: &Answer) {
+        fn answered(&mut self, _: &Request, content: &[u8], answer: &Answer) {
             self.told.push(format!("answered {} {answer:?}", content.len()));
         }
         fn stays_sealed(&mut self, path: &[u8], _: &crate::keys::Error) {
@@ -205,7 +218,7 @@ mod tests {
     }
 
     fn request(out: &mut Vec<u8>, command: &str, path: &str, content: &[u8]) {
-        lines(out, &[&format!("command={command}"), &format!("pathname={path}"), "blob=00"]);
+        lines(out, &[&format!("command={command}"), &format!("pathname={path}"), "treeish=11", "blob=00"]);
         pktline::content(out, content);
         pktline::flush(out);
     }

@@ -243,6 +243,16 @@ impl Repository {
         Ok(Lookup { stack, found })
     }
 
+    /// A blob of at most so many bytes, if it is here: what a partial clone lacks is not fetched.
+    pub fn small_blob(&self, name: &str, most: u64) -> Option<Vec<u8>> {
+        let loose = self.loose.borrow_mut().blob(name);
+        loose.or_else(|| {
+            let id = gix::ObjectId::from_hex(name.as_bytes()).ok()?;
+            self.repo.try_find_header(id).ok()?.filter(|head| head.size() <= most)?;
+            self.blob_here(name)
+        })
+    }
+
     /// An object's content, by its name in hex.
     pub fn blob_named(&self, name: &str) -> Result<Vec<u8>, Error> {
         if let Some(content) = self.loose.borrow_mut().blob(name) {
@@ -267,13 +277,14 @@ impl Repository {
             .map_err(unreadable("a blob's name"))
     }
 
-    /// Forgets what was read if the index file is another now. One filter serves a whole rebase,
-    /// and that moves index, HEAD and attributes many times.
-    pub fn refresh(&self) {
+    /// Forgets what was read if the index file is another now, and tells whether what was read still stands. One
+    /// filter serves a whole rebase, and that moves index, HEAD and attributes many times.
+    pub fn refresh(&self) -> bool {
         let mut read = self.read.borrow_mut();
         if read.as_ref().is_some_and(|read| read.mark != self.mark()) {
             *read = None;
         }
+        read.is_some()
     }
 
     fn snapshot(&self) -> Result<Rc<Snapshot>, Error> {

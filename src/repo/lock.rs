@@ -8,7 +8,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::git::{Git, Repository};
 use crate::keys::{self, Keyring};
@@ -59,17 +59,19 @@ pub fn lock(repository: &Repository, git: &Git, keyring: &Keyring) -> Result<Loc
     }
     raise(&repository.lock_flag())?;
     sweep(repository)?;
-    let mut done =
-        Locked { ignored: others(repository, git, keyring, Others::Ignored)?, ..Locked::default() };
+    let ignored = others(repository, git, keyring, Others::Ignored)?;
+    let mut done = Locked { ignored: ignored.iter().map(|path| shown(path)).collect(), ..Locked::default() };
     for (path, blob) in open {
         // Someone may have gone on editing meanwhile.
         match judge(tree, &path, &blob, keyring).map_err(Error::io(tree.join(&path)))? {
             Stands::Open => {}
             Stands::Sealed => continue,
-            Stands::Otherwise(why) => return Err(Error::Unsaved(vec![Unsaved { path, why }])),
+            Stands::Otherwise(why) => {
+                return Err(Error::Unsaved(vec![Unsaved { path: shown(&path), why }]));
+            }
         }
         replace::and_wipe(&tree.join(&path), &blob).map_err(Error::io(tree.join(&path)))?;
-        done.sealed.push(path);
+        done.sealed.push(shown(&path));
     }
     refresh(repository, git)?;
     done.forgotten = forget(repository, git)?;
@@ -85,8 +87,7 @@ fn raise(flag: &Path) -> Result<(), Error> {
 /// Removes what a run that was killed may have left beside the protected files.
 pub(super) fn sweep(repository: &Repository) -> Result<(), Error> {
     let tree = repository.work_tree()?;
-    let paths = protected(repository)?.into_iter().map(|(path, _)| path);
-    let paths = paths.filter_map(|path| String::from_utf8(path).ok());
+    let paths = protected(repository)?.into_iter().map(|(path, _)| native(&path));
     let places: HashSet<_> = paths
         .filter(|path| !behind_a_link(tree, path))
         .filter_map(|path| Some(tree.join(path).parent()?.to_owned()))
@@ -94,43 +95,47 @@ pub(super) fn sweep(repository: &Repository) -> Result<(), Error> {
     places.iter().try_for_each(|place| replace::sweep(place).map_err(Error::io(place)))
 }
 
+/// A path of git's, which is bytes.
+fn native(path: &[u8]) -> PathBuf {
+    PathBuf::from(OsStr::from_bytes(path))
+}
+
+/// The same, to be shown.
+fn shown(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
 /// Files with their sealed form.
-type Open = Vec<(String, Vec<u8>)>;
+type Open = Vec<(PathBuf, Vec<u8>)>;
 
 /// The protected files that stand open, and those that differ from what git has.
 fn survey(repository: &Repository, git: &Git, keyring: &Keyring) -> Result<(Open, Vec<Unsaved>), Error> {
     let tree = repository.work_tree()?;
     let (mut open, mut unsaved) = (Vec::new(), Vec::new());
     for (path, blob) in protected(repository)? {
-        let path = match String::from_utf8(path) {
-            Ok(path) => path,
-            Err(path) => {
-                let path = String::from_utf8_lossy(path.as_bytes()).into_owned();
-                unsaved.push(Unsaved { path, why: "not named in UTF-8: rename it first" });
-                continue;
-            }
-        };
+        let path = native(&path);
         let blob = repository.blob_named(&blob)?;
         match judge(tree, &path, &blob, keyring).map_err(Error::io(tree.join(&path)))? {
             Stands::Sealed => {}
             Stands::Open => open.push((path, blob)),
-            Stands::Otherwise(why) => unsaved.push(Unsaved { path, why }),
+            Stands::Otherwise(why) => unsaved.push(Unsaved { path: shown(&path), why }),
         }
     }
-    let clear = |path: &String| fs::read(tree.join(path)).is_ok_and(|content| !is_sealed(&content));
+    let because = |paths: Vec<PathBuf>, why: &'static str| {
+        paths.into_iter().map(move |path| Unsaved { path: shown(&path), why })
+    };
+    let clear = |path: &PathBuf| fs::read(tree.join(path)).is_ok_and(|content| !is_sealed(&content));
     let abandoned = super::status::abandoned(repository)?.into_iter();
-    let abandoned = abandoned.map(|(path, _)| String::from_utf8_lossy(&path).into_owned()).filter(clear);
-    unsaved.extend(abandoned.map(|path| Unsaved { path, why: "not protected by `.gitattributes` any more" }));
+    let abandoned = abandoned.map(|(path, _)| native(&path)).filter(clear).collect();
+    unsaved.extend(because(abandoned, "not protected by `.gitattributes` any more"));
     let unmerged = git.run(&["ls-files", "--unmerged", "-z"])?;
     let mut names: Vec<&[u8]> = unmerged
         .split(|byte| *byte == 0)
         .filter_map(|line| line.splitn(2, |byte| *byte == b'\t').nth(1))
         .collect();
     names.dedup();
-    let conflicts = filtered(repository, &names)?.into_iter();
-    unsaved.extend(conflicts.map(|path| Unsaved { path, why: "in conflict" }));
-    let new = others(repository, git, keyring, Others::New)?.into_iter();
-    unsaved.extend(new.map(|path| Unsaved { path, why: "not in git yet" }));
+    unsaved.extend(because(filtered(repository, &names)?, "in conflict"));
+    unsaved.extend(because(others(repository, git, keyring, Others::New)?, "not in git yet"));
     Ok((open, unsaved))
 }
 
@@ -144,7 +149,7 @@ enum Stands {
     Otherwise(&'static str),
 }
 
-fn judge(tree: &Path, path: &str, blob: &[u8], keyring: &Keyring) -> io::Result<Stands> {
+fn judge(tree: &Path, path: &Path, blob: &[u8], keyring: &Keyring) -> io::Result<Stands> {
     let file = tree.join(path);
     match file.symlink_metadata() {
         Err(error) if is_missing(&error) => return Ok(Stands::Sealed),
@@ -182,8 +187,8 @@ fn is_missing(error: &io::Error) -> bool {
 }
 
 /// Whether a directory on the way to a path is a link.
-pub(super) fn behind_a_link(tree: &Path, path: &str) -> bool {
-    let above = Path::new(path).ancestors().skip(1).filter(|above| !above.as_os_str().is_empty());
+pub(super) fn behind_a_link(tree: &Path, path: &Path) -> bool {
+    let above = path.ancestors().skip(1).filter(|above| !above.as_os_str().is_empty());
     above.map(|above| tree.join(above)).any(|above| above.is_symlink())
 }
 
@@ -208,14 +213,14 @@ fn others(
     git: &Git,
     keyring: &Keyring,
     which: Others,
-) -> Result<Vec<String>, Error> {
+) -> Result<Vec<PathBuf>, Error> {
     let list = ["ls-files", "-z", "--others", "--exclude-standard"];
     let paths = match which {
         Others::New => git.run(&list)?,
         Others::Ignored => git.run(&[&list[..], &["--ignored"]].concat())?,
     };
     let tree = repository.work_tree()?;
-    let in_clear = |path: &String| {
+    let in_clear = |path: &PathBuf| {
         let content = fs::read(tree.join(path)).map(zeroize::Zeroizing::new);
         content.is_ok_and(|content| !content.is_empty() && !holds_no_plaintext(keyring, &content, &[]))
     };
@@ -224,10 +229,10 @@ fn others(
 }
 
 /// The protected ones among paths.
-fn filtered(repository: &Repository, paths: &[&[u8]]) -> Result<Vec<String>, Error> {
+fn filtered(repository: &Repository, paths: &[&[u8]]) -> Result<Vec<PathBuf>, Error> {
     let attributes = repository.all_attributes(paths)?;
     let both = paths.iter().zip(attributes).filter(|(_, attributes)| attributes.filtered);
-    Ok(both.map(|(path, _)| String::from_utf8_lossy(path).into_owned()).collect())
+    Ok(both.map(|(path, _)| native(path)).collect())
 }
 
 /// Lets git compare the protected files with what the index has of them, after some were written anew, now or by a run

@@ -140,7 +140,7 @@ pub enum Error {
         lines: String,
     },
     /// Locking would lose what these files hold.
-    #[error("these files would lose what git does not have:{}", list(.0))]
+    #[error("{} files would lose what git does not have", .0.len())]
     Unsaved(Vec<lock::Unsaved>),
     /// The path has no business in a protected list.
     #[error("`{path}`: {reason}")]
@@ -158,10 +158,6 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
-}
-
-fn list(unsaved: &[lock::Unsaved]) -> String {
-    unsaved.iter().map(|file| format!("\n{}: {}", file.path, file.why)).collect()
 }
 
 impl Error {

@@ -1,7 +1,10 @@
 //! Opening files that are sealed in the work tree: it was locked, or a key has come.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 
 use crate::git::{Git, Repository};
 use crate::keys::{self, Keyring};
@@ -33,10 +36,10 @@ pub fn unlock(repository: &Repository, git: &Git, keyring: &Keyring) -> Result<U
     let tree = repository.work_tree()?;
     let mut outcome = Unlocked::default();
     for (path, _) in super::status::protected(repository)? {
-        let Ok(name) = String::from_utf8(path) else { continue };
-        let path = tree.join(&name);
+        let below = Path::new(OsStr::from_bytes(&path));
+        let (name, path) = (below.to_string_lossy().into_owned(), tree.join(below));
         let regular = path.symlink_metadata().is_ok_and(|found| found.is_file());
-        if !regular || behind_a_link(tree, &name) {
+        if !regular || behind_a_link(tree, below) {
             continue;
         }
         let content = fs::read(&path).map_err(Error::io(&path))?;

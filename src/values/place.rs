@@ -54,15 +54,22 @@ pub enum Changed {
 }
 
 impl Place {
-    /// A file that the user named. No link: a repository can hold one to anywhere.
+    /// A file that the user named. No link, nor a file behind one that leads out of its repository: whoever can push can
+    /// put one to anywhere there.
     pub fn tree(path: &Path) -> Result<Self, Error> {
         if path.symlink_metadata().is_ok_and(|found| found.is_symlink()) {
             return Err(Error::NoFile("a symbolic link: name the file that it points to"));
         }
+        let typed = path;
         let path = match path.canonicalize() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Error::Missing),
             other => other.map_err(Error::io(path))?,
         };
+        if leads_out(typed, &path) {
+            return Err(Error::NoFile(
+                "behind a symbolic link that leads out of its repository: name the file by the way that it leads to",
+            ));
+        }
         let directory = path.parent().filter(|_| !path.is_dir()).ok_or(Error::NoFile("a directory"))?;
         let repository = Repository::discover(directory).ok().and_then(|repository| {
             let top = repository.work_tree().ok()?.canonicalize().ok()?;
@@ -163,6 +170,17 @@ impl Place {
             }
         }
     }
+}
+
+/// Whether one of the directories on the way to a file is a link in a work tree, and the file is not in that work tree.
+fn leads_out(typed: &Path, file: &Path) -> bool {
+    let Ok(typed) = std::path::absolute(typed) else { return true };
+    let links = typed.ancestors().skip(1).filter(|directory| directory.is_symlink());
+    let mut tops = links.filter_map(|link| {
+        let repository = Repository::discover(link.parent()?).ok()?;
+        repository.work_tree().ok()?.canonicalize().ok()
+    });
+    tops.any(|top| !file.starts_with(top))
 }
 
 impl Tree {

@@ -1,5 +1,6 @@
 //! Everything that needs the outside: real git, sops, Docker; and the laws of the code's own shape.
 
+mod ahead;
 mod check;
 mod commits;
 mod concurrent;
@@ -23,6 +24,7 @@ mod matrix;
 mod memory;
 mod merge;
 mod moved;
+mod names;
 mod oneshot;
 mod plan;
 mod policy;

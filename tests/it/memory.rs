@@ -1,7 +1,8 @@
 //! What is left in memory, and what is shown: the real program is stopped at the very moment when it ends, or waits for git, and
 //! all memory that it could write is searched for keys and plaintext.
 //!
-//! Promised is: a filter that waits holds no plaintext, of no file that went through it; and when a process has
+//! Promised is: a filter that waits holds no plaintext of a file that went through it (of the one that git should ask for
+//! next it may: `filter::ahead`); and when a process has
 //! done its work, it holds no data key, no identity, and no plaintext either, neither on the heap nor on the stack.
 //! Not promised: a filter holds identities and data keys as long as it runs, so that a branch opens with one
 //! unwrap; and what the system keeps (the page cache of a key's file, a pipe that nobody read) is not hlx's.
