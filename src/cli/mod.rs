@@ -21,6 +21,7 @@ mod lock;
 mod manual;
 pub mod materialise;
 pub mod plan;
+pub mod prune;
 mod quote;
 mod recipients;
 mod repo;
@@ -112,6 +113,7 @@ enum Command {
     #[command(alias = "deploy")]
     DecryptDeploy(deploy::DeployArgs),
     Plan(plan::PlanArgs),
+    Prune(prune::PruneArgs),
     Down(down::DownArgs),
     Doctor(doctor::DoctorArgs),
     #[command(alias = "materialize")]
@@ -230,6 +232,7 @@ fn run(command: &Command, cx: &Context) -> Result<(), Failure> {
         Command::Hook(command) => hook::run(command, cx),
         Command::DecryptDeploy(args) => deploy::run(args, cx),
         Command::Plan(args) => plan::run(args, cx),
+        Command::Prune(args) => prune::run(args, cx),
         Command::Down(args) => down::run(args, cx),
         Command::Doctor(args) => doctor::run(args, cx),
         Command::Materialise(args) => materialise::run(args, cx),

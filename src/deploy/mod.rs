@@ -7,6 +7,7 @@
 
 pub mod changes;
 pub mod clear;
+pub mod contexts;
 pub mod deny;
 pub mod docker;
 pub mod doctor;
@@ -39,6 +40,7 @@ mod down;
 mod gate;
 pub mod preflight;
 mod project;
+pub mod prune;
 mod run;
 
 mod stage;

@@ -11,6 +11,7 @@ mod fuzz;
 #[path = "../../fuzz/heap.rs"]
 mod heap;
 mod hooks;
+mod hostile;
 mod https;
 mod ini;
 mod interop;
