@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use crate::git::config;
 use crate::git::moves::Recovered;
 use crate::git::{Git, Repository};
+use crate::keys::locked::Ask;
 use crate::keys::plugins::Dialogue;
 use crate::keys::{Keyring, Places, Plugins};
 use crate::repo::rotate;
@@ -19,11 +20,13 @@ use super::{Exit, Failure, Ui, errors, ui};
 pub(super) struct Context {
     pub(super) ui: Ui,
     named: Vec<PathBuf>,
+    /// Asks for passphrases, in commands that a person runs.
+    ask: Option<Ask>,
 }
 
 impl Context {
-    pub(super) fn new(quiet: bool, identity: Vec<PathBuf>) -> Self {
-        Self { ui: Ui { quiet }, named: identity }
+    pub(super) fn new(quiet: bool, identity: Vec<PathBuf>, ask: Option<Ask>) -> Self {
+        Self { ui: Ui { quiet }, named: identity, ask }
     }
 
     /// The key files of the command line.
@@ -80,7 +83,7 @@ impl Context {
     fn unusable(&self, keyring: &Keyring) -> Option<Failure> {
         let mut named = keyring.tried().iter().take(self.named.len());
         named.find_map(|tried| {
-            let reason = tried.outcome.as_ref().err()?;
+            let reason = tried.unusable()?;
             Some(Failure::new(Exit::NoKey, format!("--identity {}: {reason}", tried.place)))
         })
     }
@@ -103,8 +106,11 @@ impl Context {
             sops_age_key: variable("SOPS_AGE_KEY").map(Secret::new),
             sops_age_file: variable("SOPS_AGE_KEY_FILE").map(PathBuf::from),
             sops_default: default_key_file(),
+            credential: variable("CREDENTIALS_DIRECTORY")
+                .map(|path| PathBuf::from(path).join("hlx.identity")),
             system,
             plugins: self.plugins(),
+            ask: self.ask,
         }
     }
 

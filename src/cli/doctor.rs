@@ -81,10 +81,8 @@ fn keys(keyring: &Keyring) -> Finding {
     let found =
         keyring.tried().iter().filter(|tried| tried.outcome.as_ref().is_ok_and(|keys| !keys.is_empty()));
     let places: Vec<&str> = found.map(|tried| tried.place.as_str()).collect();
-    let unused = keyring.tried().iter().filter_map(|tried| match &tried.outcome {
-        Err(why) if why != "not there" => Some(format!("{}: {why}", tried.place)),
-        Err(_) | Ok(_) => None,
-    });
+    let unused = keyring.tried().iter();
+    let unused = unused.filter_map(|tried| Some(format!("{}: {}", tried.place, tried.unusable()?)));
     let unused: Vec<String> = unused.collect();
     match (places.is_empty(), unused.is_empty()) {
         (true, _) => Finding::fail(

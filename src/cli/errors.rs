@@ -37,8 +37,11 @@ pub(super) fn keys(error: keys::Error) -> Failure {
     let message = error.to_string();
     match error {
         keys::Error::Sops(error) => sops(error),
-        keys::Error::NoIdentity { plugins, unusable, .. } => {
-            let failure = unusable.iter().fold(Failure::new(Exit::NoKey, message), Failure::hint);
+        keys::Error::NoIdentity { unused, .. } => {
+            let keys::Unused { plugins, unusable, locked } = *unused;
+            let failure = Failure::new(Exit::NoKey, message);
+            let failure = locked.iter().fold(failure, |failure, place| failure.hint(unlock(place)));
+            let failure = unusable.iter().fold(failure, Failure::hint);
             let failure = plugins.iter().fold(failure, |failure, plugin| failure.hint(allow(plugin)));
             failure
                 .hint("`hlx keys list` shows where keys were looked for")
@@ -48,8 +51,17 @@ pub(super) fn keys(error: keys::Error) -> Failure {
             Failure::new(Exit::NotAuthentic, message)
                 .hint("take the file from an earlier commit: `git log -- FILE`")
         }
-        keys::Error::Plugin(_) => Failure::new(Exit::NoKey, message),
+        keys::Error::Plugin(_) | keys::Error::Locked { .. } => Failure::new(Exit::NoKey, message),
     }
+}
+
+/// How to use a key that a passphrase protects.
+pub(super) fn unlock(place: &str) -> String {
+    // A variable has no path.
+    let name = if place.contains('/') { format!(" {place}") } else { String::new() };
+    format!(
+        "a passphrase protects the key in {place}: `hlx keys unlock{name}` asks for it once for some hours"
+    )
 }
 
 /// The same, as the reason of a fact about a file.
@@ -166,6 +178,7 @@ fn cleaning_in_general(error: filter::Error) -> Failure {
             Failure::new(Exit::Policy, &fact).hint("`hlx track FILE` writes one that names your key")
         }
         E::LockedEdit => Failure::new(Exit::NoKey, &fact)
+            .hint("if a passphrase protects your key: `hlx keys unlock`")
             .hint("`hlx keys list` shows where keys were looked for")
             .hint("copy it away first if you need it: `git checkout -- FILE` puts the encrypted version in its place"),
         E::WeakerRule { .. } => Failure::new(Exit::Policy, &fact)

@@ -126,6 +126,8 @@ impl Filter<'_> {
 enum Reason {
     /// No key opens it.
     NoKey,
+    /// A key could, if it were unlocked.
+    Locked,
     /// Every value may be authentic, but the MAC is not.
     Stale,
     /// It is not as it was encrypted.
@@ -134,7 +136,9 @@ enum Reason {
 
 fn reason(error: &keys::Error) -> Reason {
     match error {
+        keys::Error::NoIdentity { unused, .. } if !unused.locked.is_empty() => Reason::Locked,
         keys::Error::NoIdentity { .. } | keys::Error::Plugin(_) => Reason::NoKey,
+        keys::Error::Locked { .. } => Reason::Locked,
         keys::Error::Sops(sops::Error::Mac) => Reason::Stale,
         keys::Error::Sops(_) | keys::Error::BrokenEnvelope { .. } | keys::Error::BrokenParts(_) => {
             Reason::Altered
@@ -147,6 +151,9 @@ impl Reason {
         match self {
             Self::NoKey => {
                 "`hlx keys list` shows where keys were looked for; `hlx unlock` opens what it can once there is one"
+            }
+            Self::Locked => {
+                "a passphrase protects your key: `hlx keys unlock` asks for it once for some hours; then `hlx unlock` opens the files"
             }
             Self::Stale => {
                 "if that was merged or edited elsewhere, `hlx reseal` shows what changed, and asks"

@@ -102,7 +102,7 @@ fn read(path: &Path) -> Result<Recipient, Failure> {
             let known = found.iter().find_map(Found::recipient).cloned();
             known.ok_or_else(|| failed("its public key is not known"))
         }
-        Some(Err(reason)) => Err(failed(reason)),
+        Some(Err(reason)) => Err(failed(&reason.to_string())),
         None => Err(failed("it was not read")),
     }
 }

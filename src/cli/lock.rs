@@ -78,7 +78,8 @@ pub(super) fn open(
             keys::Error::Sops(_)
             | keys::Error::BrokenEnvelope { .. }
             | keys::Error::BrokenParts(_)
-            | keys::Error::Plugin(_) => {
+            | keys::Error::Plugin(_)
+            | keys::Error::Locked { .. } => {
                 failures.push(errors::named_keys(
                     &format!("{} stays encrypted", quote::path(&path)),
                     &path,

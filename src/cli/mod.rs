@@ -41,7 +41,9 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
+use crate::keys::locked::Ask;
 use crate::repo::init::TEXTCONV;
+use crate::sys::namespace;
 use context::Context;
 pub use failure::{Exit, Failure};
 pub use ui::Ui;
@@ -102,7 +104,7 @@ enum Command {
     Encrypt(seal::SealArgs),
     /// Decrypt files, as `sops -d` does.
     Decrypt(seal::SealArgs),
-    /// Make and list private keys.
+    /// Make, list and unlock private keys.
     #[command(subcommand)]
     Keys(keys::KeysCommand),
     /// Add, remove and list those who can read a branch.
@@ -184,11 +186,20 @@ impl Args {
     }
 }
 
+impl Command {
+    /// How this command asks for passphrases. What git starts asks for none: nobody may sit there, and git waits.
+    fn asks(&self) -> Option<Ask> {
+        let asks =
+            !matches!(self, Self::Plumbing(_) | Self::Hook(_) | Self::VaultInit(_) | Self::EditGuard(_));
+        asks.then_some(ui::ask_passphrase)
+    }
+}
+
 /// Runs the program: reads the command line, does what it says, prints, and gives the exit code.
 pub fn main() -> ExitCode {
     keep_secrets_in();
     let args = Args::read();
-    let cx = Context::new(args.quiet, args.identity);
+    let cx = Context::new(args.quiet, args.identity, args.command.asks());
     match run(&args.command, &cx) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -201,11 +212,10 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// No core dumps, and no panic message: both could hold a part of a file.
+/// No core dumps, no debugger, and no panic message: each could show a part of a file.
 fn keep_secrets_in() {
-    let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
     // Where even this is forbidden, there is nothing more to do.
-    let _ = rustix::process::setrlimit(rustix::process::Resource::Core, none);
+    let _ = namespace::no_dumps();
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         Ui::default().error(format!("this is a defect of hlx, at {place}: please report it"));

@@ -4,9 +4,10 @@ use std::path::{Component, Path};
 
 use clap::Args;
 
+use crate::crypto::envelope::Recipient;
 use crate::git::{Git, Repository};
 use crate::keys::recipients::Named;
-use crate::keys::{Found, Keyring};
+use crate::keys::{Found, Keyring, Tried};
 use crate::repo::hooks::{self, Hook, Outcome};
 use crate::repo::new::{Form, Service, Setup};
 use crate::repo::status::{self, Branch, InGit, InTree};
@@ -93,12 +94,14 @@ fn refuse_unusable(keyring: &Keyring, cx: &Context) -> Result<(), Failure> {
     };
     let place = path.display().to_string();
     let reason = keyring.tried().iter().find(|tried| tried.place == place);
-    let reason = reason.and_then(|tried| tried.outcome.as_ref().err().cloned());
-    Err(Failure::new(
-        Exit::NoKey,
-        format!("{place}: {}", reason.unwrap_or_else(|| "it holds no key".to_owned())),
-    )
-    .hint("nothing was set up; with `--no-key` the clone goes without a key"))
+    let reason = reason.and_then(|tried| tried.unusable().map(str::to_owned));
+    let locked = keyring.locked().find(|locked| locked.place() == place);
+    let hint = locked.map(|locked| errors::unlock(locked.place()));
+    let locked = locked.map(|_| "its public key is not known while a passphrase protects it".to_owned());
+    let reason = reason.or(locked).unwrap_or_else(|| "it holds no key".to_owned());
+    let failure = Failure::new(Exit::NoKey, format!("{place}: {reason}"));
+    let failure = hint.into_iter().fold(failure, Failure::hint);
+    Err(failure.hint("nothing was set up; with `--no-key` the clone goes without a key"))
 }
 
 /// Puts hooks in place, and says what to add to those of others.
@@ -190,13 +193,16 @@ pub(super) fn index(cx: &Context) -> Result<(), Failure> {
 /// One's own keys, as readers: those that a person uses, not the host's.
 pub(super) fn own(keyring: &Keyring, cx: &Context) -> Vec<Named> {
     let host = Path::new("/etc/ssh/ssh_host_ed25519_key").display().to_string();
-    let found = keyring
-        .tried()
-        .iter()
-        .filter(|tried| tried.place != host)
-        .filter_map(|tried| tried.outcome.as_ref().ok());
+    // An ssh key with a passphrase may be there for logins alone: who wants it for this adds it.
+    let is_for_logins = |tried: &Tried, found: &Found| {
+        matches!(found, Found::Locked(_)) && tried.place.starts_with("~/.ssh/")
+    };
+    let places = keyring.tried().iter().filter(|tried| tried.place != host);
+    let found = places
+        .flat_map(|tried| tried.outcome.iter().flatten().filter(move |found| !is_for_logins(tried, found)));
+    let known: Vec<Recipient> = found.filter_map(Found::recipient).cloned().chain(keyring.hidden()).collect();
     let (mut named, me): (Vec<Named>, _) = (Vec::new(), cx.user());
-    for recipient in found.flatten().filter_map(Found::recipient) {
+    for recipient in &known {
         if !named.iter().any(|known| known.recipient == *recipient) {
             named.push(Named { recipient: recipient.clone(), name: Some(me.clone()) });
         }

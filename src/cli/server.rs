@@ -207,12 +207,15 @@ fn broken_failure(text: &str, broken: &Broken) -> Failure {
 fn keys_failure(path: &Path, error: keys::Error) -> Failure {
     let text = format!("{}: {error}", path.display());
     match error {
-        keys::Error::NoIdentity { plugins, .. } => plugins
+        keys::Error::NoIdentity { unused, .. } => unused
+            .locked
             .iter()
-            .fold(Failure::new(Exit::NoKey, text), |failure, plugin| failure.hint(errors::allow(plugin)))
+            .map(|place| errors::unlock(place))
+            .chain(unused.plugins.iter().map(|plugin| errors::allow(plugin)))
+            .fold(Failure::new(Exit::NoKey, text), Failure::hint)
             .hint("this host needs one of those keys, for example in /etc/hlx/identity or with --identity")
             .hint("or add this host as a reader: `hlx recipients add` in the owner's clone"),
-        keys::Error::Plugin(_) => Failure::new(Exit::NoKey, text),
+        keys::Error::Plugin(_) | keys::Error::Locked { .. } => Failure::new(Exit::NoKey, text),
         keys::Error::BrokenEnvelope { .. } | keys::Error::BrokenParts(_) | keys::Error::Sops(_) => {
             let plain = errors::keys(error);
             plain.hints().iter().fold(Failure::new(plain.exit(), text), |failure, hint| failure.hint(hint))
@@ -222,10 +225,9 @@ fn keys_failure(path: &Path, error: keys::Error) -> Failure {
 
 /// Says which identities were there but could not be used, where that may be the reason.
 pub(super) fn unused_keys(failure: Failure, keyring: &Keyring) -> Failure {
-    let unused = keyring.tried().iter().filter_map(|tried| match &tried.outcome {
-        Err(why) if why != "not there" => Some(format!("{} is not used: {why}", tried.place)),
-        Err(_) | Ok(_) => None,
-    });
+    let unused = keyring.tried().iter();
+    let unused =
+        unused.filter_map(|tried| Some(format!("{} is not used: {}", tried.place, tried.unusable()?)));
     match failure.exit() == Exit::NoKey {
         true => unused.fold(failure, Failure::hint),
         false => failure,

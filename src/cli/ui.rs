@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, IsTerminal as _, Write};
 use std::os::fd::AsFd;
 
-use age::secrecy::SecretString;
+use age::secrecy::{ExposeSecret as _, SecretString};
 
 use super::Failure;
 
@@ -109,6 +109,16 @@ pub fn ask(question: &str) -> Option<String> {
 /// Asks for a secret on the terminal, if there is one, without showing it.
 pub fn ask_secret(question: &str) -> Option<SecretString> {
     rpassword::prompt_password(format!("hlx: {question} ")).ok().map(SecretString::from)
+}
+
+/// Asks for the passphrase of something; `None` where nobody can be asked, or the answer is empty.
+pub fn ask_passphrase(question: &str) -> Option<SecretString> {
+    ask_secret(question).filter(|answer| !answer.expose_secret().is_empty())
+}
+
+/// Whether there is somebody who can be asked.
+pub fn has_terminal() -> bool {
+    File::open("/dev/tty").is_ok()
 }
 
 /// Names of files and keys come from others: their control characters are shown, not obeyed.

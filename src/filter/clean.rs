@@ -247,7 +247,7 @@ impl<'a> Cleaner<'a> {
         let opened = match self.keyring.open(content) {
             Ok(opened) => opened,
             // It was moved or copied here.
-            Err(keys::Error::NoIdentity { .. } | keys::Error::Plugin(_))
+            Err(keys::Error::NoIdentity { .. } | keys::Error::Plugin(_) | keys::Error::Locked { .. })
                 if self.repository.has_somewhere(&self.repository.name_of(content)?)? =>
             {
                 return Ok(content.to_vec());

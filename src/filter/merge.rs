@@ -180,7 +180,8 @@ fn merge_files(
     algorithm: Option<&str>,
     markers: &Markers,
 ) -> Result<(SecretBytes, Option<i32>), Error> {
-    let path = |file: &File| format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
+    // As git sees it, which has these files open too: it cannot look into this process.
+    let path = |file: &File| format!("/proc/self/fd/{}", file.as_raw_fd());
     let [label_base, label_ours, label_theirs] = &markers.labels;
     let mut child = Command::new("git")
         .args(["merge-file", "-p", "--marker-size", &markers.size.to_string()])
@@ -199,7 +200,8 @@ fn merge_files(
 }
 
 fn in_memory(content: &[u8]) -> Result<File, Error> {
-    let mut file = File::from(memfd_create("hlx-merge", MemfdFlags::CLOEXEC).map_err(std::io::Error::from)?);
+    // It stays open in the program that is started next.
+    let mut file = File::from(memfd_create("hlx-merge", MemfdFlags::empty()).map_err(std::io::Error::from)?);
     file.write_all(content)?;
     Ok(file)
 }

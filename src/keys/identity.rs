@@ -2,14 +2,18 @@
 
 use std::io::{self, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
+use std::time::SystemTime;
 
 use zeroize::Zeroizing;
 
 use crate::crypto::envelope::Recipient;
 
+use super::locked::{self, Locked};
 use super::plugins::{Idle, Plugins};
+use super::protected::Protected;
+use super::recipients;
 
 /// A private key.
 pub struct Identity {
@@ -21,6 +25,7 @@ enum Key {
     X25519(age::x25519::Identity),
     Ssh(Box<age::ssh::Identity>),
     Plugin(String, Box<dyn age::Identity>),
+    Locked(Box<Locked>),
     Idle,
 }
 
@@ -33,6 +38,8 @@ pub enum Found {
     OfPlugin(String),
     /// This plugin could use it, but is not there.
     Idle(String, Idle),
+    /// A passphrase protects it; its public key may be known all the same.
+    Locked(Option<Recipient>),
 }
 
 impl Found {
@@ -40,9 +47,18 @@ impl Found {
     pub fn recipient(&self) -> Option<&Recipient> {
         match self {
             Self::Of(recipient) => Some(recipient),
+            Self::Locked(recipient) => recipient.as_ref(),
             Self::OfPlugin(_) | Self::Idle(..) => None,
         }
     }
+}
+
+/// What a place holds.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    pub(super) identities: Vec<Identity>,
+    /// Until when it is unlocked, if a passphrase protects it.
+    pub(super) until: Option<SystemTime>,
 }
 
 impl std::fmt::Debug for Identity {
@@ -62,7 +78,7 @@ impl Identity {
         match &self.key {
             Key::X25519(key) => Some(key),
             Key::Ssh(key) => Some(key.as_ref()),
-            Key::Plugin(..) | Key::Idle => None,
+            Key::Plugin(..) | Key::Locked(_) | Key::Idle => None,
         }
     }
 
@@ -70,8 +86,21 @@ impl Identity {
     pub fn plugin(&self) -> Option<(&str, &dyn age::Identity)> {
         match &self.key {
             Key::Plugin(name, key) => Some((name, key.as_ref())),
-            Key::X25519(_) | Key::Ssh(_) | Key::Idle => None,
+            Key::X25519(_) | Key::Ssh(_) | Key::Locked(_) | Key::Idle => None,
         }
+    }
+
+    /// The key, if a passphrase protects it and it is not unlocked.
+    pub fn locked(&self) -> Option<&Locked> {
+        match &self.key {
+            Key::Locked(locked) => Some(locked),
+            Key::X25519(_) | Key::Ssh(_) | Key::Plugin(..) | Key::Idle => None,
+        }
+    }
+
+    fn of_locked(locked: Locked) -> Self {
+        let found = Found::Locked(locked.recipients().first().cloned());
+        Self { key: Key::Locked(Box::new(locked)), found }
     }
 
     fn x25519(key: age::x25519::Identity) -> Self {
@@ -81,7 +110,10 @@ impl Identity {
 
     fn ssh(key: age::ssh::Identity) -> Result<Self, String> {
         if matches!(key, age::ssh::Identity::Encrypted(_)) {
-            return Err("the ssh key is protected by a passphrase, which is not supported yet".to_owned());
+            return Err(
+                "the ssh key is protected in a way of its own: `ssh-keygen -p -f FILE` writes it anew"
+                    .to_owned(),
+            );
         }
         let public =
             age::ssh::Recipient::try_from(key.clone()).map_err(|_| "not a supported ssh key".to_owned())?;
@@ -103,33 +135,80 @@ impl Identity {
     }
 }
 
+/// Who may be able to read a file with private keys.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Readers {
+    /// Its owner alone.
+    Owner,
+    /// As its mode looks, its group too: that is what an access list of the file's makes of it.
+    Group,
+}
+
 /// Reads the identities of a file, unless it is missing: `None`.
-pub(super) fn read_if_there(path: &Path, plugins: &Plugins) -> Option<Result<Vec<Identity>, String>> {
+pub(super) fn read_if_there(
+    path: &Path,
+    readers: Readers,
+    plugins: &Plugins,
+) -> Option<Result<Held, String>> {
     match path.symlink_metadata() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        _ => Some(read(path, plugins)),
+        _ => Some(read(path, readers, plugins)),
     }
 }
 
-/// Reads the identities of a file: an age identity file, or an OpenSSH private key.
+/// Reads the identities of a file: an age identity file, or an OpenSSH private key, protected or not.
 ///
 /// Fails with the reason, and the remedy where there is a simple one.
-pub(super) fn read(path: &Path, plugins: &Plugins) -> Result<Vec<Identity>, String> {
+pub(super) fn read(path: &Path, readers: Readers, plugins: &Plugins) -> Result<Held, String> {
     let metadata = path.metadata().map_err(|error| error.to_string())?;
     let mode = metadata.permissions().mode() & 0o777;
-    if mode & 0o077 != 0 {
+    let forbidden = match readers {
+        Readers::Owner => 0o077,
+        Readers::Group => 0o007,
+    };
+    if mode & forbidden != 0 {
         return Err(format!("others can read it (mode {mode:04o}): run `chmod 600 {}`", path.display()));
     }
     let content = Zeroizing::new(std::fs::read(path).map_err(|error| error.to_string())?);
-    parse(&content, plugins)
+    let place = path.display().to_string();
+    let held = parse(&content, &place, || public_beside(path), plugins);
+    held.map_err(|reason| reason.replace("FILE", &place))
 }
 
-/// Reads identities from the content of a file or variable.
-pub(super) fn parse(content: &[u8], plugins: &Plugins) -> Result<Vec<Identity>, String> {
-    let text = std::str::from_utf8(content).map_err(|_| "not a text file".to_owned())?;
-    if text.contains("-----BEGIN AGE ENCRYPTED FILE-----") || text.starts_with("age-encryption.org/") {
-        return Err("it is protected by a passphrase, which is not supported yet".to_owned());
+/// Where the public keys of a protected file stand: beside it, as with ssh.
+pub(super) fn public_file(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".pub");
+    name.into()
+}
+
+fn public_beside(path: &Path) -> Vec<Recipient> {
+    let text = std::fs::read_to_string(public_file(path)).unwrap_or_default();
+    let named = recipients::parse(&text).unwrap_or_default();
+    named.into_iter().map(|named| named.recipient).collect()
+}
+
+/// Reads identities from the content of a file or variable. What stands beside it matters only if it is protected.
+pub(super) fn parse(
+    content: &[u8],
+    place: &str,
+    beside: impl FnOnce() -> Vec<Recipient>,
+    plugins: &Plugins,
+) -> Result<Held, String> {
+    let Some(protected) = Protected::read(content) else {
+        return Ok(Held { identities: parse_plain(content, plugins)?, until: None });
+    };
+    let protected = protected?;
+    if let Some((identities, until)) = locked::if_unlocked(&protected, plugins) {
+        return Ok(Held { identities, until: Some(until) });
     }
+    let locked = Locked::new(place, protected, beside(), plugins);
+    Ok(Held { identities: vec![Identity::of_locked(locked)], until: None })
+}
+
+/// Reads identities that no passphrase protects.
+pub(super) fn parse_plain(content: &[u8], plugins: &Plugins) -> Result<Vec<Identity>, String> {
+    let text = std::str::from_utf8(content).map_err(|_| "not a text file".to_owned())?;
     if text.contains("PRIVATE KEY-----") {
         let key = age::ssh::Identity::from_buffer(BufReader::new(content), None);
         return Identity::ssh(key.map_err(|_| "not a readable ssh key".to_owned())?).map(|key| vec![key]);
@@ -178,7 +257,7 @@ mod tests {
         let key = age::x25519::Identity::generate();
         let secret = key.to_string();
         let file = format!("# created: today\n\n{}\n", secret.expose_secret());
-        let parse = |text: &str| super::parse(text.as_bytes(), &Plugins::default());
+        let parse = |text: &str| parse_plain(text.as_bytes(), &Plugins::default());
         let found = parse(&file).unwrap();
         assert_eq!(found[0].found().recipient().unwrap().as_str(), key.to_public().to_string());
         let broken = format!("{}X", secret.expose_secret());
@@ -191,10 +270,10 @@ mod tests {
         let key = age::x25519::Identity::generate().to_string();
         let file =
             format!("AGE-PLUGIN-TOY-1VYS8GMME7G92NT\n{}\nAGE-SECRET-KEY-PQ-1QQ\n", key.expose_secret());
-        let found = parse(file.as_bytes(), &Plugins::default()).unwrap();
+        let found = parse_plain(file.as_bytes(), &Plugins::default()).unwrap();
         assert_eq!(*found[0].found(), Found::Idle("toy".to_owned(), Idle::NotAllowed));
         assert!(found[1].native().is_some() && found[0].plugin().is_none());
         assert_eq!(*found[2].found(), Found::Idle("pq".to_owned(), Idle::NotOfPlugin));
-        assert!(parse(b"AGE-PLUGIN-TOY-1VYS8GMME7G92NX\n", &Plugins::default()).is_err());
+        assert!(parse_plain(b"AGE-PLUGIN-TOY-1VYS8GMME7G92NX\n", &Plugins::default()).is_err());
     }
 }

@@ -4,26 +4,32 @@
 //! file is tried with all of them. A data key once unwrapped is kept for the process, so that a
 //! branch opens with one unwrap.
 
-pub mod generate;
 mod identity;
+pub mod locked;
 pub mod plugins;
+mod protected;
 pub mod recipients;
+mod search;
 pub mod standing;
+pub mod stored;
+pub mod unlocked;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::path::PathBuf;
 
 use sha2::{Digest as _, Sha256};
 
 use crate::crypto::envelope::{Envelope, Recipient};
 use crate::crypto::{self, DataKey};
-use crate::secret::{self, Secret, SecretBytes};
+use crate::secret::{self, SecretBytes};
 use crate::sops::groups::Group;
 use crate::sops::{self, KeyGroups, Opened, Sealed};
 
 pub use identity::{Found, Identity};
+pub use locked::Locked;
+use locked::{Ask, Shut};
 pub use plugins::Plugins;
+pub use search::{Missing, Places, Tried};
 pub use standing::{Judged, Standing};
 
 /// Why a sealed file could not be opened.
@@ -41,10 +47,16 @@ pub enum Error {
         opened: usize,
         /// The key groups that must come together.
         needed: usize,
-        /// Plugins that are not allowed, and have an identity here.
-        plugins: Vec<String>,
-        /// Places that have a key of no use, and why.
-        unusable: Vec<String>,
+        /// What is here, and was not used.
+        unused: Box<Unused>,
+    },
+    /// A passphrase was asked for, and the key stays locked.
+    #[error("the private key in {place} stays locked: {reason}")]
+    Locked {
+        /// Where the key is.
+        place: String,
+        /// Why it does.
+        reason: String,
     },
     /// An envelope fits an identity, but is broken.
     #[error("the data key wrapped for {recipient} is broken")]
@@ -60,6 +72,17 @@ pub enum Error {
     Plugin(crypto::Error),
 }
 
+/// Keys that could be of use, and were not.
+#[derive(Debug)]
+pub struct Unused {
+    /// Plugins that are not allowed, and have an identity here.
+    pub plugins: Vec<String>,
+    /// Places that have a key of no use, and why.
+    pub unusable: Vec<String>,
+    /// Places that have a key which somebody would have to give the passphrase of.
+    pub locked: Vec<String>,
+}
+
 fn too_few(opened: usize, needed: usize) -> String {
     match opened {
         0 => "no key of yours opens it".to_owned(),
@@ -72,44 +95,12 @@ fn list(recipients: &[String]) -> String {
     recipients.iter().map(short).collect::<Vec<_>>().join(", ")
 }
 
-/// Where identities may be, as the door found it in the environment.
-#[derive(Debug, Default)]
-pub struct Places {
-    /// `--identity` and `HLX_IDENTITY`: files that the user named.
-    pub named: Vec<PathBuf>,
-    /// `SOPS_AGE_SSH_PRIVATE_KEY_FILE`.
-    pub sops_ssh_file: Option<PathBuf>,
-    /// `~/.ssh`.
-    pub ssh_dir: Option<PathBuf>,
-    /// `SOPS_AGE_KEY`: the identities themselves.
-    pub sops_age_key: Option<Secret<String>>,
-    /// `SOPS_AGE_KEY_FILE`.
-    pub sops_age_file: Option<PathBuf>,
-    /// `$XDG_CONFIG_HOME/sops/age/keys.txt`.
-    pub sops_default: Option<PathBuf>,
-    /// `/etc/hlx/identity`, and root's ssh host key.
-    pub system: Vec<PathBuf>,
-    /// The plugins that may run.
-    pub plugins: Plugins,
-}
-
-/// What is no trouble: most places have nothing.
-const NOT_THERE: &str = "not there";
-
-/// What came of looking in one place.
-#[derive(Debug)]
-pub struct Tried {
-    /// The place, as a person names it.
-    pub place: String,
-    /// The public keys found, or why none was.
-    pub outcome: Result<Vec<Found>, String>,
-}
-
 /// The identities of this machine and user.
 pub struct Keyring {
     identities: Vec<Identity>,
     tried: Vec<Tried>,
     plugins: Plugins,
+    ask: Option<Ask>,
     /// Data keys and shares, by the envelopes that they came from.
     unwrapped: RefCell<HashMap<[u8; 32], SecretBytes>>,
     /// The key that was asked for last.
@@ -134,51 +125,16 @@ impl Drop for Keyring {
 impl Keyring {
     /// Looks in all places. A place that has no usable key is told in [`Keyring::tried`], and is no error.
     pub fn load(places: &Places) -> Self {
-        let plugins = &places.plugins;
-        let mut keyring = Self {
-            identities: Vec::new(),
-            tried: Vec::new(),
-            plugins: plugins.clone(),
+        let found = search::all(places);
+        Self {
+            identities: found.identities,
+            tried: found.tried,
+            plugins: places.plugins.clone(),
+            ask: places.ask,
             unwrapped: RefCell::default(),
             last: RefCell::default(),
             made: RefCell::default(),
-        };
-        for path in &places.named {
-            keyring.add(path.display().to_string(), Some(identity::read(path, plugins)));
         }
-        if let Some(path) = &places.sops_ssh_file {
-            keyring.add("SOPS_AGE_SSH_PRIVATE_KEY_FILE".to_owned(), Some(identity::read(path, plugins)));
-        }
-        for name in ["id_ed25519", "id_rsa"] {
-            let path = places.ssh_dir.as_ref().map(|directory| directory.join(name));
-            keyring.add(
-                format!("~/.ssh/{name}"),
-                path.as_ref().and_then(|path| identity::read_if_there(path, plugins)),
-            );
-        }
-        let key = places.sops_age_key.as_ref();
-        let key = key.map(|text| identity::parse(text.expose().as_bytes(), plugins));
-        keyring.add("SOPS_AGE_KEY".to_owned(), key);
-        if let Some(path) = &places.sops_age_file {
-            keyring.add("SOPS_AGE_KEY_FILE".to_owned(), Some(identity::read(path, plugins)));
-        }
-        for path in places.sops_default.iter().chain(&places.system) {
-            keyring.add(path.display().to_string(), identity::read_if_there(path, plugins));
-        }
-        keyring
-    }
-
-    fn add(&mut self, place: String, found: Option<Result<Vec<Identity>, String>>) {
-        let outcome = match found {
-            None => Err(NOT_THERE.to_owned()),
-            Some(Err(reason)) => Err(reason),
-            Some(Ok(identities)) => {
-                let found = identities.iter().map(|identity| identity.found().clone()).collect();
-                self.identities.extend(identities);
-                Ok(found)
-            }
-        };
-        self.tried.push(Tried { place, outcome });
     }
 
     /// Each place that was looked in, in order, and what was found.
@@ -186,15 +142,30 @@ impl Keyring {
         &self.tried
     }
 
-    /// The public keys of all identities, once each, as far as they are known.
+    /// The public keys of all identities, once each, as far as they are known. Where a passphrase hides one, it is
+    /// asked for, if anybody can be.
     pub fn recipients(&self) -> Vec<Recipient> {
+        let known = self.identities.iter().filter_map(|identity| identity.found().recipient());
+        let beside = self.locked().flat_map(Locked::recipients);
         let mut all: Vec<Recipient> = Vec::new();
-        for recipient in self.identities.iter().filter_map(|identity| identity.found().recipient()) {
-            if !all.contains(recipient) {
-                all.push(recipient.clone());
+        for recipient in known.chain(beside).cloned().chain(self.hidden()) {
+            if !all.contains(&recipient) {
+                all.push(recipient);
             }
         }
         all
+    }
+
+    /// The public keys that only a passphrase tells, which is asked for, if anybody can be.
+    pub fn hidden(&self) -> Vec<Recipient> {
+        let hides = self.locked().filter(|locked| locked.recipients().is_empty());
+        let opened = hides.flat_map(|locked| locked.open(self.ask).unwrap_or_default());
+        opened.filter_map(|identity| identity.found().recipient()).cloned().collect()
+    }
+
+    /// The private keys that a passphrase protects, and that are not unlocked.
+    pub fn locked(&self) -> impl Iterator<Item = &Locked> {
+        self.identities.iter().filter_map(Identity::locked)
     }
 
     /// The plugins that may run.
@@ -265,9 +236,9 @@ impl Keyring {
         if let Some(part) = self.unwrapped_part(group) {
             return Ok(Some(part));
         }
-        // A plugin is a process, and may ask for a touch: it comes after all that need none.
+        // A plugin is a process, and may ask for a touch: it comes after all that need none, and a passphrase last.
         let mut failed = None;
-        for unwrap in [Self::unwrap, Self::unwrap_by_plugins] {
+        for unwrap in [Self::unwrap, Self::unwrap_by_plugins, Self::unwrap_by_locked] {
             for envelope in &group.envelopes {
                 match unwrap(self, envelope) {
                     Ok(Some(part)) => {
@@ -289,19 +260,32 @@ impl Keyring {
     }
 
     fn unwrap(&self, envelope: &Envelope) -> Result<Option<SecretBytes>, Error> {
-        let recipient = || list(std::slice::from_ref(&envelope.recipient));
-        envelope
-            .unwrap(self.identities.iter().filter_map(Identity::native))
-            .map_err(|_| Error::BrokenEnvelope { recipient: recipient() })
+        unwrap_natively(&self.identities, envelope)
     }
 
     fn unwrap_by_plugins(&self, envelope: &Envelope) -> Result<Option<SecretBytes>, Error> {
+        unwrap_by_plugins(&self.identities, envelope)
+    }
+
+    /// Asks for the passphrases of keys that may fit, if anybody can be asked.
+    fn unwrap_by_locked(&self, envelope: &Envelope) -> Result<Option<SecretBytes>, Error> {
         let mut failed = None;
-        for (plugin, identity) in self.identities.iter().filter_map(Identity::plugin) {
-            match envelope.unwrap_by_plugin(plugin, identity) {
+        for locked in self.locked().filter(|locked| locked.may_open(envelope)) {
+            let part = match locked.open(self.ask) {
+                Ok(identities) => match unwrap_natively(identities, envelope) {
+                    Ok(None) => unwrap_by_plugins(identities, envelope),
+                    other => other,
+                },
+                Err(Shut::Unanswered) => Ok(None),
+                Err(shut) => Err(Error::Locked {
+                    place: locked.place().to_owned(),
+                    reason: locked::Error::Shut(shut).to_string(),
+                }),
+            };
+            match part {
                 Ok(None) => {}
                 Ok(part) => return Ok(part),
-                Err(error) => failed = failed.or(Some(Error::Plugin(error))),
+                Err(error) => failed = failed.or(Some(error)),
             }
         }
         failed.map_or(Ok(None), Err)
@@ -310,23 +294,44 @@ impl Keyring {
     fn no_identity(&self, groups: &KeyGroups, opened: usize) -> Error {
         let idle = self.identities.iter().filter_map(|identity| match identity.found() {
             Found::Idle(plugin, plugins::Idle::NotAllowed) => Some(plugin.clone()),
-            Found::Idle(..) | Found::Of(_) | Found::OfPlugin(_) => None,
+            Found::Idle(..) | Found::Of(_) | Found::OfPlugin(_) | Found::Locked(_) => None,
         });
         let mut plugins: Vec<String> = idle.collect();
         plugins.dedup();
         let recipients = groups.recipients().map(str::to_owned).collect();
-        let unusable = self.tried.iter().filter_map(|tried| match &tried.outcome {
-            Err(reason) if reason != NOT_THERE => Some(format!("{}: {reason}", tried.place)),
-            Ok(_) | Err(_) => None,
-        });
+        let unusable =
+            self.tried.iter().filter_map(|tried| Some(format!("{}: {}", tried.place, tried.unusable()?)));
         let unusable = unusable.collect();
-        Error::NoIdentity { recipients, opened, needed: groups.needed(), plugins, unusable }
+        let envelopes = || groups.groups().iter().flat_map(|group| &group.envelopes);
+        let locked = self.locked().filter(|locked| envelopes().any(|envelope| locked.may_open(envelope)));
+        let locked = locked.map(|locked| locked.place().to_owned()).collect();
+        let unused = Box::new(Unused { plugins, unusable, locked });
+        Error::NoIdentity { recipients, opened, needed: groups.needed(), unused }
     }
 
     /// Keeps a data key that this process made, so that what it sealed opens again.
     pub fn remember(&self, groups: &KeyGroups, key: &DataKey) {
         self.made.borrow_mut().insert(of_all(groups), key.duplicate());
     }
+}
+
+fn unwrap_natively(identities: &[Identity], envelope: &Envelope) -> Result<Option<SecretBytes>, Error> {
+    let recipient = || list(std::slice::from_ref(&envelope.recipient));
+    envelope
+        .unwrap(identities.iter().filter_map(Identity::native))
+        .map_err(|_| Error::BrokenEnvelope { recipient: recipient() })
+}
+
+fn unwrap_by_plugins(identities: &[Identity], envelope: &Envelope) -> Result<Option<SecretBytes>, Error> {
+    let mut failed = None;
+    for (plugin, identity) in identities.iter().filter_map(Identity::plugin) {
+        match envelope.unwrap_by_plugin(plugin, identity) {
+            Ok(None) => {}
+            Ok(part) => return Ok(part),
+            Err(error) => failed = failed.or(Some(Error::Plugin(error))),
+        }
+    }
+    failed.map_or(Ok(None), Err)
 }
 
 fn of_one(envelope: &Envelope) -> [u8; 32] {

@@ -77,7 +77,9 @@ impl Keyring {
     fn authenticate(&self, sealed: Sealed<'_>) -> (Standing, Option<[u8; 32]>) {
         let key = match self.data_key(sealed.groups()) {
             Ok(key) => key,
-            Err(Error::NoIdentity { .. } | Error::Plugin(_)) => return (Standing::Unread, None),
+            Err(Error::NoIdentity { .. } | Error::Plugin(_) | Error::Locked { .. }) => {
+                return (Standing::Unread, None);
+            }
             Err(error @ (Error::Sops(_) | Error::BrokenEnvelope { .. } | Error::BrokenParts(_))) => {
                 return (Standing::Altered(error.to_string()), None);
             }

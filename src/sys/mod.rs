@@ -2,6 +2,7 @@
 
 pub mod disk;
 pub mod eager;
+pub mod kernel_keys;
 pub mod namespace;
 pub mod process;
 pub mod ram;

@@ -35,7 +35,8 @@ pub fn die_with_parent(parent: Option<u32>) -> io::Result<()> {
     Ok(())
 }
 
-/// Keeps the memory of this process out of core files and away from debuggers.
+/// Keeps the memory of this process out of core files and away from debuggers of the same user; root's can look all
+/// the same. `/proc/PID` is root's from then on, and so closed to the processes that this one starts.
 pub fn no_dumps() -> io::Result<()> {
     rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
     Ok(rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?)

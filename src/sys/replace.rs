@@ -25,6 +25,22 @@ pub fn content(path: &Path, content: &[u8]) -> io::Result<()> {
     placed.and_then(|()| std::fs::rename(&fresh, path)).inspect_err(|_| drop(std::fs::remove_file(&fresh)))
 }
 
+/// Makes a file of mode 0600, whole or not at all. What is there already stays, and is an error of kind `AlreadyExists`.
+pub fn create(path: &Path, content: &[u8]) -> io::Result<()> {
+    let directory = path.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+    match rustix::fs::open(directory, flags, Mode::from_raw_mode(0o600)) {
+        Ok(file) => {
+            let mut file = File::from(file);
+            file.write_all(content).and_then(|()| file.sync_all())?;
+            name(&file, path)?;
+        }
+        // Not every file system has files without a name.
+        Err(_) => disk::private_file(path, content)?,
+    }
+    File::open(directory)?.sync_all()
+}
+
 /// Like [`content`], and overwrites what stood there before with zeros, as far as the file system does that in place.
 pub fn and_wipe(path: &Path, new: &[u8]) -> io::Result<()> {
     let old = File::options().write(true).open(path)?;
@@ -114,6 +130,17 @@ mod tests {
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o640);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
         assert!(content(&dir.path().join("missing"), b"x").is_err());
+    }
+
+    #[test]
+    fn a_new_file_is_private_and_takes_no_place_of_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        create(&path, b"key").unwrap();
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(create(&path, b"other").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(std::fs::read(&path).unwrap(), b"key");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
     #[test]

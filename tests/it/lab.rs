@@ -45,7 +45,8 @@ impl Lab {
             format!("Hlxit-{name}-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let dir = std::env::temp_dir().join(&service);
         fs::create_dir_all(dir.join("repo")).unwrap();
-        let reader = hlx::keys::generate::to_file(&dir.join("identity"), "2026-01-01T00:00:00Z").unwrap();
+        let reader =
+            hlx::keys::stored::generate(&dir.join("identity"), "2026-01-01T00:00:00Z", None).unwrap();
         let lab = Self { dir, service, reader };
         lab.git(&["init", "--quiet", "--initial-branch", &lab.service]);
         lab.build_image();
@@ -93,7 +94,8 @@ impl Lab {
     /// Another key takes the place of the host's.
     pub(crate) fn change_key(&mut self) -> &Self {
         fs::remove_file(self.path("identity")).unwrap();
-        self.reader = hlx::keys::generate::to_file(&self.path("identity"), "2026-01-01T00:00:00Z").unwrap();
+        self.reader =
+            hlx::keys::stored::generate(&self.path("identity"), "2026-01-01T00:00:00Z", None).unwrap();
         self
     }
 

@@ -13,6 +13,7 @@ mod heap;
 mod hooks;
 mod hostile;
 mod https;
+mod identities;
 mod ini;
 mod interop;
 mod interrupted;
