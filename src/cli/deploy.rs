@@ -10,29 +10,57 @@ use crate::deploy::{self, Adopt, Retry, Rewrite, WayBack, Wish};
 #[derive(Debug, Args)]
 pub struct DeployArgs {
     /// The service, which is the name of its branch.
-    service: String,
+    #[arg(required_unless_present = "all")]
+    service: Option<String>,
+    /// Deploy every stack of this host, each after those that its `x-hlx.after` names: those of `stacks` in the server
+    /// configuration, else all whose branch a key of this host opens.
+    #[arg(long, conflicts_with = "service")]
+    all: bool,
+    /// With --all, how many at a time [default: one for each processor, at most 4].
+    #[arg(long, value_name = "COUNT", requires = "all", value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub(super) jobs: Option<u16>,
     /// Take the branch from this repository [default: that of the server configuration, else the clone around the current directory].
     #[arg(long, value_name = "URL|PATH")]
-    repo: Option<String>,
+    pub(super) repo: Option<String>,
     /// Take over what hlx did not make: another repository's stack, a directory with files, running containers.
     #[arg(long)]
-    adopt: bool,
+    pub(super) adopt: bool,
     /// Deploy although the branch no longer contains the commit that is deployed.
     #[arg(long)]
-    accept_rewrite: bool,
+    pub(super) accept_rewrite: bool,
     /// Try a commit again although its containers did not become well before.
     #[arg(long)]
-    retry: bool,
+    pub(super) retry: bool,
     /// Deploy although the version that runs could not be brought back if this one is not well.
     #[arg(long)]
-    without_rollback: bool,
+    pub(super) without_rollback: bool,
     /// Show where the time went.
     #[arg(long)]
-    timings: bool,
+    pub(super) timings: bool,
+}
+
+impl DeployArgs {
+    /// What `hlx decrypt-deploy SERVICE` means.
+    pub(super) fn of(service: &str) -> Self {
+        Self {
+            service: Some(service.to_owned()),
+            all: false,
+            jobs: None,
+            repo: None,
+            adopt: false,
+            accept_rewrite: false,
+            retry: false,
+            without_rollback: false,
+            timings: false,
+        }
+    }
 }
 
 /// Deploys.
 pub(super) fn run(args: &DeployArgs, cx: &Context) -> Result<(), Failure> {
+    if args.all {
+        return super::all::run(args, cx);
+    }
     let server = Server::from_environment()?;
     let wish = wish(args)?;
     let keyring = cx.keyring();
@@ -61,19 +89,23 @@ pub(super) fn planned(
     accept_rewrite: bool,
 ) -> Result<Wish, Failure> {
     let args = DeployArgs {
-        service: service.to_owned(),
         repo,
         adopt,
         accept_rewrite,
         retry: true,
         without_rollback: true,
-        timings: false,
+        ..DeployArgs::of(service)
     };
     wish(&args)
 }
 
 fn wish(args: &DeployArgs) -> Result<Wish, Failure> {
-    let service = args.service.parse().map_err(|error| failure(deploy::Error::Name(error)))?;
+    let service = args
+        .service
+        .as_deref()
+        .unwrap_or_default()
+        .parse()
+        .map_err(|error| failure(deploy::Error::Name(error)))?;
     let adopt = if args.adopt { Adopt::Yes } else { Adopt::No };
     let rewrite = if args.accept_rewrite { Rewrite::Accept } else { Rewrite::Refuse };
     let retry = if args.retry { Retry::Yes } else { Retry::No };

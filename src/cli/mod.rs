@@ -1,6 +1,7 @@
 //! The door: the only floor that knows flags, colours, prompts and exit codes.
 
 mod accept;
+mod all;
 mod check;
 mod context;
 pub mod deploy;
@@ -8,11 +9,13 @@ pub mod doctor;
 pub mod down;
 mod edit;
 mod errors;
+mod exec;
 mod exposure;
 pub mod failure;
 mod filter;
 mod findings;
 mod formats;
+mod history;
 mod hook;
 mod install;
 mod join;
@@ -22,10 +25,12 @@ mod manual;
 pub mod materialise;
 pub mod plan;
 pub mod prune;
+mod ps;
 mod quote;
 mod recipients;
 mod repo;
 mod reseal;
+mod rollback;
 mod rotate;
 mod seal;
 mod server;
@@ -117,6 +122,10 @@ enum Command {
     Plan(plan::PlanArgs),
     Prune(prune::PruneArgs),
     Down(down::DownArgs),
+    Rollback(rollback::RollbackArgs),
+    Ps(ps::PsArgs),
+    History(history::HistoryArgs),
+    Exec(exec::ExecArgs),
     Doctor(doctor::DoctorArgs),
     #[command(alias = "materialize")]
     Materialise(materialise::MaterialiseArgs),
@@ -200,8 +209,12 @@ pub fn main() -> ExitCode {
     keep_secrets_in();
     let args = Args::read();
     let cx = Context::new(args.quiet, args.identity, args.command.asks());
-    match run(&args.command, &cx) {
-        Ok(()) => ExitCode::SUCCESS,
+    let done = match &args.command {
+        Command::Exec(args) => exec::run(args, &cx),
+        command => run(command, &cx).map(|()| ExitCode::SUCCESS),
+    };
+    match done {
+        Ok(code) => code,
         Err(failure) => {
             // That there are changes is a result, and has been printed.
             if failure.exit() != Exit::Changes {
@@ -244,6 +257,11 @@ fn run(command: &Command, cx: &Context) -> Result<(), Failure> {
         Command::Plan(args) => plan::run(args, cx),
         Command::Prune(args) => prune::run(args, cx),
         Command::Down(args) => down::run(args, cx),
+        Command::Rollback(args) => rollback::run(args, cx),
+        Command::Ps(args) => ps::run(args, cx),
+        Command::History(args) => history::run(args, cx),
+        // Its exit code is another program's.
+        Command::Exec(args) => exec::run(args, cx).map(drop),
         Command::Doctor(args) => doctor::run(args, cx),
         Command::Materialise(args) => materialise::run(args, cx),
         Command::Server(command) => join::run(command, cx),

@@ -1,5 +1,6 @@
 //! What the commands of a server share: its places, its environment, its errors' advice.
 
+use std::cell::RefCell;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
@@ -82,6 +83,11 @@ impl Server {
         vec![self.places.state.clone(), "/etc/hlx".into()]
     }
 
+    /// The database of what was deployed.
+    pub(super) fn database(&self) -> PathBuf {
+        self.places.state.join("state.db")
+    }
+
     /// The world that a deploy happens in.
     pub(super) fn world<'w>(&'w self, open: Opener<'w>, report: Report<'w>) -> World<'w> {
         let Self { places, settings, env, cwd, who } = self;
@@ -119,13 +125,32 @@ fn is_passed(name: &OsStr) -> bool {
     })
 }
 
-/// Shows what happens as notes on stderr.
+/// Shows what happens as notes on stderr. On a terminal, the conditions of the services are a
+/// block of lines that changes in place.
 pub(super) fn report(ui: Ui) -> impl Fn(Event<'_>) {
-    move |event| match event {
-        Event::Step(text) => ui.note(text),
-        Event::Line { from, text } => ui.note(format!("{from} | {text}")),
-        Event::Warning(text) => ui.warning(text),
-        Event::Service { name, condition } => ui.note(format!("{name}: {condition}")),
+    let block: RefCell<Vec<(String, String)>> = RefCell::default();
+    move |event| {
+        if !matches!(event, Event::Service { .. }) {
+            // What is shown now stays; the next block begins below.
+            block.borrow_mut().clear();
+        }
+        match event {
+            Event::Step(text) => ui.note(text),
+            Event::Line { from, text } => ui.note(format!("{from} | {text}")),
+            Event::Warning(text) => ui.warning(text),
+            Event::Service { name, condition } => {
+                let mut lines = block.borrow_mut();
+                let height = lines.len();
+                match lines.iter_mut().find(|line| line.0 == name) {
+                    Some(line) => condition.clone_into(&mut line.1),
+                    None => lines.push((name.to_owned(), condition.to_owned())),
+                }
+                let shown: Vec<String> = lines.iter().map(|(name, now)| format!("{name}: {now}")).collect();
+                if !ui.block(height, &shown) {
+                    ui.note(format!("{name}: {condition}"));
+                }
+            }
+        }
     }
 }
 
@@ -183,6 +208,9 @@ fn advised(error: Error) -> Failure {
             .hint("push a commit that corrects it; if the reason was elsewhere, deploy with --retry"),
         Error::NoWayBack { .. } => plain(Exit::Policy)
             .hint("to deploy without a way back, use --without-rollback or set `rollback: manual` under `x-hlx:`"),
+        Error::NotInBranch { .. } => plain(Exit::Usage).hint("name a commit by its hash; `hlx history` shows those that were deployed here"),
+        Error::NothingEarlier(_) | Error::SameFiles { .. } => plain(Exit::Failed).hint("name another commit with --to"),
+        Error::CannotSign => plain(Exit::Policy).hint("run `hlx rollback` in a clone whose commits are signed"),
         Error::ImageGone { .. } => plain(Exit::Failed),
         Error::SecretProbe => plain(Exit::Policy)
             .hint("let a program in the container read it from where the container has it: `exec: [SERVICE, sh, -c, …]`"),
@@ -285,6 +313,8 @@ fn git_failure(error: mirror::Error) -> Failure {
             failed.hint("it has no services at all")
         }
         mirror::Error::UnknownService { services, .. } => failed.hint(format!("it has: {}", list(&services))),
+        mirror::Error::Failed { what: "push", .. } => failed
+            .hint("this host may read the repository; may it also push, and did the branch stay as it was?"),
         mirror::Error::Failed { what: "fetch", .. } => {
             failed.hint("is the repository there, and may root read it?")
         }

@@ -71,6 +71,22 @@ impl Ui {
         let _ = write!(io::stderr(), "\r\x1b[K{line}");
     }
 
+    /// Lines that take the place of the `height` lines shown last; false where stderr is no terminal.
+    pub fn block(&self, height: usize, lines: &[String]) -> bool {
+        const WIDTH: usize = 100;
+        if self.quiet || !io::stderr().is_terminal() {
+            return false;
+        }
+        let mut text = if height > 0 { format!("\x1b[{height}A") } else { String::new() };
+        for line in lines {
+            // A line that the terminal breaks in two would shift those above it.
+            let line: String = shown(line).chars().take(WIDTH).collect();
+            text.push_str(&format!("\r\x1b[K\x1b[?7lhlx: {line}\x1b[?7h\n"));
+        }
+        let _ = io::stderr().write_all(text.as_bytes());
+        true
+    }
+
     /// A whole failure: the fact, and what to do.
     pub fn failure(&self, failure: &Failure) {
         self.error(failure.message());

@@ -5,8 +5,10 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 
+use super::clean;
 use super::docker::Docker;
 use super::error::Error;
+use super::mirror::{Git, Mirror, Source};
 use super::outlet::lines;
 use super::resident::Resident;
 use super::state::{Ending, Record, State};
@@ -23,7 +25,11 @@ pub fn down(service: &Service, world: &World<'_>) -> Result<(), Error> {
     let _lock = super::run::lock(service, world)?;
     let state = State::open(&world.places.state.join("state.db"))?;
     let stack = state.stack(service)?.ok_or_else(|| Error::NotDeployed(service.clone()))?;
-    state.settle_interrupted(service)?;
+    if state.settle_interrupted(service)? {
+        let (git, source) = (Git::new(world.env), Source::from_record(&stack.repo));
+        let mirror = Mirror::offline(&world.places.state, &source, &git);
+        clean::after_a_kill(service, &stack, &state, &mirror)?;
+    }
     let entry = state.begin(service, "down", world.who, began)?;
     let result = take_down(service, stack.project.as_deref(), &docker, world);
     if result.is_ok() {

@@ -138,6 +138,26 @@ pub enum Error {
         /// The compose service.
         service: String,
     },
+    /// The commit to go back to is none of the branch's.
+    #[error("`{to}` is no commit of the branch `{service}`")]
+    NotInBranch {
+        /// The service.
+        service: Service,
+        /// What was asked for.
+        to: String,
+    },
+    /// No commit before the branch's last was ever good here.
+    #[error("no commit of `{0}` before its last was good on this host")]
+    NothingEarlier(Service),
+    /// The earlier commit has the same files.
+    #[error("{to:.10} has the same files as the branch's last commit")]
+    SameFiles {
+        /// The earlier commit.
+        to: String,
+    },
+    /// A commit that is made here has no signature.
+    #[error("`verify` in the server configuration asks for signed commits, and one made here is not signed")]
+    CannotSign,
     /// A probe would show a secret in the arguments of a program, or in a log.
     #[error("a probe in `x-hlx.probes` holds a secret")]
     SecretProbe,

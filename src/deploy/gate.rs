@@ -46,7 +46,10 @@ pub(super) fn wait(
         let containers = docker.containers(project).map_err(|error| Ill::of_host(error.to_string()))?;
         match judge(&containers, rule, Timestamp::now(), began.elapsed()) {
             Verdict::Good => match silent(docker, probes, &containers) {
-                None => return Ok(containers),
+                None => {
+                    tell(&mut told, Vec::new(), report);
+                    return Ok(containers);
+                }
                 Some((name, why)) if began.elapsed() >= rule.timeout => {
                     let why = format!("{name}: {why}, still after {} s", rule.timeout.as_secs());
                     return Err(Ill::of_commit(why));
@@ -68,8 +71,12 @@ fn silent(docker: &Docker, probes: &[Probe], containers: &[Container]) -> Option
     })
 }
 
-/// Tells each condition once.
+/// Tells each condition once, and what is no longer waited for.
 fn tell(told: &mut Vec<(String, String)>, waiting: Vec<(String, String)>, report: Report<'_>) {
+    let waits = |name: &String| waiting.iter().any(|(known, _)| known == name);
+    let mut well: Vec<&String> = told.iter().map(|(name, _)| name).filter(|name| !waits(name)).collect();
+    well.dedup();
+    well.into_iter().for_each(|name| report(Event::Service { name, condition: "well" }));
     for (name, condition) in waiting.iter().filter(|line| !told.contains(line)) {
         report(Event::Service { name, condition });
     }
@@ -87,7 +94,10 @@ pub(super) fn inquire(docker: &Docker, project: &str, ill: Ill, masker: &Masker)
         |id: &str| -> Result<String, docker::Error> { Ok(lines(&masker.text(&docker.logs(id, TAIL)?))) };
     Broken {
         reason: masker.text(ill.why.as_bytes()),
-        log: suspect.and_then(|container| Some((container.name.clone(), log(&container.id).ok()?))),
+        log: suspect.and_then(|container| {
+            let log = log(&container.id).ok().filter(|log| !log.is_empty())?;
+            Some((container.name.clone(), log))
+        }),
         containers: containers.iter().map(condition).collect(),
         fault: ill.fault,
         aftermath: Aftermath::default(),

@@ -85,7 +85,11 @@ fn obey(vault: &mut Option<View>, request: Request, output: &mut impl Write) -> 
         Request::Replace => view.replace()?,
         Request::Check => view.check()?,
         Request::Uncover => view.uncover()?,
-        Request::Run(call) => return run(&call, output).map(Answer::Ended),
+        Request::Feed(input) => view.input = input,
+        Request::Run(call) => {
+            let input = std::mem::replace(&mut view.input, SecretBytes::new(Vec::new()));
+            return run(&call, &input, output).map(Answer::Ended);
+        }
         Request::Shred => view.shred()?,
     }
     Ok(Answer::Done)
@@ -100,6 +104,8 @@ struct View {
     project: Root,
     covered: Vec<PathBuf>,
     replaced: bool,
+    /// For the next program.
+    input: SecretBytes,
 }
 
 impl View {
@@ -115,7 +121,16 @@ impl View {
         namespace::bind(vault.at(Path::new(TREE), OFlags::PATH)?, vault.at(Path::new(SHOWN), OFlags::PATH)?)?;
         namespace::freeze(&shown)?;
         let shown = Root::open(&shown)?;
-        Ok(Self { at, vault, shown, project_path, project, covered: Vec::new(), replaced: false })
+        Ok(Self {
+            at,
+            vault,
+            shown,
+            project_path,
+            project,
+            covered: Vec::new(),
+            replaced: false,
+            input: SecretBytes::new(Vec::new()),
+        })
     }
 
     fn put(&self, path: &Path, mode: u32, content: &SecretBytes) -> io::Result<()> {
@@ -176,9 +191,9 @@ impl View {
     }
 }
 
-fn run(call: &Call, output: &mut impl Write) -> io::Result<End> {
+fn run(call: &Call, input: &SecretBytes, output: &mut impl Write) -> io::Result<End> {
     let mut lost = Ok(());
-    let end = call.stream(b"", &mut |stream, bytes| {
+    let end = call.stream(input.expose(), &mut |stream, bytes| {
         if lost.is_ok() {
             lost = Answer::Output(stream, SecretBytes::new(bytes.to_vec())).send(output);
         }

@@ -5,6 +5,7 @@
 //! `stage` runs those, [`resident`] keeps file secrets in RAM, [`health`] judges, [`state`]
 //! remembers.
 
+pub mod all;
 pub mod changes;
 pub mod clear;
 pub mod contexts;
@@ -20,12 +21,15 @@ pub mod mask;
 pub mod materialise;
 pub mod mirror;
 pub mod model;
+pub mod order;
 pub mod outlet;
 pub mod probe;
 pub mod resident;
+pub mod revert;
 pub mod sealed;
 pub mod service;
 pub mod settings;
+pub mod standing;
 pub mod state;
 pub mod timings;
 pub mod tree;
@@ -37,6 +41,7 @@ pub mod wishes;
 mod asleep;
 mod clean;
 mod down;
+mod exec;
 mod gate;
 pub mod preflight;
 mod project;
@@ -51,6 +56,7 @@ use std::path::{Path, PathBuf};
 
 pub use down::down;
 pub use error::{Aftermath, Broken, Error, Fault};
+pub use exec::exec;
 pub use materialise::{Restored, Start, materialise};
 pub use outlet::{Event, Report};
 pub use run::{deploy, plan};
@@ -115,6 +121,14 @@ pub struct World<'w> {
     pub open: Opener<'w>,
     /// Hears what happens.
     pub report: Report<'w>,
+}
+
+impl World<'_> {
+    /// The name of this host.
+    pub fn host(&self) -> String {
+        let system = || rustix::system::uname().nodename().to_string_lossy().into_owned();
+        self.settings.host.clone().unwrap_or_else(system)
+    }
 }
 
 /// Whether what hlx did not make may be taken over.

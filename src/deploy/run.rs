@@ -128,8 +128,9 @@ impl Deploy<'_> {
         self.refuse_bad()?;
         let open = || Version::open(&self.wish.service, &self.commit, tree, self.world.open);
         let next = self.timings.measure("opening sealed files", Whose::Own, open)?;
-        let old_source = Source::new(&self.stack.repo, self.world.cwd).unwrap_or_else(|_| source.clone());
-        let old_mirror = Mirror::open(&self.world.places.state, &old_source, &git)?;
+        // It need not be reached any more: the mirror has what was deployed.
+        let old_source = Source::from_record(&self.stack.repo);
+        let old_mirror = Mirror::offline(&self.world.places.state, &old_source, &git);
         let former = self.former(&old_mirror)?;
         let old = self.stack.clone();
         self.claim(&source)?;
@@ -240,9 +241,9 @@ impl Deploy<'_> {
         self.timings.add("laying files", Whose::Own, began.elapsed());
         let project::Changes { written, removed } = changes;
         (self.world.report)(Event::Step(&format!(
-            "{} files in {}: {written} written, {removed} removed",
-            tree.len(),
-            self.stack.directory
+            "files in {}: {}, of which {written} written; {removed} removed",
+            self.stack.directory,
+            tree.len()
         )));
         Ok(changes)
     }

@@ -17,7 +17,7 @@ use super::resident::Ground;
 use super::tree::{Entry, Kind};
 use super::vault::Vault;
 use crate::secret::SecretBytes;
-use crate::sys::process::{Call, End, Env};
+use crate::sys::process::{Call, End, Env, Stream};
 
 /// Builds, pulls and setups may take long; none may take for ever.
 const LONG: Duration = Duration::from_secs(3600);
@@ -192,6 +192,21 @@ impl<'s> Stage<'s> {
         self.cover().and_then(|()| self.vault.check()).map_err(Error::Vault)?;
         self.step("setup.sh", "setup.sh", call)?;
         self.vault.check().map_err(Error::Vault)
+    }
+
+    /// Runs any program in the project directory as the commit has it, with sealed files open; what
+    /// it says goes to `sink` as it is.
+    pub(super) fn run(
+        &mut self,
+        command: &[OsString],
+        input: SecretBytes,
+        limit: Duration,
+        sink: &mut dyn FnMut(Stream, &[u8]),
+    ) -> Result<End, Error> {
+        let mut call = self.call(limit);
+        call.argv = command.to_vec();
+        self.cover().and_then(|()| self.vault.check()).map_err(Error::Vault)?;
+        self.vault.feed(input).and_then(|()| self.vault.stream(call, sink)).map_err(Error::Vault)
     }
 
     /// The env files that the commit's compose files name.

@@ -87,6 +87,15 @@ impl State {
         Ok(Self(connection))
     }
 
+    /// Opens the database if there is one.
+    pub fn open_if_there(path: &Path) -> Result<Option<Self>, Error> {
+        match path.metadata() {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error.into()),
+            Ok(_) => Self::open(path).map(Some),
+        }
+    }
+
     /// What is known of a stack, if it was ever deployed here.
     pub fn stack(&self, name: &Service) -> Result<Option<Stack>, Error> {
         let sql = "SELECT repo, directory, project, tried, good, setup FROM stack WHERE name = ?1";

@@ -77,6 +77,11 @@ impl Vault {
         self.ask(&Request::Uncover)
     }
 
+    /// Gives the next program its standard input.
+    pub fn feed(&mut self, input: SecretBytes) -> io::Result<()> {
+        self.ask(&Request::Feed(input))
+    }
+
     /// Runs a program inside, and passes on what it says as it says it.
     pub fn stream(&mut self, call: Call, sink: &mut dyn FnMut(Stream, &[u8])) -> io::Result<End> {
         self.send(&Request::Run(call))?;

@@ -53,6 +53,8 @@ pub(super) enum Request {
     },
     /// Show the project's own files again.
     Uncover,
+    /// What the next program reads from its standard input.
+    Feed(SecretBytes),
     /// Run a program.
     Run(Call),
     /// Overwrite and remove everything, and end.
@@ -153,6 +155,7 @@ impl Request {
             Self::Replace => write(to, 6, &[]),
             Self::Check => write(to, 7, &[]),
             Self::Link { path, target } => write(to, 8, &[bytes(path), target]),
+            Self::Feed(input) => write(to, 9, &[input.expose()]),
         }
     }
 
@@ -173,6 +176,7 @@ impl Request {
             6 => Self::Replace,
             7 => Self::Check,
             8 => Self::Link { path: frame.path()?, target: frame.next()?.to_vec() },
+            9 => Self::Feed(SecretBytes::new(std::mem::take(&mut *frame.next()?))),
             _ => return Err(malformed()),
         })
     }
@@ -269,7 +273,7 @@ mod tests {
         let mut pipe = Vec::new();
         Request::Cover(vec!["a".into()]).send(&mut pipe).unwrap();
         assert!((0..pipe.len()).all(|end| Request::receive(&mut &pipe[..end]).is_err()));
-        assert!(Request::receive(&mut &[9, 0, 0, 0, 0][..]).is_err());
+        assert!(Request::receive(&mut &[99, 0, 0, 0, 0][..]).is_err());
         assert!(Request::receive(&mut &[4, 0, 0, 0, 0][..]).is_err());
     }
 

@@ -12,6 +12,7 @@ pub mod lock;
 pub mod new;
 pub mod recipients;
 pub mod reseal;
+pub mod rollback;
 pub mod rotate;
 pub mod status;
 pub mod track;

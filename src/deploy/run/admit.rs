@@ -24,7 +24,7 @@ impl Deploy<'_> {
     /// Whether this host may run the stack, and the stack may have its project's name.
     pub(super) fn admit(&self, model: &Model, wishes: &Wishes) -> Result<(), Error> {
         let service = self.wish.service.clone();
-        let host = self.host();
+        let host = self.world.host();
         if !wishes.hosts.is_empty() && !wishes.hosts.contains(&host) {
             return Err(Error::OtherHost { service, host, hosts: wishes.hosts.clone() });
         }
@@ -58,10 +58,5 @@ impl Deploy<'_> {
         let (project, places) = (model.name.as_str(), [ground.project, &self.world.places.state]);
         let case = preflight::Case { project, json: stage.json(), docker, places: &places, report };
         self.timings.measure("preflight", Whose::Docker, || preflight::check(&case))
-    }
-
-    fn host(&self) -> String {
-        let system = || rustix::system::uname().nodename().to_string_lossy().into_owned();
-        self.world.settings.host.clone().unwrap_or_else(system)
     }
 }

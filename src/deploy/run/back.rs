@@ -105,6 +105,7 @@ impl Deploy<'_> {
     /// No container was touched: those that run see the files that they were started with.
     fn put_back(&mut self, old: &Stack, mirror: &Mirror<'_>) {
         let Some(commit) = old.tried.clone() else { return };
+        (self.world.report)(Event::Step(&format!("putting back the files of {commit:.10}, which runs")));
         let mut put = || -> Result<(), Error> {
             self.take_over(old)?;
             let tree = tree::read(mirror, &commit)?;
@@ -182,8 +183,12 @@ impl Deploy<'_> {
         Ok(json!({ "services": pins }))
     }
 
+    /// The tag that keeps it, where there is one; else its id, under which a pull by digest leaves it too.
     fn name_of(&self, image: &Image, commit: &str) -> String {
-        image.origin.clone().unwrap_or_else(|| images::tag(&self.wish.service, &image.service, commit))
+        match image.origin {
+            Some(_) => image.id.clone(),
+            None => images::tag(&self.wish.service, &image.service, commit),
+        }
     }
 
     fn fetch_missing(&self, recorded: &[Image]) -> Result<(), Error> {

@@ -1,0 +1,83 @@
+//! `hlx ps`: how the stacks of this host stand.
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::server::{Server, failure};
+use super::{Context, Failure};
+use crate::deploy::health::{Container, condition};
+use crate::deploy::standing::{Standing, standing};
+use crate::deploy::{self, Service};
+use crate::keys::{self, Keyring};
+
+/// Show what is deployed on this host, and how its containers are.
+#[derive(Debug, Args)]
+pub(super) struct PsArgs {
+    /// Of this service only.
+    service: Option<String>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Prints how things stand.
+pub(super) fn run(args: &PsArgs, cx: &Context) -> Result<(), Failure> {
+    let server = Server::from_environment()?;
+    let name = |text: &String| text.parse::<Service>().map_err(|error| failure(deploy::Error::Name(error)));
+    let service = args.service.as_ref().map(name).transpose()?;
+    // Nothing is opened for it.
+    let keyring = Keyring::load(&keys::Places::default());
+    let open = deploy::opener(|sealed| keyring.open(sealed));
+    let report = super::server::report(cx.ui);
+    let found = standing(service.as_ref(), &server.world(&open, &report)).map_err(failure)?;
+    if args.json {
+        cx.ui.result(Value::from_iter(found.iter().map(standing_json)));
+        return Ok(());
+    }
+    if found.is_empty() {
+        cx.ui.note("nothing was deployed here yet");
+    }
+    for one in &found {
+        cx.ui.result(head(one));
+        one.containers.iter().for_each(|container| cx.ui.result(format!("    {}", condition(container))));
+    }
+    Ok(())
+}
+
+fn head(one: &Standing) -> String {
+    let short = |commit: &Option<String>| commit.as_deref().map_or("-".to_owned(), |id| format!("{id:.10}"));
+    let running = match (&one.stack.tried, &one.stack.commit) {
+        _ if one.containers.is_empty() => "no containers".to_owned(),
+        (tried, good) if tried == good => format!("runs {}", short(good)),
+        (tried, None) => format!("runs {}, which was never good", short(tried)),
+        (tried, good) => format!("runs {}; the last good one is {}", short(tried), short(good)),
+    };
+    let bad = one.bad.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+    format!("{}  {running}{bad}", one.service)
+}
+
+fn standing_json(one: &Standing) -> Value {
+    json!({
+        "stack": one.service.as_str(),
+        "repo": one.stack.repo,
+        "directory": one.stack.directory,
+        "project": one.stack.project,
+        "commit": one.stack.tried,
+        "good": one.stack.commit,
+        "bad": one.bad,
+        "containers": Value::from_iter(one.containers.iter().map(container_json)),
+    })
+}
+
+fn container_json(container: &Container) -> Value {
+    json!({
+        "id": container.id,
+        "name": container.name,
+        "service": container.service,
+        "status": container.status,
+        "health": Some(&container.health).filter(|health| !health.is_empty()),
+        "exit_code": container.exit_code,
+        "restarts": container.restarts,
+        "started": container.started.to_string(),
+    })
+}

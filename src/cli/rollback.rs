@@ -1,0 +1,83 @@
+//! `hlx rollback`: go back to an earlier version of a service, by a commit.
+
+use clap::Args;
+
+use super::deploy::DeployArgs;
+use super::server::{self, Server, failure};
+use super::{Context, Exit, Failure, errors};
+use crate::deploy::{self, Service, revert};
+use crate::keys::{self, Keyring};
+use crate::repo::rollback::{self, Error, Made};
+
+/// Go back to an earlier version of a service: make a commit with its files on top of the branch, and push it.
+///
+/// On a server that runs the service, the newest good commit before the branch's last one is taken, and the new commit is
+/// deployed; in a clone it is the commit before the last, and whoever follows the branch deploys it.
+#[derive(Debug, Args)]
+pub(super) struct RollbackArgs {
+    /// The service, which is the name of its branch.
+    service: String,
+    /// Go back to this commit of the branch.
+    #[arg(long, value_name = "COMMIT")]
+    to: Option<String>,
+}
+
+/// Goes back.
+pub(super) fn run(args: &RollbackArgs, cx: &Context) -> Result<(), Failure> {
+    let service: Service = args.service.parse().map_err(|error| failure(deploy::Error::Name(error)))?;
+    let server = Server::from_environment()?;
+    // Nothing is opened: sealed blobs are taken over as they are.
+    let keyring = Keyring::load(&keys::Places::default());
+    let open = deploy::opener(|sealed| keyring.open(sealed));
+    let report = server::report(cx.ui);
+    let world = server.world(&open, &report);
+    if !revert::is_ours(&service, &world) {
+        return in_clone(&service, args.to.as_deref(), cx);
+    }
+    let made = revert::revert(&service, args.to.as_deref(), &world).map_err(failure)?;
+    warn_of_rules(made.rules_differ, &made.to, cx);
+    cx.ui.note(format!("{:.10} has the files of {:.10}, and is pushed", made.commit, made.to));
+    super::deploy::run(&DeployArgs::of(service.as_str()), cx)
+}
+
+fn in_clone(service: &Service, to: Option<&str>, cx: &Context) -> Result<(), Failure> {
+    let repository = cx.repository()?;
+    let made = rollback::rollback(&repository.git(), service.as_str(), to).map_err(explain)?;
+    warn_of_rules(made.rules_differ, &made.to, cx);
+    let Made { commit, to, remote, behind, .. } = made;
+    if let Some(tree) = behind {
+        cx.ui.warning(format!(
+            "{} has changes of its own, and still shows the files from before",
+            tree.display()
+        ));
+        cx.ui.hint("commit or stash them, and run `git merge --ff-only` or `git pull` there");
+    }
+    let place = remote.map_or_else(String::new, |remote| format!(", and is pushed to {remote}"));
+    cx.ui.result(format!("{service} {commit:.10} has the files of {to:.10}{place}"));
+    Ok(())
+}
+
+fn warn_of_rules(differ: bool, to: &str, cx: &Context) {
+    if differ {
+        cx.ui.warning(format!(
+            "with the files of {to:.10} come its readers and rules: `.sops.yaml` was another since"
+        ));
+        cx.ui.hint("if a key was taken out meanwhile, run `hlx recipients remove` or `hlx rotate` again");
+    }
+}
+
+fn explain(error: Error) -> Failure {
+    let text = error.to_string();
+    match error {
+        Error::Git(error) => errors::git(error),
+        Error::NotInBranch { branch, .. } => {
+            Failure::new(Exit::Usage, text).hint(format!("`git log {branch}` shows its commits"))
+        }
+        Error::NothingEarlier(_) | Error::SameFiles(_) => {
+            Failure::new(Exit::Failed, text).hint("name another commit with --to")
+        }
+        Error::NotPushed(branch) => Failure::new(Exit::Failed, text).hint(format!(
+            "push them, or take them back with `git reset`, and try again: git log origin/{branch}..{branch}"
+        )),
+    }
+}

@@ -1,0 +1,78 @@
+//! A commit that brings the files of an earlier one back, made on a server and pushed from its
+//! mirror. `hlx rollback` in a clone makes the same; here it is known which commits were good.
+
+use super::error::Error;
+use super::mirror::{Git, Mirror, Source};
+use super::state::{Ending, State};
+use super::{Service, World};
+
+/// How far the history is looked through for a good commit.
+const DEPTH: u32 = 1000;
+
+/// What was done.
+#[derive(Debug)]
+pub struct Reverted {
+    /// The new commit.
+    pub commit: String,
+    /// The one whose files it has.
+    pub to: String,
+    /// Its `.sops.yaml` says something else than the last one did.
+    pub rules_differ: bool,
+}
+
+/// True if the stack was deployed on this host, so that it can be gone back here.
+pub fn is_ours(service: &Service, world: &World<'_>) -> bool {
+    let state = State::open_if_there(&world.places.state.join("state.db"));
+    state.is_ok_and(|state| state.is_some_and(|state| matches!(state.stack(service), Ok(Some(_)))))
+}
+
+/// Makes and pushes it. Without `to`, it goes back to the newest good commit before the branch's last.
+pub fn revert(service: &Service, to: Option<&str>, world: &World<'_>) -> Result<Reverted, Error> {
+    if !rustix::process::geteuid().is_root() {
+        return Err(Error::NotRoot);
+    }
+    if world.settings.verify.is_some() {
+        return Err(Error::CannotSign);
+    }
+    let lock = super::run::lock(service, world)?;
+    let state = State::open(&world.places.state.join("state.db"))?;
+    let stack = state.stack(service)?.ok_or_else(|| Error::NotDeployed(service.clone()))?;
+    let git = Git::new(world.env);
+    // The configuration has the login that the record leaves out.
+    let named = world.settings.repo.as_deref().and_then(|repo| Source::new(repo, world.cwd).ok());
+    let source = match named.filter(|source| source.recorded() == stack.repo) {
+        Some(source) => source,
+        None => Source::new(&stack.repo, world.cwd)?,
+    };
+    let mirror = Mirror::open(&world.places.state, &source, &git)?;
+    let tip = lock.share(|| mirror.fetch(service)).map_err(Error::Vault)??;
+    let to = match to {
+        Some(to) => {
+            let unknown = || Error::NotInBranch { service: service.clone(), to: to.to_owned() };
+            let found = mirror.find(to)?.ok_or_else(unknown)?;
+            if mirror.goes_on(&found, &tip)? { found } else { return Err(unknown()) }
+        }
+        None => earlier(service, &tip, &state, &mirror)?,
+    };
+    if mirror.tree_of(&to)? == mirror.tree_of(&tip)? {
+        return Err(Error::SameFiles { to });
+    }
+    let rules_differ = mirror.rules_of(&to)? != mirror.rules_of(&tip)?;
+    let message = format!("Go back to {to:.10}\n\nThe files are those of {to}. Asked for by {}.", world.who);
+    let commit = mirror.commit(&to, &tip, &message, &world.host())?;
+    lock.share(|| mirror.push(service, &commit, &tip)).map_err(Error::Vault)??;
+    Ok(Reverted { commit, to, rules_differ })
+}
+
+/// The newest commit that was good, is in the branch, and has other files than its last commit.
+fn earlier(service: &Service, tip: &str, state: &State, mirror: &Mirror<'_>) -> Result<String, Error> {
+    let tree = mirror.tree_of(tip)?;
+    let history = state.history(Some(service), DEPTH)?;
+    let good = history.into_iter().filter(|entry| entry.ending == Ending::Good && entry.action == "deploy");
+    for commit in good.filter_map(|entry| entry.commit) {
+        if commit != tip && mirror.goes_on(&commit, tip)? && mirror.tree_of(&commit)? != tree {
+            return Ok(commit);
+        }
+    }
+    Err(Error::NothingEarlier(service.clone()))
+}

@@ -1,0 +1,49 @@
+//! How the stacks of this host stand: what is deployed, and how its containers are.
+
+use super::docker::Docker;
+use super::error::Error;
+use super::health::Container;
+use super::state::{Stack, State};
+use super::{Service, World};
+
+/// A stack and its containers.
+#[derive(Debug)]
+pub struct Standing {
+    /// Its name.
+    pub service: Service,
+    /// What is known of it.
+    pub stack: Stack,
+    /// Why its newest commit is bad, if it was tried and was not well.
+    pub bad: Option<String>,
+    /// Its containers; none if it is down.
+    pub containers: Vec<Container>,
+}
+
+/// Looks at one stack, or at all that were ever deployed here.
+pub fn standing(service: Option<&Service>, world: &World<'_>) -> Result<Vec<Standing>, Error> {
+    let Some(state) = State::open_if_there(&world.places.state.join("state.db"))? else {
+        return match service {
+            Some(service) => Err(Error::NotDeployed(service.clone())),
+            None => Ok(Vec::new()),
+        };
+    };
+    let docker = Docker::new(world.env, "/");
+    let names = match service {
+        Some(service) => vec![service.clone()],
+        None => state.stacks()?,
+    };
+    names.into_iter().map(|name| look(name, &state, &docker)).collect()
+}
+
+fn look(service: Service, state: &State, docker: &Docker) -> Result<Standing, Error> {
+    let stack = state.stack(&service)?.ok_or_else(|| Error::NotDeployed(service.clone()))?;
+    let bad = match &stack.tried {
+        Some(commit) => state.is_bad(&service, commit)?,
+        None => None,
+    };
+    let containers = match &stack.project {
+        Some(project) => docker.containers(project)?,
+        None => Vec::new(),
+    };
+    Ok(Standing { service, stack, bad, containers })
+}

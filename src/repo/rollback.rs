@@ -1,0 +1,132 @@
+//! A commit that brings the files of an earlier one back, made in a clone and pushed.
+//!
+//! The branch only ever goes forward: the new commit stands on the last one and has the tree of
+//! the one to go back to, blobs as they are. Nobody's later work is lost, and whoever follows the
+//! branch deploys it as any commit.
+
+use crate::git::{self, Git, follow};
+
+/// Why it was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// git.
+    #[error(transparent)]
+    Git(#[from] git::Error),
+    /// The commit to go back to is none of the branch's.
+    #[error("`{to}` is no commit of the branch `{branch}`")]
+    NotInBranch {
+        /// What was asked for.
+        to: String,
+        /// The branch.
+        branch: String,
+    },
+    /// The branch has one commit only.
+    #[error("the branch `{0}` has no earlier commit")]
+    NothingEarlier(String),
+    /// The earlier commit has the same files.
+    #[error("{0:.10} has the same files as the last commit")]
+    SameFiles(String),
+    /// The local branch has commits that the remote has not.
+    #[error("the branch `{0}` has commits here that are not pushed")]
+    NotPushed(String),
+}
+
+/// What was done.
+#[derive(Debug)]
+pub struct Made {
+    /// The new commit.
+    pub commit: String,
+    /// The one whose files it has.
+    pub to: String,
+    /// Where it was pushed; `None` where there is no remote.
+    pub remote: Option<String>,
+    /// Its `.sops.yaml` says something else than the last one did.
+    pub rules_differ: bool,
+    /// A work tree that has changes of its own, and still shows the files from before.
+    pub behind: Option<std::path::PathBuf>,
+}
+
+/// Makes and pushes it. Without `to`, it goes back by one commit.
+pub fn rollback(git: &Git, branch: &str, to: Option<&str>) -> Result<Made, Error> {
+    let remote = remote(git, branch)?;
+    let tip = tip(git, branch, remote.as_deref())?;
+    let to = target(git, branch, &tip, to)?;
+    let tree = |commit: &str| git.text(&["rev-parse", "--verify", &format!("{commit}^{{tree}}")]);
+    if tree(&to)? == tree(&tip)? {
+        return Err(Error::SameFiles(to));
+    }
+    let rules = |commit: &str| git.text(&["ls-tree", commit, "--", ".sops.yaml"]);
+    let rules_differ = rules(&to)? != rules(&tip)?;
+    let commit = commit(git, &tree(&to)?, &tip, &to)?;
+    if let Some(remote) = &remote {
+        let lease = format!("--force-with-lease=refs/heads/{branch}:{tip}");
+        git.run(&["push", "--quiet", &lease, "--", remote, &format!("{commit}:refs/heads/{branch}")])?;
+    }
+    let behind = move_local(git, branch, &commit)?;
+    Ok(Made { commit, to, remote, rules_differ, behind })
+}
+
+/// The remote that the branch is pushed to.
+fn remote(git: &Git, branch: &str) -> Result<Option<String>, Error> {
+    let key = format!("branch.{branch}.remote");
+    let configured = git.text(&["config", "--default", "", "--get", &key])?;
+    let remotes = git.text(&["remote"])?;
+    let known = |name: &&str| remotes.lines().any(|remote| remote == *name);
+    let chosen = [configured.as_str(), "origin"].into_iter().find(known).or(remotes.lines().next());
+    Ok(chosen.map(str::to_owned))
+}
+
+/// The branch's last commit at the remote, which the local branch must not be ahead of.
+fn tip(git: &Git, branch: &str, remote: Option<&str>) -> Result<String, Error> {
+    let local = git::branch::tip(git, branch)?;
+    let Some(remote) = remote else {
+        return Ok(local.ok_or_else(|| git::Error::NoBranch(branch.to_owned()))?);
+    };
+    let place = format!("refs/remotes/{remote}/{branch}");
+    git.run(&["fetch", "--quiet", "--no-tags", "--", remote, &format!("+refs/heads/{branch}:{place}")])?;
+    let tip = git.text(&["rev-parse", "--verify", &format!("{place}^{{commit}}")])?;
+    match local {
+        Some(local) if !git.test(&["merge-base", "--is-ancestor", &local, &tip])? => {
+            Err(Error::NotPushed(branch.to_owned()))
+        }
+        Some(_) | None => Ok(tip),
+    }
+}
+
+fn target(git: &Git, branch: &str, tip: &str, to: Option<&str>) -> Result<String, Error> {
+    let name = to.map_or_else(|| format!("{tip}~1"), str::to_owned);
+    let name = format!("{name}^{{commit}}");
+    let found = git.text(&["rev-parse", "--verify", "--quiet", "--end-of-options", &name]).ok();
+    let unknown = || match to {
+        Some(to) => Error::NotInBranch { to: to.to_owned(), branch: branch.to_owned() },
+        None => Error::NothingEarlier(branch.to_owned()),
+    };
+    let found = found.ok_or_else(unknown)?;
+    if git.test(&["merge-base", "--is-ancestor", &found, tip])? { Ok(found) } else { Err(unknown()) }
+}
+
+fn commit(git: &Git, tree: &str, tip: &str, to: &str) -> Result<String, Error> {
+    let subject = git.text(&["log", "-1", "--format=%s", to])?;
+    let message = format!("Go back to {to:.10}: {subject}\n\nThe files are those of {to}.");
+    let sign = git.text(&["config", "--type=bool", "--default=false", "commit.gpgsign"])? == "true";
+    let mut words = vec!["commit-tree", tree, "-p", tip, "-m", &message];
+    words.extend(sign.then_some("-S"));
+    Ok(git.text(&words)?)
+}
+
+/// The local branch follows, where there is one; gives a work tree that could not.
+fn move_local(git: &Git, branch: &str, commit: &str) -> Result<Option<std::path::PathBuf>, Error> {
+    let Some(old) = git::branch::tip(git, branch)? else { return Ok(None) };
+    let tree = follow::checkouts(git)?.remove(branch).and_then(|trees| trees.into_iter().next());
+    match tree {
+        Some(tree) => {
+            let followed = Git::at(&tree).run(&["merge", "--quiet", "--ff-only", commit]).is_ok();
+            Ok((!followed).then_some(tree))
+        }
+        None => {
+            let name = format!("refs/heads/{branch}");
+            git.run(&["update-ref", "-m", "hlx: rollback", &name, commit, &old])?;
+            Ok(None)
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! hlx is killed at a random moment of a deploy: the next one succeeds, and no plaintext is left.
+
+use std::fs;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use crate::lab::{Lab, SLEEP, TOKEN, run};
+use crate::soak::{Dice, number};
+
+/// A version whose every part differs from the one before, so that each step has something to do.
+fn version(lab: &Lab, round: u64) {
+    lab.seal(".env", &format!("ROUND={round}\nCANARY={TOKEN}-{round}\n"));
+    lab.seal("token", &format!("{TOKEN}-{round}")).write("conf/app.conf", format!("{round}\n"));
+    lab.write(
+        "setup.sh",
+        format!("#!/bin/sh -e\ngrep -q hunter2-please-hide-{round} .env\ngrep -q hunter2-please-hide-{round} token\ncat token | cat > /dev/null\n"),
+    );
+    let rest = "    environment: [ROUND]\n    secrets: [t]\n    volumes: [\"./conf:/conf\"]\n    stop_grace_period: 1s\n\
+                secrets:\n  t: {file: token}\n";
+    lab.compose(SLEEP, rest);
+    let text = fs::read_to_string(lab.path("repo/compose.yml")).unwrap();
+    lab.write("compose.yml", text.replace("stable: 1s", "stable: 200ms")).commit();
+}
+
+/// No process of this lab's vault is left.
+fn vault_is_gone(lab: &Lab) -> bool {
+    let mine = |pid: &str| {
+        let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        let place = lab.path("run/.vault");
+        let place = place.to_str().unwrap().as_bytes();
+        environ.windows(place.len()).any(|part| part == place)
+    };
+    let names = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.file_name());
+    let mut pids =
+        names.filter_map(|name| name.into_string().ok()).filter(|name| name.parse::<u32>().is_ok());
+    !pids.any(|pid| mine(&pid))
+}
+
+fn kill(lab: &Lab, after: Duration) -> bool {
+    let mut hlx = lab.hlx(&["deploy", &lab.service]);
+    let mut hlx = hlx.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    std::thread::sleep(after);
+    let killed = hlx.try_wait().unwrap().is_none();
+    hlx.kill().unwrap();
+    hlx.wait().unwrap();
+    let start = Instant::now();
+    while !vault_is_gone(lab) {
+        assert!(start.elapsed() < Duration::from_secs(10), "the vault outlives hlx");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    killed
+}
+
+/// The disk holds ciphertext only, and RAM no more than what containers use or soon will.
+fn no_plaintext(lab: &Lab, resident: usize) {
+    assert_eq!(lab.leaks("srv"), Vec::<std::path::PathBuf>::new());
+    assert_eq!(lab.leaks("state"), Vec::<std::path::PathBuf>::new());
+    assert!(lab.leaks("run").len() <= resident, "{:?}", lab.leaks("run"));
+    assert!(lab.mounts().iter().all(|mount| !mount.contains(".vault")), "{:?}", lab.mounts());
+}
+
+#[test]
+fn the_deploy_after_a_kill_succeeds_and_nothing_is_left_of_it() {
+    let Some(lab) = Lab::new("killed") else { return };
+    let (kills, mut dice) = (number("HLX_SOAK_DEPLOYS", 20), Dice(number("HLX_SOAK_SEED", 7)));
+    version(&lab, 0);
+    let begun = Instant::now();
+    lab.deploys(&[]);
+    let whole = begun.elapsed();
+    let mut during = 0;
+    for round in 1..=kills {
+        version(&lab, round);
+        let after = Duration::from_micros(dice.roll(whole.as_micros() as usize) as u64);
+        during += u64::from(kill(&lab, after));
+        // What ran, what was to run, and what is just being made.
+        no_plaintext(&lab, 3);
+        match round % 5 {
+            0 => {
+                run(&mut lab.hlx(&["down", &lab.service]));
+                assert_eq!(lab.containers().len() + lab.mounts().len(), 0, "after {after:?}");
+                assert!(!lab.path("run/.vault").exists());
+            }
+            _ => {
+                lab.deploys(&[]);
+                assert_eq!(lab.containers().len(), 1, "after {after:?}");
+                let look = "/bin/busybox cat /run/secrets/t /conf/app.conf; echo $ROUND";
+                assert_eq!(
+                    lab.inside("web", look),
+                    format!("{TOKEN}-{round}{round}\n{round}\n"),
+                    "after {after:?}"
+                );
+                no_plaintext(&lab, 1);
+                assert_eq!(lab.mounts().len(), 1, "after {after:?}");
+                assert!(!lab.path("run/.vault").exists());
+            }
+        }
+        let left = lab.docker(&["ps", "-aq", "--filter", &format!("name={}", lab.project())]);
+        assert_eq!(left.lines().count(), lab.containers().len(), "after {after:?}");
+    }
+    println!(
+        "{kills} kills, {during} of them before the deploy had ended, which takes {} ms",
+        whole.as_millis()
+    );
+    assert!(during * 2 >= kills, "{during} of {kills}");
+}
