@@ -37,6 +37,7 @@ mod server;
 mod track;
 pub mod ui;
 mod uninstall;
+pub mod update;
 mod values;
 pub mod vault;
 
@@ -121,6 +122,7 @@ enum Command {
     DecryptDeploy(deploy::DeployArgs),
     Plan(plan::PlanArgs),
     Prune(prune::PruneArgs),
+    Update(update::UpdateArgs),
     Down(down::DownArgs),
     Rollback(rollback::RollbackArgs),
     Ps(ps::PsArgs),
@@ -256,6 +258,7 @@ fn run(command: &Command, cx: &Context) -> Result<(), Failure> {
         Command::DecryptDeploy(args) => deploy::run(args, cx),
         Command::Plan(args) => plan::run(args, cx),
         Command::Prune(args) => prune::run(args, cx),
+        Command::Update(args) => update::run(args, cx),
         Command::Down(args) => down::run(args, cx),
         Command::Rollback(args) => rollback::run(args, cx),
         Command::Ps(args) => ps::run(args, cx),

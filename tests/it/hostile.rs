@@ -164,3 +164,46 @@ fn images_of_past_deploys_go_and_those_in_need_stay() {
         lab.docker(&["rmi", "-f", id]);
     }
 }
+
+#[test]
+fn an_update_brings_newer_images_or_those_of_before() {
+    let Some(lab) = Lab::new("update") else { return };
+    let tag = format!("{}-moving", lab.project());
+    let image = |command: &str, label: &str| {
+        fs::write(
+            lab.path("image/Dockerfile"),
+            format!("FROM {}\nLABEL n={label}\nCMD [{command}]\n", lab.image()),
+        )
+        .unwrap();
+        run(Command::new("docker").args(["build", "-q", "-t", &tag]).arg(lab.path("image")));
+        lab.docker(&["image", "inspect", "-f", "{{.Id}}", &tag]).trim().to_owned()
+    };
+    let sleep = "\"/bin/busybox\", \"sleep\", \"1000\"";
+    let runs = || {
+        lab.docker(&["inspect", "-f", "{{.Image}}", &format!("{}-web-1", lab.project())]).trim().to_owned()
+    };
+    let update = |code: i32| {
+        let output = lab.hlx(&["update", &lab.service]).output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{}", text(&output.stderr));
+        text(&output.stdout) + &text(&output.stderr)
+    };
+    assert!(update(1).contains("never deployed here"));
+    let first = image(sleep, "1");
+    let compose = format!(
+        "x-hlx: {{stable: 1s}}\nservices:\n  web: {{image: {tag}, pull_policy: never, init: true}}\n"
+    );
+    lab.write("compose.yml", compose).commit().deploys(&[]);
+    assert_eq!(runs(), first);
+    assert!(update(0).contains("no newer images"));
+    // A commit that is not deployed yet is left alone.
+    lab.write("compose.yml", "services: {}\n").commit();
+    let second = image(sleep, "2");
+    assert!(update(0).contains("newer images: web"));
+    assert_eq!(runs(), second);
+    let bad = image("\"/bin/busybox\", \"false\"", "3");
+    let said = update(6);
+    assert_eq!(runs(), second, "{said}");
+    for id in [first, second, bad, tag.clone()] {
+        lab.docker(&["rmi", "-f", &id]);
+    }
+}
