@@ -157,6 +157,11 @@ pub(super) fn normal(recipient: &str) -> String {
     recipient.parse::<Recipient>().map_or_else(|_| recipient.to_owned(), |parsed| parsed.to_string())
 }
 
+/// A recipient, shortened to be read.
+pub(super) fn short(key: &str) -> String {
+    key.parse::<Recipient>().map_or_else(|_| key.to_owned(), |key| key.short())
+}
+
 fn of_standing(standing: &Standing, protected: bool) -> Option<Spot> {
     match standing {
         Standing::Empty | Standing::Authentic | Standing::Unread => None,

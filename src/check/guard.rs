@@ -306,6 +306,7 @@ fn stops(rule: Rule) -> bool {
         | Rule::ConfigGap
         | Rule::ConfigIdle
         | Rule::MustBeClear
+        | Rule::NotAccepted
         | Rule::ComposeInvalid
         | Rule::ComposeKey
         | Rule::Settings

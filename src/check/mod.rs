@@ -21,6 +21,7 @@ mod secrets;
 mod signed;
 mod tokens;
 mod tree;
+mod waiting;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -29,6 +30,7 @@ use std::rc::Rc;
 use crate::git::branch::Entry;
 use crate::git::{self, Protection, Repository};
 use crate::keys::Keyring;
+use crate::trust;
 
 pub use examine::{ReadSettings, in_clear};
 pub use history::history;
@@ -46,6 +48,9 @@ pub enum Error {
     /// A branch that was named is neither here nor at a remote.
     #[error("there is no branch `{0}`, here or at a remote")]
     NoBranch(String),
+    /// What this clone accepted.
+    #[error(transparent)]
+    Trust(#[from] trust::Error),
     /// Compose could not be asked.
     #[error("Docker Compose cannot be asked: {source}")]
     Compose {
@@ -146,6 +151,7 @@ impl<'a> Checker<'a> {
             }
             trees.push(tree);
         }
+        findings.extend(waiting::find(self, places)?);
         findings.extend(across::find(self, &trees)?);
         Ok(findings)
     }

@@ -47,6 +47,7 @@ pub enum Rule {
     Conversion,
     MustBeClear,
     Unsigned,
+    NotAccepted,
     ComposeInvalid,
     ComposeKey,
     Settings,
@@ -80,7 +81,7 @@ impl Rule {
 }
 
 /// Every rule in order: its name, how bad it is, and what it finds.
-const FACTS: [(Rule, &str, Severity, &str); 29] = [
+const FACTS: [(Rule, &str, Severity, &str); 30] = [
     (Rule::Plaintext, "plaintext", Severity::Error, "A protected file is in git in clear."),
     (
         Rule::PlaintextValue,
@@ -176,6 +177,12 @@ const FACTS: [(Rule, &str, Severity, &str); 29] = [
         "unsigned",
         Severity::Error,
         "A commit changes who can read or what is protected, and no allowed signer signed it.",
+    ),
+    (
+        Rule::NotAccepted,
+        "not-accepted",
+        Severity::Error,
+        "A commit changed who can read, by which rules or what is protected, and nobody accepted that in this clone.",
     ),
     (Rule::ComposeInvalid, "compose-invalid", Severity::Error, "A compose file is not valid."),
     (

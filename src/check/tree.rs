@@ -7,7 +7,7 @@ use crate::git::Attributes;
 use crate::git::branch::Entry;
 use crate::policy::creation::Config;
 
-use super::examine::{CONFIG, Examined, Spot, normal};
+use super::examine::{CONFIG, Examined, Spot, normal, short};
 use super::former::Past;
 use super::place::{Kind, Place};
 use super::{Checker, Error, Finding, Protected, Rule};
@@ -217,8 +217,4 @@ fn of_readers(file: &File, config: &Config) -> Vec<Spot> {
         Spot::new(Rule::ReaderLost, format!("it cannot be read by {keys}, which `.sops.yaml` names for it"))
     });
     unknown.into_iter().chain(lost).collect()
-}
-
-fn short(key: &str) -> String {
-    key.parse::<crate::crypto::envelope::Recipient>().map_or_else(|_| key.to_owned(), |key| key.short())
 }

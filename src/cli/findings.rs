@@ -11,6 +11,7 @@ use super::{Failure, errors, quote};
 pub(super) fn failure(error: check::Error) -> Failure {
     match error {
         check::Error::Git(error) => errors::git(error),
+        check::Error::Trust(error) => errors::trust(error),
         check::Error::Compose { .. } => Failure::new(super::Exit::Missing, error)
             .hint("install the Compose plugin of Docker, or check without `--compose`"),
         check::Error::NoBranch(_) => {
@@ -62,6 +63,7 @@ pub(super) fn in_commit(finding: &Finding, position: Position) -> String {
             | Rule::Conversion
             | Rule::MustBeClear
             | Rule::Unsigned
+            | Rule::NotAccepted
             | Rule::ComposeInvalid
             | Rule::ComposeKey
             | Rule::Settings
@@ -145,9 +147,17 @@ pub(super) fn hint(finding: &Finding) -> String {
         Rule::Token | Rule::LikelySecret => format!(
             "encrypt it (`hlx track {path}`) and change it at its source; if it is no secret, put `hlx:allow` in a comment on its line"
         ),
-        Rule::Unsigned if finding.path.is_none() => {
-            "whoever keeps the server can delete it there: `git branch -D`".to_owned()
+        Rule::NotAccepted | Rule::Unsigned => of_power(finding),
+    }
+}
+
+/// What to do where somebody changed who can read, or what is protected.
+fn of_power(finding: &Finding) -> String {
+    match (finding.rule, &finding.path) {
+        (Rule::NotAccepted, _) => {
+            format!("look at it, and if it is meant: `hlx recipients accept --branch {}`", finding.place)
         }
-        Rule::Unsigned => "let an allowed signer make the commit, or the merge, on top of the branch as it is: `git commit -S`, `git merge -S --no-ff`; a branch that was rewritten can be pushed under a new name".to_owned(),
+        (_, None) => "whoever keeps the server can delete it there: `git branch -D`".to_owned(),
+        (_, Some(_)) => "let an allowed signer make the commit, or the merge, on top of the branch as it is: `git commit -S`, `git merge -S --no-ff`; a branch that was rewritten can be pushed under a new name".to_owned(),
     }
 }

@@ -4,6 +4,7 @@ pub mod attributes;
 pub mod branch;
 pub mod command;
 pub mod config;
+pub mod family;
 pub mod follow;
 pub mod history;
 mod locks;

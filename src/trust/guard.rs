@@ -15,6 +15,7 @@ use std::rc::Rc;
 use crate::crypto::DataKey;
 use crate::format::Format;
 use crate::git::Repository;
+use crate::git::family::Families;
 use crate::keys::Keyring;
 use crate::policy::Rule;
 use crate::policy::creation::{Audience, Terms};
@@ -77,6 +78,8 @@ pub struct Guard<'a> {
     chosen: RefCell<Vec<(Audience, Wrapped)>>,
     /// The files whose data key was not accepted, so that they have another now.
     rekeyed: RefCell<Vec<String>>,
+    /// Which branches have their history in common, shared by the guards of many branches.
+    families: Rc<OnceCell<Families>>,
     /// Whoever has the keys that are at hand.
     own: OnceCell<Readers>,
     /// Commits that are being merged, as git told this process.
@@ -101,9 +104,16 @@ impl<'a> Guard<'a> {
             pinned: RefCell::default(),
             chosen: RefCell::default(),
             rekeyed: RefCell::default(),
+            families: Rc::default(),
             own: OnceCell::new(),
             merging: Vec::new(),
         }
+    }
+
+    /// The same with what other guards have read, or will read.
+    #[must_use]
+    pub(super) fn sharing(self, families: &Rc<OnceCell<Families>>) -> Self {
+        Self { families: Rc::clone(families), ..self }
     }
 
     /// The same while these commits are merged.

@@ -18,7 +18,9 @@ pub use clone_key::CloneKey;
 pub use first::begin;
 pub use guard::{At, File, Guard};
 pub use marks::Marks;
-pub use pending::{Brought, Pending, accept, adopt_made, adopt_staged, pending, protection, require_settled};
+pub use pending::{
+    Brought, Pending, accept, adopt_made, adopt_staged, pending, protection, require_settled, waiting,
+};
 pub use readers::{Readers, of_audience, of_groups};
 
 use crate::crypto;

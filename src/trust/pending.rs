@@ -1,8 +1,11 @@
 //! What others pushed and nobody here accepted yet, and accepting it.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashSet};
+use std::rc::Rc;
 
 use crate::crypto::DataKey;
+use crate::git::family::Families;
 use crate::git::{self, Git, Protection, Repository, history};
 use crate::keys::Keyring;
 use crate::sops::{KeyGroups, Sealed, is_sealed};
@@ -63,7 +66,24 @@ pub fn pending(
     keyring: &Keyring,
     branch: &str,
 ) -> Result<Pending, Error> {
-    Look::begin(repository, git, keyring)?.pending(branch, commits(repository, branch)?)
+    let look = Look::begin(repository, git, keyring)?;
+    look.pending(branch, commits(repository, branch)?, Missing::Fetched)
+}
+
+/// What commits of branches have that was not accepted, as far as it is here; nothing where nothing was ever accepted.
+pub fn waiting(
+    repository: &Repository,
+    keyring: &Keyring,
+    tips: &[(&str, &str)],
+) -> Result<Vec<Pending>, Error> {
+    if !Pins::of(repository).exist() {
+        return Ok(Vec::new());
+    }
+    let git = repository.git();
+    let look = Look::begin(repository, &git, keyring)?;
+    let pending =
+        |(branch, commit): &(&str, &str)| look.pending(branch, vec![(*commit).to_owned()], Missing::LeftOut);
+    tips.iter().map(pending).collect()
 }
 
 /// Fails if anything in the last commits of branches waits to be accepted: what is done to them next would accept it
@@ -77,7 +97,7 @@ pub fn require_settled(
     let look = Look::begin(repository, git, keyring)?;
     let mut waiting = Vec::new();
     for (branch, commit) in tips {
-        let found = look.pending(branch, vec![(*commit).to_owned()])?;
+        let found = look.pending(branch, vec![(*commit).to_owned()], Missing::Fetched)?;
         let settled = Pending { replaced: Vec::new(), ..found }.is_empty();
         waiting.extend((!settled).then(|| (*branch).to_owned()));
     }
@@ -173,7 +193,14 @@ pub fn adopt_staged(repository: &Repository, keyring: &Keyring) -> Result<(), Er
     let Some(branch) = repository.branch() else { return Ok(()) };
     let guard = Guard::new(repository, keyring, At::WorkTree);
     let mut rules = None;
-    for (path, name) in repository.index_entries()? {
+    let entries = repository.index_entries()?;
+    let pin = Pins::of(repository).read(&branch).map_err(Error::Record)?.unwrap_or_default();
+    for path in pin.attributes.keys() {
+        if !entries.iter().any(|(known, _)| known == path.as_bytes()) {
+            guard.adopt_attributes(&branch, path, None)?;
+        }
+    }
+    for (path, name) in entries {
         if repository.head_blob(&path)?.as_ref() == Some(&name) {
             continue;
         }
@@ -182,7 +209,7 @@ pub fn adopt_staged(repository: &Repository, keyring: &Keyring) -> Result<(), Er
         if path == CONFIG {
             rules = Some(text());
         } else if path.rsplit('/').next() == Some(ATTRIBUTES) {
-            guard.adopt_attributes(&branch, &path, text())?;
+            guard.adopt_attributes(&branch, &path, Some(text()))?;
         } else if is_sealed(&blob)
             && let Ok(sealed) = Sealed::parse(&blob)
         {
@@ -244,23 +271,25 @@ struct Look<'a> {
     git: &'a Git,
     keyring: &'a Keyring,
     accepted: Accepted,
+    families: Rc<OnceCell<Families>>,
 }
 
 impl<'a> Look<'a> {
     fn begin(repository: &'a Repository, git: &'a Git, keyring: &'a Keyring) -> Result<Self, Error> {
         first::begin(repository, keyring)?;
-        Ok(Self { repository, git, keyring, accepted: Accepted::of(repository) })
+        Ok(Self { repository, git, keyring, accepted: Accepted::of(repository), families: Rc::default() })
     }
 
     /// What a branch's commits have that was not accepted for it.
-    fn pending(&self, branch: &str, commits: Vec<String>) -> Result<Pending, Error> {
+    fn pending(&self, branch: &str, commits: Vec<String>, missing: Missing) -> Result<Pending, Error> {
         let guard = Guard::new(self.repository, self.keyring, At::Branch(branch.to_owned()));
+        let guard = guard.sharing(&self.families);
         let replaced = replaced::read(self.repository)?.into_iter().filter(|known| known.branch == branch);
         let replaced = replaced.map(|Replaced { path, by, .. }| Brought { what: path, by }).collect();
         let mut found = Pending { replaced, ..Pending::default() };
         for commit in &commits {
             let mut now = Pin::default();
-            let sealed = first::read(self.repository, commit, Missing::Fetched, &mut now)?;
+            let sealed = first::read(self.repository, commit, missing, &mut now)?;
             self.compare(guard.accepted_at(commit)?, guard.own(), &now, commit, &mut found);
             for (path, groups) in sealed {
                 if self.is_foreign(&groups) && !found.files.iter().any(|known| known.what == path) {

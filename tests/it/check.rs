@@ -140,13 +140,13 @@ fn readers_must_be_those_of_the_config() {
     assert_eq!(sandbox.run("lab", &["hlx", "check", "--strict"]).code, Some(5));
     // Rules that are broken, missing, or for nothing.
     sandbox.write("lab/.sops.yaml", "creation_rules: [\n");
-    sandbox.sh("lab", "git commit -qnam broken");
+    sandbox.sh("lab", "git commit -qnam broken; hlx recipients accept -y");
     assert_eq!(findings(&sandbox, &[]), ["config-broken app:.sops.yaml"]);
     sandbox.write("lab/.sops.yaml", "creation_rules:\n  - path_regex: ^no$\n    age: age1xk7yh7phvy5fcapfuzwvhrr8hehh35p0zyrk4hur70yge458ayxq6dm0nj\n");
-    sandbox.sh("lab", "git commit -qnam idle");
+    sandbox.sh("lab", "git commit -qnam idle; hlx recipients accept -y");
     assert_eq!(findings(&sandbox, &[]), ["config-gap app:.env"]);
     assert!(sandbox.run("lab", &["hlx", "check"]).out.contains("creation rule 1 is for no file"));
-    sandbox.sh("lab", "git rm -qf .sops.yaml; git commit -qnm none");
+    sandbox.sh("lab", "git rm -qf .sops.yaml; git commit -qnm none; hlx recipients accept -y");
     assert_eq!(findings(&sandbox, &[]), ["config-gap app:.sops.yaml"]);
 }
 

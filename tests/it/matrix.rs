@@ -5,22 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::sandbox::{CANARY, Sandbox};
-
-/// Every git in a directory of the PATH, once.
-pub(crate) fn gits() -> Vec<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let mut found: Vec<PathBuf> = Vec::new();
-    for directory in std::env::split_paths(&path) {
-        if let Ok(git) = directory.join("git").canonicalize()
-            && !found.contains(&git)
-        {
-            found.push(git);
-        }
-    }
-    assert!(!found.is_empty(), "there is no git on the PATH");
-    found
-}
+use crate::sandbox::{CANARY, Sandbox, gits};
 
 const ENV: &str = "# The key of canary-swordfish\nA=canary-swordfish-1\n\n# more\n\n\nB=\"canary-swordfish 2\"\n\n\n\n\nC=canary-swordfish-3\n";
 const COMPOSE: &str = "services:\n  web:\n    image: nginx:1\n    environment:\n      TOKEN: canary-swordfish-4 # canary-swordfish\n\n\n      OTHER: 'canary-swordfish-5'\n    ports:\n      - 80:80\n    labels: {}\n    user: root\n";

@@ -2,27 +2,22 @@
 
 use std::path::Path;
 
-use crate::sandbox::{CANARY, Done, Sandbox};
-
-/// The places of the gits of this machine.
-fn gits() -> Vec<&'static str> {
-    ["/usr/local/bin", "/usr/bin"].into_iter().filter(|place| Path::new(place).join("git").exists()).collect()
-}
+use crate::sandbox::{CANARY, Done, Sandbox, places_of_gits};
 
 /// The same repository twice: sealed, and as a plaintext one.
 struct Twins {
     sandbox: Sandbox,
     path: String,
-    git: &'static str,
+    git: String,
 }
 
 impl Twins {
-    fn new(git: &'static str) -> Self {
+    fn new(git: &str) -> Self {
         let sandbox = Sandbox::new();
         sandbox.lab();
         sandbox.sh(".", "git init -q -b app twin; cp lab/compose.yml lab/README.md twin; cd twin; git add .; git commit -qm begin");
         let hlx = Path::new(env!("CARGO_BIN_EXE_hlx")).parent().unwrap().display().to_string();
-        Self { sandbox, path: format!("{git}:{hlx}:/usr/local/bin:/usr/bin:/bin"), git }
+        Self { sandbox, path: format!("{git}:{hlx}:/usr/local/bin:/usr/bin:/bin"), git: git.to_owned() }
     }
 
     fn run(&self, directory: &str, line: &str) -> Done {
@@ -167,15 +162,15 @@ const STORIES: &[(&str, &str)] = &[
 
 #[test]
 fn every_merge_comes_to_what_a_plaintext_repository_shows() {
-    gits().first().into_iter().for_each(|git| tell_stories(git));
+    places_of_gits().first().into_iter().for_each(|git| tell_stories(git));
 }
 
 #[test]
 fn with_an_older_git_too() {
-    gits().get(1).into_iter().for_each(|git| tell_stories(git));
+    places_of_gits().get(1).into_iter().for_each(|git| tell_stories(git));
 }
 
-fn tell_stories(git: &'static str) {
+fn tell_stories(git: &str) {
     for (name, story) in STORIES {
         let twins = Twins::new(git);
         twins.both(BASE);
@@ -390,8 +385,8 @@ fn without_a_key_a_merge_is_left_to_someone_who_has_one() {
 
 #[test]
 fn in_a_conflict_git_looks_at_the_file_as_ever_and_takes_no_markers_into_a_commit() {
-    for git in gits() {
-        let twins = Twins::new(git);
+    for git in places_of_gits() {
+        let twins = Twins::new(&git);
         twins.both("printf 'A=1\\n' >.env; git add .env; git commit -qm one; git switch -qc side; printf 'A=2\\n' >.env; git commit -qam two; git switch -q -; printf 'A=3\\n' >.env; git commit -qam three; git merge -q side || true");
         for line in [
             "git diff --name-only --diff-filter=U",
@@ -415,9 +410,9 @@ fn in_a_conflict_git_looks_at_the_file_as_ever_and_takes_no_markers_into_a_commi
 
 #[test]
 fn a_resolution_that_git_remembers_is_replayed_and_ends_encrypted() {
-    for git in gits() {
+    for git in places_of_gits() {
         for updates in ["false", "true"] {
-            let sandbox = Sandbox::with_git(&Path::new(git).join("git"));
+            let sandbox = Sandbox::with_git(&Path::new(&git).join("git"));
             sandbox.lab();
             sandbox.sh(
                 "lab",

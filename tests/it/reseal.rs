@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::sandbox::{CANARY, Done, Sandbox};
+use crate::sandbox::{CANARY, Done, Sandbox, places_of_gits};
 
 /// As without a terminal, also where the tests have one.
 fn untied(sandbox: &Sandbox, words: &[&str]) -> Done {
@@ -41,9 +41,7 @@ const SPACE: &str = "#\n#\n#\n#\n#\n#\n#\n";
 
 #[test]
 fn one_of_two_hunks_is_staged_and_the_other_is_what_is_left() {
-    for git in
-        ["/usr/local/bin", "/usr/bin"].into_iter().filter(|place| Path::new(place).join("git").exists())
-    {
+    for git in places_of_gits() {
         let sandbox = Sandbox::new();
         sandbox.lab();
         let hlx = Path::new(env!("CARGO_BIN_EXE_hlx")).parent().unwrap().display().to_string();

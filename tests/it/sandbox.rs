@@ -10,6 +10,26 @@ use tempfile::TempDir;
 /// The values that must never be seen in clear outside a work tree.
 pub(crate) const CANARY: &str = "canary-swordfish-7f3a9c";
 
+/// Every git in a directory of the PATH, once.
+pub(crate) fn gits() -> Vec<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut found: Vec<PathBuf> = Vec::new();
+    for directory in std::env::split_paths(&path) {
+        if let Ok(git) = directory.join("git").canonicalize()
+            && !found.contains(&git)
+        {
+            found.push(git);
+        }
+    }
+    assert!(!found.is_empty(), "there is no git on the PATH");
+    found
+}
+
+/// The directories of these gits, to be put on a PATH.
+pub(crate) fn places_of_gits() -> Vec<String> {
+    gits().iter().map(|git| git.parent().unwrap().display().to_string()).collect()
+}
+
 /// A directory with a home and nothing of the machine's own settings.
 pub(crate) struct Sandbox {
     root: TempDir,

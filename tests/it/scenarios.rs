@@ -4,8 +4,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 
-use crate::matrix::gits;
-use crate::sandbox::{CANARY, Sandbox};
+use crate::sandbox::{CANARY, Sandbox, gits};
 
 /// A repository `lab` with one secret in `.env` and one in `sub/b.env`, committed on `app`.
 fn lab() -> Sandbox {

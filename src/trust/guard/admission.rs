@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use crate::crypto::DataKey;
+use crate::git::Git;
+use crate::git::family::Families;
 use crate::policy::Rule;
 use crate::policy::creation::Config;
 use crate::sops::{self, KeyGroups, Sealed};
@@ -126,16 +128,12 @@ impl Guard<'_> {
             return Ok(Pinned::Unborn);
         }
         let git = self.repository.git();
-        let roots = git.text(&["rev-list", "--max-parents=0", commit, "--"])?;
+        let families = self.families(&git)?;
         let mut branches = BTreeSet::new();
-        for root in roots.lines() {
-            let refs =
-                ["for-each-ref", "--format=%(refname)", "--contains", root, "refs/heads", "refs/remotes"];
-            for name in git.text(&refs)?.lines() {
-                let local = name.strip_prefix("refs/heads/");
-                let remote = || of_remote(self.repository, name.strip_prefix("refs/remotes/")?);
-                branches.extend(local.or_else(remote).map(str::to_owned));
-            }
+        for name in families.of(&git, commit)? {
+            let local = name.strip_prefix("refs/heads/");
+            let remote = || of_remote(self.repository, name.strip_prefix("refs/remotes/")?);
+            branches.extend(local.or_else(remote).map(str::to_owned));
         }
         let mut pins = Vec::new();
         for branch in branches {
@@ -144,6 +142,13 @@ impl Guard<'_> {
         }
         let known: Vec<Known> = pins.into_iter().map(Known::of).collect();
         Ok(if known.is_empty() { Pinned::Nothing } else { Pinned::Family(known) })
+    }
+
+    fn families(&self, git: &Git) -> Result<&Families, Error> {
+        if self.families.get().is_none() {
+            let _ = self.families.set(Families::read(git)?);
+        }
+        Ok(self.families.get().expect("it was just set"))
     }
 
     /// What was accepted for a commit of the branch: of several branches, whoever reads all of them, and what holds on
@@ -300,24 +305,28 @@ impl Guard<'_> {
         })
     }
 
-    /// Accepts attributes that the owner is committing, unless they came by a commit of somebody's.
+    /// Accepts attributes that the owner is committing, or that a file of them goes, unless that came by a commit of
+    /// somebody's.
     pub(in super::super) fn adopt_attributes(
         &self,
         branch: &str,
         path: &str,
-        text: String,
+        text: Option<String>,
     ) -> Result<(), Error> {
         self.begin()?;
         let came = |revision: &String| {
-            self.repository
-                .file_at(revision, path)
-                .is_some_and(|other| String::from_utf8_lossy(&other) == text)
+            let other = self.repository.file_at(revision, path);
+            let other = other.map(|other| String::from_utf8_lossy(&other).into_owned());
+            self.repository.commit_named(revision).is_some() && other == text
         };
         let Some(mut pin) = self.pins.read(branch).map_err(Error::Record)? else { return Ok(()) };
         if self.revisions().iter().any(came) {
             return Ok(());
         }
-        pin.attributes.insert(path.to_owned(), text);
+        match text {
+            Some(text) => pin.attributes.insert(path.to_owned(), text),
+            None => pin.attributes.remove(path),
+        };
         self.write(branch, &pin)
     }
 
