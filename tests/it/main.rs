@@ -30,6 +30,7 @@ mod moved;
 mod names;
 mod oneshot;
 mod plan;
+mod planted;
 mod policy;
 mod preflight;
 mod registry;
