@@ -17,6 +17,7 @@ mod identities;
 mod ini;
 mod interop;
 mod interrupted;
+mod keychain;
 mod keys;
 mod killed;
 mod kills;
