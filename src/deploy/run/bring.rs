@@ -7,6 +7,7 @@ use super::back::Former;
 use super::{Deploy, Error, Event, Mirror, Version, Whose, World};
 use crate::deploy::WayBack;
 use crate::deploy::clear;
+use crate::deploy::contexts;
 use crate::deploy::deny;
 use crate::deploy::error::Broken;
 use crate::deploy::gate::{self, Ill};
@@ -66,8 +67,10 @@ impl Deploy<'_> {
     ) -> Result<Model, Error> {
         let key = self.label_key()?;
         let project = self.wish.service.project();
+        let deny = &self.world.settings.deny;
+        deny::check_files(deny, ground, stage.files())?;
         let model = self.timings.measure("compose config", Whose::Docker, || stage.model(&project))?;
-        deny::check(&self.world.settings.deny, ground, stage.files(), stage.json(), &self.docker)?;
+        deny::check(deny, ground, stage.json(), &self.docker)?;
         if let Way::Forward(former) = way {
             self.examine(&model, former, stage, ground)?;
         }
@@ -113,6 +116,9 @@ impl Deploy<'_> {
             }
         }
         self.is_ready(model, stage, ground)?;
+        for warning in contexts::find(model, ground) {
+            (self.world.report)(Event::Warning(&warning));
+        }
         for clear in clear::find(model, &stage.env_files(), ground) {
             (self.world.report)(Event::Warning(&clear.to_string()));
         }
