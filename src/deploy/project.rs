@@ -30,7 +30,7 @@ pub(super) fn is_taken(dir: &Path) -> Result<bool, Error> {
 /// directories that are empty then: a container that has one mounted would be left with a removed one.
 pub(super) fn lay(dir: &Path, tree: &Tree, vanished: &[PathBuf]) -> Result<Changes, Error> {
     let root = open(dir).map_err(|source| Error::Disk { path: dir.to_owned(), source })?;
-    let failed = |path: &Path, source| Error::Disk { path: dir.join(path), source };
+    let failed = |path: &Path, source| Error::Disk { path: dir.join(path), source: explained(source) };
     // First, so that a directory can take the place of a file.
     let makes_way = |above: &Path| above.ancestors().any(|path| tree.contains_key(path));
     for path in vanished {
@@ -68,6 +68,15 @@ pub(super) fn tidy<E>(
     let is_spared = |path: &Path| root.identity(path).is_ok_and(|found| mounted.contains(&found));
     empty.into_iter().for_each(|path| root.prune(path, &is_spared));
     Ok(())
+}
+
+/// A link that was planted says little by its error alone.
+fn explained(error: std::io::Error) -> std::io::Error {
+    let is_link = error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error());
+    match is_link {
+        true => std::io::Error::other("a symbolic link stands in the way, and hlx follows none: remove it"),
+        false => error,
+    }
 }
 
 fn open(dir: &Path) -> std::io::Result<Root> {
