@@ -14,6 +14,8 @@ use super::wishes::{BadWish, Wishes, wishes};
 
 /// How long Docker waits for a container to end that does not say how long it may take.
 const STOP: Duration = Duration::from_secs(10);
+/// However long it may take, nobody waits longer.
+const LONGEST_STOP: Duration = Duration::from_secs(3600);
 
 /// The names under which compose looks for its file, in its order.
 const NAMES: [&str; 4] = ["compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml"];
@@ -230,7 +232,7 @@ impl Model {
     /// be known before, like those that come.
     pub fn longest_stop(&self) -> Duration {
         let period = |service: &Service| duration(service.stop_grace_period.as_deref()?);
-        self.services.values().filter_map(period).max().unwrap_or_default().max(STOP)
+        self.services.values().filter_map(period).max().unwrap_or_default().clamp(STOP, LONGEST_STOP)
     }
 
     /// A service and a name of its image, whether it is built or pulled, by which hlx keeps images.

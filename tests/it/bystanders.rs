@@ -1,9 +1,10 @@
 //! What a commit must not do to other stacks and to containers that run.
 
 use std::fs;
-use std::process::Command;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 
-use crate::lab::{Lab, SLEEP, run};
+use crate::lab::{Lab, SLEEP, TOKEN, hides_secrets, run, text};
 
 /// The first container's image.
 fn image_of(lab: &Lab) -> String {
@@ -112,4 +113,119 @@ fn a_container_keeps_the_directory_that_it_has_mounted() {
     lab.fails(6, &[], &["runs again"]);
     assert!(lab.project_dir().join("new/file").exists() && !lab.project_dir().join("faulty").exists());
     writes("c");
+}
+
+#[test]
+fn a_secret_in_the_model_is_in_no_message_and_in_no_record() {
+    let Some(lab) = Lab::new("told") else { return };
+    lab.seal(".env", &format!("TOKEN={TOKEN}\n"));
+    let version = |hosts: &str, script: &str| {
+        let rest = "    volumes: [\"./d-${TOKEN}:/d\"]\n    container_name: \"${TOKEN}\"\n";
+        lab.compose(script, rest);
+        replace(&lab, "stable: 1s", &format!("stable: 1s, hosts: {hosts}"));
+        lab.commit();
+    };
+    version("[\"${TOKEN}\"]", SLEEP);
+    lab.fails(5, &[], &["but for «secret»"]);
+    version("[]", SLEEP);
+    let plan = lab.hlx(&["plan", &lab.service, "--json"]).output().unwrap();
+    assert_eq!(plan.status.code(), Some(10));
+    assert!(text(&plan.stdout).contains("d-«secret»:/d"), "{}", text(&plan.stdout));
+    hides_secrets(&plan);
+    version("[]", "exit 3");
+    lab.fails(7, &[], &["«secret» ended with exit code 3"]);
+    let history = lab.hlx(&["history"]).output().unwrap();
+    assert!(text(&history.stdout).contains("«secret»"), "{}", text(&history.stdout));
+    hides_secrets(&history);
+    assert!(lab.leaks("state").is_empty(), "{:?}", lab.leaks("state"));
+}
+
+#[test]
+fn a_replacement_that_was_cut_short_is_put_right() {
+    let Some(lab) = Lab::new("halves") else { return };
+    lab.compose(SLEEP, "").commit().deploys(&[]);
+    // What Compose leaves when it is killed before it has removed the old container.
+    let old = lab.containers()[0].clone();
+    let name = format!("{}-web-1", lab.project());
+    let label = |key: &str, value: &str| format!("--label=com.docker.compose.{key}={value}");
+    let labels = [label("project", &lab.project()), label("service", "web"), label("oneoff", "False")];
+    let half = || {
+        let half = format!("{}_{name}", &old[..12]);
+        let words =
+            ["create", "--name", &half, &labels[0], &labels[1], &labels[2], &lab.image(), "/bin/busybox"];
+        lab.docker(&words).trim().to_owned()
+    };
+    let id = half();
+    lab.compose(&format!("{SLEEP} # 2"), "").commit().deploys(&[]);
+    assert_eq!(lab.containers().len(), 1);
+    assert!(!lab.containers().contains(&id) && !lab.containers().contains(&old));
+    // And after that: the new one has all that there is of the old one.
+    lab.docker(&["rm", "-f", &lab.containers()[0]]);
+    half();
+    lab.compose(&format!("{SLEEP} # 3"), "").commit().deploys(&[]);
+    let names = lab.docker(&[
+        "ps",
+        "-a",
+        "--format",
+        "{{.Names}}",
+        "--filter",
+        &labels[0].replace("--label=", "label="),
+    ]);
+    assert_eq!(names.trim(), name);
+}
+
+#[test]
+fn killed_while_it_goes_back_the_next_deploy_goes_back() {
+    let Some(lab) = Lab::new("half-way") else { return };
+    lab.compose(SLEEP, "").commit().deploys(&[]);
+    let good = lab.head();
+    lab.compose("exit 5", "").commit();
+    let mut hlx = lab.hlx(&["decrypt-deploy", &lab.service]).stderr(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(hlx.stderr.take().unwrap()).lines();
+    assert!(lines.map_while(Result::ok).any(|line| line.contains("going back to")));
+    hlx.kill().unwrap();
+    hlx.wait().unwrap();
+    lab.fails(6, &[], &[&format!("the old version, {good:.10}, runs again")]);
+    let condition = lab.docker(&["inspect", "-f", "{{.State.Status}}", &lab.containers()[0]]);
+    assert_eq!(condition.trim(), "running");
+    // Now that it is certain, it is not tried again.
+    lab.fails(1, &[], &["is known to be bad"]);
+}
+
+#[test]
+fn without_the_image_of_what_runs_nothing_is_deployed() {
+    let Some(lab) = Lab::new("gone") else { return };
+    built(&lab, "own", SLEEP);
+    lab.deploys(&[]);
+    let own = image_of(&lab);
+    run(&mut lab.hlx(&["down", &lab.service]));
+    lab.docker(&["rmi", "-f", &own]);
+    built(&lab, "next", SLEEP);
+    lab.fails(
+        5,
+        &[],
+        &["has gone, and no registry has it", "--without-rollback", "no container was touched"],
+    );
+    lab.deploys(&["--without-rollback"]);
+    assert_eq!(lab.inside("web", "/bin/busybox cat /mark"), "next");
+}
+
+#[test]
+fn going_back_twice_goes_further_back() {
+    let Some(lab) = Lab::new("twice") else { return };
+    let bare = lab.path("bare.git").to_str().unwrap().to_owned();
+    run(Command::new("git").args(["init", "--quiet", "--bare", &bare]));
+    lab.git(&["remote", "add", "origin", &bare]);
+    for version in ["one", "two", "three"] {
+        lab.write("version", version).compose(SLEEP, "").commit();
+        lab.git(&["push", "--quiet", "origin", &lab.service]);
+        lab.deploys(&[]);
+    }
+    for version in ["two", "one"] {
+        run(&mut lab.hlx(&["rollback", &lab.service]));
+        assert_eq!(fs::read_to_string(lab.project_dir().join("version")).unwrap(), version);
+    }
+    let none = lab.hlx(&["rollback", &lab.service]).output().unwrap();
+    assert_eq!(none.status.code(), Some(1));
+    assert!(text(&none.stderr).contains("before its last was good"), "{}", text(&none.stderr));
 }

@@ -193,9 +193,10 @@ impl Deploy<'_> {
         self.touched = true;
         self.leave_project(project.filter(|old| *old != model.name))?;
         // Containers that are replaced are given their time to end.
-        let limit = wishes.timeout + model.longest_stop();
+        let limit = wishes.timeout.saturating_add(model.longest_stop());
         let up = self.timings.measure("compose up", Whose::Docker, || stage.up(&model.name, limit));
         match up {
+            // Nor does that time count when it is waited for the new ones.
             Ok(Ok(())) => Ok(Instant::now().min(began + model.longest_stop())),
             Ok(Err(why)) => Err(self.broken(&model.name, Ill::of_commit(why), version)),
             Err(error) => Err(self.broken(&model.name, Ill::of_host(error.to_string()), version)),

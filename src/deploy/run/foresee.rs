@@ -26,8 +26,7 @@ pub fn plan(wish: &Wish, world: &World<'_>) -> Result<Changes, Error> {
     let masks = Masks::default();
     let report = masks.report(world.report);
     let world = World { report: &report, ..*world };
-    let plan = || foreseen(wish, &world, &masks);
-    plan().map_err(|error| masks.error(error))
+    foreseen(wish, &world, &masks).map_err(|error| masks.error(error))
 }
 
 fn foreseen(wish: &Wish, world: &World<'_>, masks: &Masks) -> Result<Changes, Error> {
