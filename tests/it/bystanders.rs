@@ -148,11 +148,16 @@ fn a_replacement_that_was_cut_short_is_put_right() {
     let old = lab.containers()[0].clone();
     let name = format!("{}-web-1", lab.project());
     let label = |key: &str, value: &str| format!("--label=com.docker.compose.{key}={value}");
-    let labels = [label("project", &lab.project()), label("service", "web"), label("oneoff", "False")];
+    let labels = [
+        label("project", &lab.project()),
+        label("service", "web"),
+        label("oneoff", "False"),
+        label("container-number", "1"),
+    ];
     let half = || {
         let half = format!("{}_{name}", &old[..12]);
-        let words =
-            ["create", "--name", &half, &labels[0], &labels[1], &labels[2], &lab.image(), "/bin/busybox"];
+        let labels = labels.each_ref().map(String::as_str);
+        let words = [&["create", "--name", &half][..], &labels, &[&lab.image(), "/bin/busybox"]].concat();
         lab.docker(&words).trim().to_owned()
     };
     let id = half();
