@@ -211,10 +211,17 @@ fn advised(error: Error) -> Failure {
         Error::NotInBranch { .. } => plain(Exit::Usage).hint("name a commit by its hash; `hlx history` shows those that were deployed here"),
         Error::NothingEarlier(_) | Error::SameFiles { .. } => plain(Exit::Failed).hint("name another commit with --to"),
         Error::CannotSign => plain(Exit::Policy).hint("run `hlx rollback` in a clone whose commits are signed"),
-        Error::ImageGone { .. } => plain(Exit::Failed),
+        Error::ImageGone { .. } | Error::OtherImage { .. } => plain(Exit::Failed),
+        Error::KeptName { .. } => plain(Exit::Policy).hint("choose a name that does not begin with `hlx/`"),
         Error::SecretProbe => plain(Exit::Policy)
             .hint("let a program in the container read it from where the container has it: `exec: [SERVICE, sh, -c, …]`"),
         Error::Broken(broken) => broken_failure(&text, &broken),
+        Error::Hidden(hidden) => {
+            let (error, masked) = hidden.into_parts();
+            let failure = advised(error);
+            let plain = Failure::new(failure.exit(), masked(failure.message()));
+            failure.hints().iter().fold(plain, |plain, hint| plain.hint(masked(hint)))
+        }
     }
 }
 

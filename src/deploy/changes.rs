@@ -76,6 +76,23 @@ pub struct Changes {
 }
 
 impl Changes {
+    /// The same without secrets, which the model may have in any of its texts.
+    #[must_use]
+    pub(super) fn masked(mut self, mask: &dyn Fn(&str) -> String) -> Self {
+        for service in &mut self.services {
+            let ServiceChange { image_before, image, .. } = service;
+            let images = image_before.iter_mut().chain(image);
+            let lists = [
+                &mut service.ports_added,
+                &mut service.ports_removed,
+                &mut service.volumes_added,
+                &mut service.volumes_removed,
+            ];
+            images.chain(lists.into_iter().flatten()).for_each(|text| *text = mask(text));
+        }
+        self
+    }
+
     /// True if a deploy would change nothing.
     pub fn is_empty(&self) -> bool {
         self.services.is_empty() && self.secrets.is_empty() && self.files.is_empty() && self.setup.is_none()

@@ -161,6 +161,24 @@ impl Docker {
             .map_err(|error| Error::Failed { what: "inspect", said: error.to_string() })
     }
 
+    /// The directories and files of this host that any container has mounted or would have, were it
+    /// started, and those that volumes stand for.
+    pub(super) fn mounted(&self) -> Result<Vec<PathBuf>, Error> {
+        let containers: Vec<Mounts> = self.inspected(&[])?;
+        let mut mounted: Vec<PathBuf> =
+            containers.into_iter().flat_map(|found| found.mounts).map(|mount| mount.source).collect();
+        let listed = self.demand("volume ls", &["volume", "ls", "-q"])?;
+        let names: Vec<&str> = listed.split_whitespace().collect();
+        if !names.is_empty() {
+            // One that vanished in between makes inspect fail, but it still shows the others.
+            let shown = self.ask(&[&["volume", "inspect"][..], &names].concat())?;
+            let volumes: Vec<Volume> = serde_json::from_slice(shown.out.expose())
+                .map_err(|error| Error::Failed { what: "volume inspect", said: error.to_string() })?;
+            mounted.extend(volumes.into_iter().filter_map(|volume| volume.options?.device));
+        }
+        Ok(mounted)
+    }
+
     /// The ports that running containers have.
     pub(super) fn published(&self) -> Result<Vec<Published>, Error> {
         let format = "{{.Names}}\t{{.Label \"com.docker.compose.project\"}}\t{{.Ports}}";
@@ -279,6 +297,26 @@ struct RestartPolicy {
 struct Mount {
     #[serde(default)]
     source: PathBuf,
+}
+
+/// What a container has mounted.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Mounts {
+    #[serde(default)]
+    mounts: Vec<Mount>,
+}
+
+/// A volume, as far as it can stand for a directory of this host.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Volume {
+    options: Option<VolumeOptions>,
+}
+
+#[derive(Debug, Deserialize)]
+struct VolumeOptions {
+    device: Option<PathBuf>,
 }
 
 impl From<Inspected> for Container {

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::masks::Hidden;
 use super::service::{BadName, Service};
 use super::wishes::BadWish;
 use super::{docker, mirror, resident, settings, state, tree};
@@ -138,6 +139,20 @@ pub enum Error {
         /// The compose service.
         service: String,
     },
+    /// The name of its image means another image by now.
+    #[error("`{service}` runs with another image than before: its name was given to that one meanwhile")]
+    OtherImage {
+        /// The compose service.
+        service: String,
+    },
+    /// The commit wants to give an image a name by which hlx keeps images.
+    #[error("`{service}` names an image `{image}`, and by such names hlx keeps images to go back to")]
+    KeptName {
+        /// The compose service.
+        service: String,
+        /// The name.
+        image: String,
+    },
     /// The commit to go back to is none of the branch's.
     #[error("`{to}` is no commit of the branch `{service}`")]
     NotInBranch {
@@ -226,6 +241,9 @@ pub enum Error {
     /// It failed once containers were touched.
     #[error("{0}")]
     Broken(Box<Broken>),
+    /// One of the others, once secrets were known.
+    #[error("{0}")]
+    Hidden(Box<Hidden>),
 }
 
 /// How things stand after a deploy that failed when containers were touched already.
@@ -294,23 +312,32 @@ impl std::fmt::Display for Aftermath {
     }
 }
 
+impl Broken {
+    /// What went wrong and how things stood then, without what was done about it.
+    pub fn account(&self) -> String {
+        let mut told = self.reason.clone();
+        if let Some((name, text)) = &self.log {
+            told += &format!("\nlast log lines of {name}:{}", mirror::indented(text));
+        }
+        told + &match self.containers.is_empty() {
+            true => "\nno container of the stack was there".to_owned(),
+            false => format!("\nhow it stood:{}", mirror::indented(&self.containers.join("\n"))),
+        }
+    }
+}
+
 impl std::fmt::Display for Broken {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "the deploy failed: {}", self.reason)?;
-        if let Some((name, text)) = &self.log {
-            write!(f, "\nlast log lines of {name}:{}", mirror::indented(text))?;
-        }
-        match self.containers.is_empty() {
-            true => write!(f, "\nno container of the stack was there"),
-            false => write!(f, "\nhow it stood:{}", mirror::indented(&self.containers.join("\n"))),
-        }?;
-        write!(f, "\n{}", self.aftermath)
+        write!(f, "the deploy failed: {}\n{}", self.account(), self.aftermath)
     }
 }
 
 impl Error {
     /// True if the containers that ran before are as they were.
     pub fn left_containers_alone(&self) -> bool {
-        !matches!(self, Self::Broken(_) | Self::Down(_))
+        match self {
+            Self::Hidden(hidden) => hidden.error().left_containers_alone(),
+            other => !matches!(other, Self::Broken(_) | Self::Down(_)),
+        }
     }
 }

@@ -33,6 +33,8 @@ struct Found {
     id: String,
     #[serde(default)]
     repo_digests: Option<Vec<String>>,
+    #[serde(default)]
+    repo_tags: Option<Vec<String>>,
 }
 
 /// The services' images as their containers have them, each service once.
@@ -44,12 +46,19 @@ pub fn used(containers: &[Container]) -> Vec<(String, String)> {
     used
 }
 
-/// The tag that keeps an image of a commit which no registry has.
+/// The tag that keeps an image of a commit which no registry has. It keeps it and no more: whoever
+/// reaches Docker can move it, so that what is run is always named by its id.
 ///
 /// Names of images have lower case letters, and single separators between them; a name that has
 /// to be bent to that gets a piece of its hash, so that no other bends to the same.
 pub fn tag(stack: &Service, service: &str, commit: &str) -> String {
     format!("hlx/{}/{}:{commit:.40}", bent(stack.as_str()), bent(service))
+}
+
+/// True for names like those that [`tag`] gives, however Docker Hub's part of it is spelled.
+pub fn is_kept_name(name: &str) -> bool {
+    let hub = ["docker.io/", "index.docker.io/"].into_iter().find_map(|hub| name.strip_prefix(hub));
+    hub.unwrap_or(name).strip_prefix("hlx/").is_some_and(|rest| rest.contains('/'))
 }
 
 fn bent(name: &str) -> String {
@@ -110,6 +119,24 @@ impl Docker {
         self.demand("tag", &["tag", id, name]).map(drop)
     }
 
+    /// Gives those of a commit's images that only this host has their tags, where they lack them.
+    pub fn hold(&self, stack: &Service, commit: &str, images: &[Image]) -> Result<(), Error> {
+        let local: Vec<&Image> = images.iter().filter(|image| image.origin.is_none()).collect();
+        let ids: Vec<&str> = local.iter().map(|image| image.id.as_str()).collect();
+        let found = self.found(&ids)?;
+        let has = |id: &str, tag: &String| {
+            let tags = found.iter().filter(|found| found.id == id).flat_map(|found| &found.repo_tags);
+            tags.flatten().any(|known| known == tag)
+        };
+        for image in local.into_iter().filter(|image| found.iter().any(|found| found.id == image.id)) {
+            let tag = tag(stack, &image.service, commit);
+            if !has(&image.id, &tag) {
+                self.tag(&image.id, &tag)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Pulls an image by its digest.
     pub fn pull(&self, origin: &str) -> Result<(), Error> {
         let done = self.call(&["pull", "--quiet", "--", origin], PULL).output(b"")?;
@@ -133,6 +160,16 @@ mod tests {
             !part.starts_with('-') && !part.ends_with('-') && !part.contains("--") && !part.is_empty()
         };
         assert!(tags.iter().all(|tag| valid(tag.split(['/', ':']).nth(2).unwrap())), "{tags:?}");
+    }
+
+    #[test]
+    fn names_that_keep_images_are_known_in_every_spelling() {
+        for name in ["hlx/a/b:c", "docker.io/hlx/a/b", "index.docker.io/hlx/a/b@sha256:00"] {
+            assert!(is_kept_name(name), "{name}");
+        }
+        for name in ["hlx/a:b", "hlx", "x/hlx/a/b", "example.org/hlx/a/b", "hlxx/a/b"] {
+            assert!(!is_kept_name(name), "{name}");
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::time::Duration;
 mod revert;
 mod source;
 
+pub use revert::FILES_OF;
 pub use source::Source;
 
 use self::source::without_logins;

@@ -2,12 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::images::is_kept_name;
+use super::service::duration;
 use super::tree::Tree;
 use super::wishes::{BadWish, Wishes, wishes};
+
+/// How long Docker waits for a container to end that does not say how long it may take.
+const STOP: Duration = Duration::from_secs(10);
+/// However long it may take, nobody waits longer.
+const LONGEST_STOP: Duration = Duration::from_secs(3600);
 
 /// The names under which compose looks for its file, in its order.
 const NAMES: [&str; 4] = ["compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml"];
@@ -93,6 +101,7 @@ pub struct Service {
     /// The image, where the file names one.
     pub image: Option<String>,
     pull_policy: Option<String>,
+    stop_grace_period: Option<String>,
     scale: Option<u64>,
     #[serde(default)]
     deploy: Option<Replicas>,
@@ -122,6 +131,9 @@ pub struct Build {
     /// The secrets that the build is granted.
     #[serde(default)]
     pub secrets: Vec<Grant>,
+    /// The names that the image is given besides the service's own.
+    #[serde(default)]
+    pub tags: Vec<String>,
 }
 
 /// A secret or config that is granted to a service.
@@ -215,6 +227,22 @@ impl Model {
     pub fn images(&self) -> Vec<&str> {
         let named = self.services.values().filter(|service| service.build.is_none());
         named.filter_map(|service| service.image.as_deref()).collect()
+    }
+
+    /// The longest time that a container of it may take to end; those that run now are, as far as can
+    /// be known before, like those that come.
+    pub fn longest_stop(&self) -> Duration {
+        let period = |service: &Service| duration(service.stop_grace_period.as_deref()?);
+        self.services.values().filter_map(period).max().unwrap_or_default().clamp(STOP, LONGEST_STOP)
+    }
+
+    /// A service and a name of its image, whether it is built or pulled, by which hlx keeps images.
+    pub fn kept_name(&self) -> Option<(&str, &str)> {
+        let names = self.services.iter().flat_map(|(service, found)| {
+            let tags = found.build.iter().flat_map(|build| &build.tags);
+            found.image.iter().chain(tags).map(move |name| (service.as_str(), name.as_str()))
+        });
+        names.into_iter().find(|(_, name)| is_kept_name(name))
     }
 
     /// The services that must have a container.

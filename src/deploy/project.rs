@@ -1,5 +1,7 @@
 //! The project directory: the tree as git holds it, among data that is not ours.
 
+use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::error::Error;
@@ -24,13 +26,17 @@ pub(super) fn is_taken(dir: &Path) -> Result<bool, Error> {
     }
 }
 
-/// Lays the tree into the directory and removes the files in `vanished`; leaves all else alone.
+/// Lays the tree into the directory and removes the files in `vanished`; leaves all else alone, also
+/// directories that are empty then: a container that has one mounted would be left with a removed one.
 pub(super) fn lay(dir: &Path, tree: &Tree, vanished: &[PathBuf]) -> Result<Changes, Error> {
     let root = open(dir).map_err(|source| Error::Disk { path: dir.to_owned(), source })?;
     let failed = |path: &Path, source| Error::Disk { path: dir.join(path), source: explained(source) };
     // First, so that a directory can take the place of a file.
+    let makes_way = |above: &Path| above.ancestors().any(|path| tree.contains_key(path));
     for path in vanished {
         root.remove(path).map_err(|error| failed(path, error))?;
+        // And the reverse: where a file comes, an empty directory must go.
+        root.prune(path.parent().unwrap_or(Path::new("")), &|above| !makes_way(above));
     }
     let mut changes = Changes { removed: vanished.len(), ..Changes::default() };
     for (path, entry) in tree {
@@ -42,6 +48,26 @@ pub(super) fn lay(dir: &Path, tree: &Tree, vanished: &[PathBuf]) -> Result<Chang
         changes.written += usize::from(change == Change::Written);
     }
     Ok(changes)
+}
+
+/// Removes those of the directories `emptied` that are empty, and those above them that become so, but
+/// none that is among `mounted`. That is asked for only if there is something to remove.
+pub(super) fn tidy<E>(
+    dir: &Path,
+    emptied: &BTreeSet<PathBuf>,
+    mounted: impl FnOnce() -> Result<Vec<PathBuf>, E>,
+) -> Result<(), E> {
+    let Ok(root) = Root::open(dir) else { return Ok(()) };
+    let empty: Vec<&PathBuf> = emptied.iter().filter(|path| root.is_empty(path)).collect();
+    if empty.is_empty() {
+        return Ok(());
+    }
+    // By what they are: a path may lead over links.
+    let identity = |path: &PathBuf| std::fs::metadata(path).map(|found| (found.dev(), found.ino())).ok();
+    let mounted: Vec<(u64, u64)> = mounted()?.iter().filter_map(identity).collect();
+    let is_spared = |path: &Path| root.identity(path).is_ok_and(|found| mounted.contains(&found));
+    empty.into_iter().for_each(|path| root.prune(path, &is_spared));
+    Ok(())
 }
 
 /// A link that was planted says little by its error alone.

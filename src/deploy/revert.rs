@@ -2,7 +2,7 @@
 //! mirror. `hlx rollback` in a clone makes the same; here it is known which commits were good.
 
 use super::error::Error;
-use super::mirror::{Git, Mirror, Source};
+use super::mirror::{FILES_OF, Git, Mirror, Source};
 use super::state::{Ending, State};
 use super::{Service, World};
 
@@ -58,18 +58,38 @@ pub fn revert(service: &Service, to: Option<&str>, world: &World<'_>) -> Result<
         return Err(Error::SameFiles { to });
     }
     let rules_differ = mirror.rules_of(&to)? != mirror.rules_of(&tip)?;
-    let message = format!("Go back to {to:.10}\n\nThe files are those of {to}. Asked for by {}.", world.who);
+    let message = format!("Go back to {to:.10}\n\n{FILES_OF}{to}. Asked for by {}.", world.who);
     let commit = mirror.commit(&to, &tip, &message, &world.host())?;
     lock.share(|| mirror.push(service, &commit, &tip)).map_err(Error::Vault)??;
     Ok(Reverted { commit, to, rules_differ })
 }
 
+/// The commit that a commit of [`revert`] went back to, however often; any other is its own.
+fn origin(tip: &str, mirror: &Mirror<'_>) -> Result<String, Error> {
+    let mut at = tip.to_owned();
+    for _ in 0..DEPTH {
+        match mirror.gone_back_to(&at)? {
+            Some(to) if to != at && mirror.goes_on(&to, &at)? => at = to,
+            _ => break,
+        }
+    }
+    Ok(at)
+}
+
 /// The newest commit that was good, is in the branch, and has other files than its last commit.
 fn earlier(service: &Service, tip: &str, state: &State, mirror: &Mirror<'_>) -> Result<String, Error> {
     let tree = mirror.tree_of(tip)?;
+    let start = origin(tip, mirror)?;
     let history = state.history(Some(service), DEPTH)?;
     let good = history.into_iter().filter(|entry| entry.ending == Ending::Good && entry.action == "deploy");
-    for commit in good.filter_map(|entry| entry.commit) {
+    let mut commits: Vec<String> = good.filter_map(|entry| entry.commit).collect();
+    // Whoever goes back twice does not want what the first time led away from.
+    if start != tip
+        && let Some(at) = commits.iter().rposition(|commit| *commit == start)
+    {
+        commits.drain(..=at);
+    }
+    for commit in commits {
         if commit != tip && mirror.goes_on(&commit, tip)? && mirror.tree_of(&commit)? != tree {
             return Ok(commit);
         }

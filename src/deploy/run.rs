@@ -12,6 +12,7 @@ mod keep;
 
 pub use foresee::plan;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,7 @@ use super::clean;
 use super::docker::Docker;
 use super::error::{Aftermath, Error};
 use super::health::condition;
+use super::masks::Masks;
 use super::mirror::{Git, Mirror, Source};
 use super::outlet::Event;
 use super::state::{Ending, Record, Stack, State};
@@ -37,7 +39,10 @@ const TURN: Duration = Duration::from_secs(1);
 
 /// Deploys the newest commit of a service's branch.
 pub fn deploy(wish: &Wish, world: &World<'_>) -> Result<Outcome, Error> {
-    let mut deploy = Deploy::open(wish, world)?;
+    let masks = Masks::default();
+    let report = masks.report(world.report);
+    let world = &World { report: &report, ..*world };
+    let mut deploy = Deploy::open(wish, world, &masks)?;
     deploy.interrupted = deploy.state.settle_interrupted(&wish.service)?;
     let began = Timestamp::now().as_second();
     let action = match wish.at {
@@ -48,7 +53,13 @@ pub fn deploy(wish: &Wish, world: &World<'_>) -> Result<Outcome, Error> {
     let result = deploy.run();
     let account = deploy.timings.finish();
     deploy.record(entry, &account, result.as_ref().err())?;
-    result.map(|containers| Outcome { commit: deploy.commit, containers, account })
+    match result {
+        Ok(containers) => {
+            let containers = containers.iter().map(|told| masks.text(told)).collect();
+            Ok(Outcome { commit: deploy.commit, containers, account })
+        }
+        Err(error) => Err(masks.error(error)),
+    }
 }
 
 /// The stack's lock; makes the state directory on the way.
@@ -70,6 +81,8 @@ pub(super) fn lock(service: &Service, world: &World<'_>) -> Result<disk::Lock, E
 struct Deploy<'d> {
     wish: &'d Wish,
     world: &'d World<'d>,
+    /// Secrets that no message may hold.
+    masks: &'d Masks,
     timings: Timings,
     docker: Docker,
     lock: disk::Lock,
@@ -84,13 +97,15 @@ struct Deploy<'d> {
     touched: bool,
     /// What the new version says of going back.
     rollback: Rollback,
+    /// Directories that files vanished from.
+    emptied: BTreeSet<PathBuf>,
     /// The restarts of each container before `up`.
     before: Vec<(String, u64)>,
 }
 
 impl<'d> Deploy<'d> {
     /// Everything that is there before the first step, the stack's lock included.
-    fn open(wish: &'d Wish, world: &'d World<'d>) -> Result<Self, Error> {
+    fn open(wish: &'d Wish, world: &'d World<'d>, masks: &'d Masks) -> Result<Self, Error> {
         admit::host_and_user(wish, world)?;
         namespace::no_dumps().map_err(Error::Vault)?;
         // Containers of other users read the directories that are made.
@@ -105,6 +120,7 @@ impl<'d> Deploy<'d> {
         Ok(Self {
             wish,
             world,
+            masks,
             timings,
             docker,
             lock,
@@ -115,6 +131,7 @@ impl<'d> Deploy<'d> {
             commit: String::new(),
             touched: false,
             rollback: Rollback::default(),
+            emptied: BTreeSet::new(),
             before: Vec::new(),
         })
     }
@@ -132,16 +149,29 @@ impl Deploy<'_> {
         self.refuse_bad()?;
         let open = || Version::open(&self.wish.service, &self.commit, tree, self.world.open);
         let next = self.timings.measure("opening sealed files", Whose::Own, open)?;
+        self.masks.add(&next.unsealed.masker);
         // It need not be reached any more: the mirror has what was deployed.
         let old_source = Source::from_record(&self.stack.repo);
         let old_mirror = Mirror::offline(&self.world.places.state, &old_source, &git);
         let former = self.former(&old_mirror)?;
         let old = self.stack.clone();
         self.claim(&source)?;
-        match self.forward(&next, &former, &mirror) {
+        let done = match self.forward(&next, &former, &mirror) {
             Ok(containers) => Ok(containers),
             Err(error) => Err(self.recover(error, &next, former, &old, &old_mirror)),
-        }
+        };
+        self.tidy();
+        done
+    }
+
+    /// Removes directories that files vanished from, once it is certain which version runs.
+    fn tidy(&self) {
+        let dir = Path::new(&self.stack.directory);
+        let below = |path: &PathBuf| path.strip_prefix(dir).ok().map(Path::to_owned);
+        let emptied = self.emptied.iter().filter_map(below).collect();
+        // Without Docker's answer they stay: an empty directory is in nobody's way.
+        let tidy = || project::tidy(dir, &emptied, || self.docker.mounted()).unwrap_or_default();
+        self.timings.measure("tidying", Whose::Own, tidy);
     }
 
     /// To healthy containers of the new version, and its record.
@@ -257,6 +287,9 @@ impl Deploy<'_> {
         self.state.add_to_manifest(service, tree)?;
         let changes = project::lay(self.stack.directory.as_ref(), tree, &vanished)?;
         self.state.drop_from_manifest(service, &vanished)?;
+        let above = vanished.iter().filter_map(|path| path.parent());
+        let dir = Path::new(&self.stack.directory);
+        self.emptied.extend(above.filter(|above| *above != Path::new("")).map(|above| dir.join(above)));
         self.timings.add("laying files", Whose::Own, began.elapsed());
         let project::Changes { written, removed } = changes;
         (self.world.report)(Event::Step(&format!(
@@ -285,7 +318,7 @@ impl Deploy<'_> {
             repo: &self.stack.repo,
             commit: Some(self.commit.as_str()).filter(|commit| !commit.is_empty()),
             ending,
-            result: &error.map_or_else(|| "good".to_owned(), reason),
+            result: &self.masks.text(&error.map_or_else(|| "good".to_owned(), reason)),
             took: account.total,
             phases: &account.json(),
         };

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::Opener;
 use super::error::Error;
@@ -15,7 +16,7 @@ use crate::sops::{Opened, is_sealed};
 pub struct Unsealed {
     files: BTreeMap<PathBuf, SecretBytes>,
     /// Takes their secrets out of any output.
-    pub masker: Masker,
+    pub masker: Arc<Masker>,
 }
 
 impl Unsealed {
@@ -27,7 +28,7 @@ impl Unsealed {
             Err(source) => Err(Error::Keys { path: path.clone(), source }),
         });
         let opened: Vec<(PathBuf, Opened<'_>)> = opened.collect::<Result<_, Error>>()?;
-        let masker = Masker::new(opened.iter().flat_map(|(_, opened)| opened.secrets()));
+        let masker = Arc::new(Masker::new(opened.iter().flat_map(|(_, opened)| opened.secrets())));
         let files = opened.into_iter().map(|(path, opened)| (path, opened.into_plaintext())).collect();
         Ok(Self { files, masker })
     }

@@ -88,7 +88,7 @@ impl Root {
         Ok(Change::Written)
     }
 
-    /// Removes a file or link, then the directories above it that are empty now.
+    /// Removes a file or link. The directories above it stay, as a container may have them mounted.
     pub fn remove(&self, path: &Path) -> io::Result<()> {
         let Some(name) = path.file_name() else { return Ok(()) };
         let parent = path.parent().unwrap_or(Path::new(""));
@@ -101,8 +101,6 @@ impl Root {
             Ok(()) | Err(Errno::NOENT | Errno::ISDIR) => {}
             Err(error) => return Err(error.into()),
         }
-        drop(dir);
-        self.prune(parent);
         Ok(())
     }
 
@@ -115,19 +113,38 @@ impl Root {
         for entry in rustix::fs::Dir::read_from(&dir)? {
             let entry = entry?;
             if entry.file_name().to_str().is_ok_and(is_fresh_name) {
-                rustix::fs::unlinkat(&dir, entry.file_name(), AtFlags::empty())?;
+                match rustix::fs::unlinkat(&dir, entry.file_name(), AtFlags::empty()) {
+                    // A directory of that name is none that was made here.
+                    Ok(()) | Err(Errno::ISDIR | Errno::NOENT) => {}
+                    Err(error) => return Err(error.into()),
+                }
             }
         }
         Ok(())
     }
 
-    fn prune(&self, path: &Path) {
-        let Some(name) = path.file_name() else { return };
+    /// Removes a directory and then those above it, up to the first that is not empty or is spared.
+    pub fn prune(&self, path: &Path, is_spared: &dyn Fn(&Path) -> bool) {
+        let Some(name) = path.file_name().filter(|_| !is_spared(path)) else { return };
         let parent = path.parent().unwrap_or(Path::new(""));
         let Ok(dir) = self.at(parent, OFlags::DIRECTORY | OFlags::RDONLY) else { return };
-        if rustix::fs::unlinkat(&dir, name, AtFlags::REMOVEDIR).is_ok() {
-            self.prune(parent);
+        if matches!(rustix::fs::unlinkat(&dir, name, AtFlags::REMOVEDIR), Ok(()) | Err(Errno::NOENT)) {
+            self.prune(parent, is_spared);
         }
+    }
+
+    /// True if the directory is there and nothing is in it.
+    pub fn is_empty(&self, path: &Path) -> bool {
+        let Ok(dir) = self.at(path, OFlags::DIRECTORY | OFlags::RDONLY) else { return false };
+        let Ok(entries) = rustix::fs::Dir::read_from(&dir) else { return false };
+        let is_own = |name: &[u8]| matches!(name, b"." | b"..");
+        entries.flatten().all(|entry| is_own(entry.file_name().to_bytes()))
+    }
+
+    /// What tells the directory from every other, whatever path leads to it.
+    pub fn identity(&self, path: &Path) -> io::Result<(u64, u64)> {
+        let stat = rustix::fs::fstat(self.at(path, OFlags::DIRECTORY | OFlags::RDONLY)?)?;
+        Ok((stat.st_dev, stat.st_ino))
     }
 
     /// The directory that holds `path`, made where it is missing, and the last name.
@@ -308,9 +325,10 @@ mod tests {
         for name in ["d/.hlx-0123456789abcdef~", "d/.hlx-mine~", "d/kept"] {
             root.put_file(Path::new(name), b"x", 0o644).unwrap();
         }
+        std::fs::create_dir(dir.path().join("d/.hlx-fedcba9876543210~")).unwrap();
         root.clear_fresh(Path::new("d")).unwrap();
         root.clear_fresh(Path::new("missing")).unwrap();
-        assert_eq!(std::fs::read_dir(dir.path().join("d")).unwrap().count(), 2);
+        assert_eq!(std::fs::read_dir(dir.path().join("d")).unwrap().count(), 3);
     }
 
     #[test]
@@ -337,12 +355,17 @@ mod tests {
     }
 
     #[test]
-    fn removing_prunes_empty_directories_and_spares_others() {
+    fn empty_directories_are_pruned_only_when_asked_and_up_to_what_is_spared() {
         let (dir, root) = root();
-        root.put_file(Path::new("a/b/c"), b"", 0o644).unwrap();
+        root.put_file(Path::new("a/b/c/d"), b"", 0o644).unwrap();
         std::fs::write(dir.path().join("a/untracked"), "").unwrap();
-        root.remove(Path::new("a/b/c")).unwrap();
+        assert!(!root.is_empty(Path::new("a/b/c")) && !root.is_empty(Path::new("never/was")));
+        root.remove(Path::new("a/b/c/d")).unwrap();
         root.remove(Path::new("never/was")).unwrap();
+        assert!(root.is_empty(Path::new("a/b/c")));
+        root.prune(Path::new("a/b/c"), &|path| path == Path::new("a/b"));
+        assert!(!dir.path().join("a/b/c").exists() && root.is_empty(Path::new("a/b")));
+        root.prune(Path::new("a/b/c"), &|_| false);
         assert!(!dir.path().join("a/b").exists());
         assert!(dir.path().join("a/untracked").exists());
     }

@@ -1,6 +1,7 @@
 //! Everything that needs the outside: real git, sops, Docker; and the laws of the code's own shape.
 
 mod ahead;
+mod bystanders;
 mod check;
 mod commits;
 mod concurrent;

@@ -3,6 +3,9 @@
 use super::{Error, LOCAL, Mirror, line, succeeded};
 use crate::deploy::service::Service;
 
+/// What the message of such a commit says before the name of the other.
+pub const FILES_OF: &str = "The files are those of ";
+
 impl Mirror<'_> {
     /// The commit of this name, or this beginning of one, if the mirror has it.
     pub fn find(&self, name: &str) -> Result<Option<String>, Error> {
@@ -21,6 +24,18 @@ impl Mirror<'_> {
     /// Which `.sops.yaml` a commit has.
     pub fn rules_of(&self, commit: &str) -> Result<String, Error> {
         Ok(line(&self.git(&["ls-tree", commit, "--", ".sops.yaml"])?))
+    }
+
+    /// The commit whose files a commit that was made to go back has, by its own words; they are
+    /// believed only if it really has them.
+    pub fn gone_back_to(&self, commit: &str) -> Result<Option<String>, Error> {
+        let message = line(&self.git(&["log", "-1", "--format=%B", commit])?);
+        let named = message.lines().find_map(|line| line.strip_prefix(FILES_OF)?.split('.').next());
+        let found = named.map(|name| self.find(name)).transpose()?.flatten();
+        match found {
+            Some(found) if self.tree_of(&found)? == self.tree_of(commit)? => Ok(Some(found)),
+            _ => Ok(None),
+        }
     }
 
     /// Makes a commit on top of `parent` with the files of another.

@@ -28,6 +28,9 @@ impl Deploy<'_> {
         if !wishes.hosts.is_empty() && !wishes.hosts.contains(&host) {
             return Err(Error::OtherHost { service, host, hosts: wishes.hosts.clone() });
         }
+        if let Some((service, image)) = model.kept_name() {
+            return Err(Error::KeptName { service: service.to_owned(), image: image.to_owned() });
+        }
         let project = model.name.clone();
         if let Some(owner) = self.state.owner_of(&project, &service)? {
             return Err(Error::ProjectOf { project, owner });

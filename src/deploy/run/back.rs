@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::bring::Way;
 use super::{Deploy, Error, Event, Mirror, Rollback, Stack, Version, Whose, tree};
 use crate::deploy::error::{Aftermath, Broken, Fault};
-use crate::deploy::health::condition;
+use crate::deploy::health::{Container, condition};
 use crate::deploy::images::{self, Image};
 use crate::deploy::model::Model;
 
@@ -53,29 +53,34 @@ impl Deploy<'_> {
         let read = || Version::read(&self.wish.service, &commit, mirror, self.world.open);
         match self.timings.measure("opening the last good version", Whose::Own, read) {
             Ok(version) => {
-                self.look_for_images(&commit)?;
-                Ok(Former::Other(Box::new(version)))
+                self.masks.add(&version.unsealed.masker);
+                match self.look_for_images(&commit)? {
+                    Some(why) => Ok(Former::Lost { commit, why }),
+                    None => Ok(Former::Other(Box::new(version))),
+                }
             }
             Err(error) => Ok(Former::Lost { commit, why: error.to_string() }),
         }
     }
 
-    fn look_for_images(&self, commit: &str) -> Result<(), Error> {
+    /// Why there is no way back, if an image has gone for good.
+    fn look_for_images(&self, commit: &str) -> Result<Option<String>, Error> {
         let images = self.state.images(&self.wish.service, commit)?;
         let look = || self.docker.missing(&images);
         for image in self.timings.measure("looking for its images", Whose::Docker, look)? {
             let Image { service, origin, .. } = image;
-            let text = match origin {
-                Some(origin) => format!(
-                    "the image that `{service}` runs with has gone from this host: going back would pull {origin}"
-                ),
-                None => format!(
-                    "the image that `{service}` runs with has gone, and no registry has it: there is no way back to {commit:.10} for it"
-                ),
+            let Some(origin) = origin else {
+                return Ok(Some(Error::ImageGone { service: service.clone() }.to_string()));
             };
+            let text = format!(
+                "the image that `{service}` runs with has gone from this host: going back would pull {origin}"
+            );
             (self.world.report)(Event::Warning(&text));
         }
-        Ok(())
+        // Before the new version takes the containers away that keep them from being pruned.
+        let hold = || self.docker.hold(&self.wish.service, commit, &images);
+        self.timings.measure("looking for its images", Whose::Docker, hold)?;
+        Ok(None)
     }
 
     /// Undoes what can be undone of a deploy that failed. `old` is what was known before it.
@@ -96,8 +101,15 @@ impl Deploy<'_> {
             Error::Broken(broken) => *broken,
             other => Broken { reason: other.to_string(), ..Broken::default() },
         };
-        self.condemn(next, &broken);
         broken.aftermath = self.aftermath(next, former, old, mirror);
+        // Not before: if hlx is killed while it goes back, or cannot go back now, the next deploy
+        // must not stop at a commit that is known to be bad. It tries it again, and goes back then.
+        match broken.aftermath {
+            Aftermath::Failed { .. } => broken.fault = Fault::Host,
+            Aftermath::NothingBefore | Aftermath::Manual | Aftermath::Restored { .. } => {
+                self.condemn(next, &broken);
+            }
+        }
         self.sweep();
         Error::Broken(Box::new(broken))
     }
@@ -134,7 +146,8 @@ impl Deploy<'_> {
         }
         let why = broken.reason.lines().next().unwrap_or_default();
         let now = Timestamp::now().as_second();
-        if let Err(error) = self.state.condemn(&self.wish.service, &next.commit, why, now) {
+        let why = self.masks.text(why);
+        if let Err(error) = self.state.condemn(&self.wish.service, &next.commit, &why, now) {
             (self.world.report)(Event::Warning(&error.to_string()));
         }
     }
@@ -154,11 +167,13 @@ impl Deploy<'_> {
         let restored = self
             .take_over(old)
             .and_then(|()| self.lay(&version.tree))
-            .and_then(|_| self.bring(version, Way::Back, mirror));
+            .and_then(|_| self.bring(version, Way::Back, mirror))
+            .and_then(|containers| self.runs_as_before(&commit, containers));
         match restored {
             Ok(containers) => {
                 Aftermath::Restored { commit, containers: containers.iter().map(condition).collect() }
             }
+            Err(Error::Broken(broken)) => Aftermath::Failed { commit, why: broken.account() },
             Err(error) => Aftermath::Failed { commit, why: error.to_string() },
         }
     }
@@ -174,7 +189,7 @@ impl Deploy<'_> {
             for image in recorded.iter().filter(|image| model.services.contains_key(&image.service)) {
                 let named = model.image_of(&image.service);
                 if self.docker.image_named(&named)?.as_ref() != Some(&image.id) {
-                    pins.insert(image.service.clone(), json!({ "image": self.name_of(image, &commit) }));
+                    pins.insert(image.service.clone(), json!({ "image": image.id }));
                 }
             }
             Ok(pins)
@@ -183,11 +198,16 @@ impl Deploy<'_> {
         Ok(json!({ "services": pins }))
     }
 
-    /// The tag that keeps it, where there is one; else its id, under which a pull by digest leaves it too.
-    fn name_of(&self, image: &Image, commit: &str) -> String {
-        match image.origin {
-            Some(_) => image.id.clone(),
-            None => images::tag(&self.wish.service, &image.service, commit),
+    /// Fails if a name was given to another image between the look at it and the start.
+    fn runs_as_before(&self, commit: &str, containers: Vec<Container>) -> Result<Vec<Container>, Error> {
+        let recorded = self.state.images(&self.wish.service, commit)?;
+        let runs = images::used(&containers);
+        let other = recorded
+            .iter()
+            .find(|image| runs.iter().any(|(service, id)| *service == image.service && *id != image.id));
+        match other {
+            Some(image) => Err(Error::OtherImage { service: image.service.clone() }),
+            None => Ok(containers),
         }
     }
 

@@ -11,6 +11,7 @@ use crate::deploy::contexts;
 use crate::deploy::deny;
 use crate::deploy::error::Broken;
 use crate::deploy::gate::{self, Ill};
+use crate::deploy::halves;
 use crate::deploy::health::{Container, Rule};
 use crate::deploy::model::Model;
 use crate::deploy::resident::{Ground, Plan, Resident, keyed_hash};
@@ -177,7 +178,12 @@ impl Deploy<'_> {
         mirror: &Mirror<'_>,
     ) -> Result<Instant, Error> {
         let before = || self.docker.containers(&model.name);
-        let before = self.timings.measure("looking at what runs", Whose::Docker, before)?;
+        let mut before = self.timings.measure("looking at what runs", Whose::Docker, before)?;
+        if halves::settle(&self.docker, &before)? {
+            let told = "a container that was being replaced when a deploy was cut short was put right";
+            (self.world.report)(Event::Step(told));
+            before = self.docker.containers(&model.name)?;
+        }
         self.before = before.into_iter().map(|container| (container.id, container.restarts)).collect();
         let mark = || self.lock.share(|| mirror.mark_tried(&self.wish.service, &version.commit));
         self.timings.measure("marking the commit", Whose::Git, mark).map_err(Error::Vault)??;
@@ -188,10 +194,12 @@ impl Deploy<'_> {
         let began = Instant::now();
         self.touched = true;
         self.leave_project(project.filter(|old| *old != model.name))?;
-        let limit = wishes.timeout;
+        // Containers that are replaced are given their time to end.
+        let limit = wishes.timeout.saturating_add(model.longest_stop());
         let up = self.timings.measure("compose up", Whose::Docker, || stage.up(&model.name, limit));
         match up {
-            Ok(Ok(())) => Ok(began),
+            // Nor does that time count when it is waited for the new ones.
+            Ok(Ok(())) => Ok(Instant::now().min(began + model.longest_stop())),
             Ok(Err(why)) => Err(self.broken(&model.name, Ill::of_commit(why), version)),
             Err(error) => Err(self.broken(&model.name, Ill::of_host(error.to_string()), version)),
         }

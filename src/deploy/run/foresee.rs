@@ -11,8 +11,10 @@ use serde_json::Value;
 
 use super::{Deploy, Error, Git, Mirror, Source, Version};
 use crate::deploy::changes::{self, Changes, Seen, Wanted};
+use crate::deploy::masks::Masks;
 use crate::deploy::model::Model;
 use crate::deploy::resident::{Plan, Resident, keyed_hash};
+use crate::deploy::sealed::Unsealed;
 use crate::deploy::stage::Stage;
 use crate::deploy::tree::{self, Tree};
 use crate::deploy::wishes::Setup;
@@ -21,24 +23,36 @@ use crate::secret::SecretBytes;
 
 /// Says what deploying the newest commit of a service's branch would change.
 pub fn plan(wish: &Wish, world: &World<'_>) -> Result<Changes, Error> {
-    let mut deploy = Deploy::open(wish, world)?;
+    let masks = Masks::default();
+    let report = masks.report(world.report);
+    let world = World { report: &report, ..*world };
+    foreseen(wish, &world, &masks).map_err(|error| masks.error(error))
+}
+
+fn foreseen(wish: &Wish, world: &World<'_>, masks: &Masks) -> Result<Changes, Error> {
+    let mut deploy = Deploy::open(wish, world, masks)?;
     let git = Git::new(world.env);
     let source = deploy.source(&git)?;
     let mirror = Mirror::open(&world.places.state, &source, &git)?;
     let tree = deploy.fetch(&source, &mirror)?;
     let commit = deploy.commit.clone();
     let next = Version::open(&wish.service, &commit, tree, world.open)?;
+    masks.add(&next.unsealed.masker);
     let former = deploy.deployed(&git)?;
+    if let Ok(unsealed) = Unsealed::open(&former, world.open) {
+        masks.add(&unsealed.masker);
+    }
     let place = Borrowed::new(world.places.project(&wish.service))?;
     let (services, setup) = deploy.foresee(&next, &place.dir)?;
-    Ok(Changes {
+    let changes = Changes {
         services,
         secrets: changes::secrets(&former, &next.tree, world.open)?,
         files: changes::files(&former, &next.tree),
         setup,
         deployed: deploy.stack.commit.clone(),
         commit,
-    })
+    };
+    Ok(changes.masked(&|text| masks.text(text)))
 }
 
 impl Deploy<'_> {

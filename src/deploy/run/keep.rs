@@ -32,13 +32,12 @@ impl Deploy<'_> {
         };
         let is_bad = self.state.is_bad(service, &version.commit)?.is_some();
         if !is_bad && used.len() == known.len() && used.iter().all(is_known) {
-            return Ok(());
+            let hold = || self.docker.hold(service, &version.commit, &known);
+            return Ok(self.timings.measure("keeping the images", Whose::Docker, hold)?);
         }
         let keep = || {
             let images = self.docker.identify(&used)?;
-            for image in images.iter().filter(|image| image.origin.is_none()) {
-                self.docker.tag(&image.id, &images::tag(service, &image.service, &version.commit))?;
-            }
+            self.docker.hold(service, &version.commit, &images)?;
             Ok::<_, Error>(images)
         };
         let images = self.timings.measure("keeping the images", Whose::Docker, keep)?;
