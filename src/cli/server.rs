@@ -197,13 +197,15 @@ fn advised(error: Error) -> Failure {
         Error::Unsigned { .. } => plain(Exit::Policy)
             .hint("sign it with ssh (`git config gpg.format ssh`, `git commit -S`), by a key that is listed there"),
         Error::Lost { .. } => plain(Exit::Failed).hint("deploy the service again: that fetches it"),
-        Error::Model(_) => plain(Exit::Failed).hint("correct the compose file or `.env`, and push again"),
+        Error::Model { .. } => plain(Exit::Failed).hint("correct the compose file or `.env`, and push again"),
         Error::Unreadable(_) | Error::Disk { .. } | Error::State(_) | Error::Vault(_) | Error::Down(_) => {
             plain(Exit::Failed)
         }
         Error::Wish(wish) => wish_failure(&wish),
         Error::Resident(error) => resident_failure(&error),
-        Error::Step { .. } => plain(Exit::Failed).hint("its output is above"),
+        Error::Step { .. } => plain(Exit::Failed),
+        Error::NotStarted { .. } => plain(Exit::Failed)
+            .hint("is it installed on this host, and is its place in PATH?"),
         Error::KnownBad { .. } => plain(Exit::Failed)
             .hint("push a commit that corrects it; if the reason was elsewhere, deploy with --retry"),
         Error::NoWayBack { .. } => plain(Exit::Policy)
