@@ -95,6 +95,12 @@ need_https() {
     command -v python3 >/dev/null || install_packages python3
 }
 
+# A bus and a keychain of a desktop, for the tests that start them.
+need_keychain() {
+    command -v dbus-daemon >/dev/null && command -v gnome-keyring-daemon >/dev/null && return
+    install_packages dbus gnome-keyring
+}
+
 # Stock sops, for the tests that run it. Sets HLX_TEST_SOPS.
 need_sops() {
     if [ -z "${HLX_TEST_SOPS:-}" ]; then

@@ -123,7 +123,7 @@ impl Checker<'_> {
         if let Some(known) = self.kept.borrow().get(&key) {
             return Ok(known.clone());
         }
-        let content = self.repository.blob_named(blob)?;
+        let Some(content) = self.content(blob)? else { return Ok(None) };
         let kept =
             self.open_quietly(&content, last).filter(|_| !untracked::is_meant(self.repository, path, blob));
         let kept = kept.map(|opened| Rc::new(Kept::of(&String::from_utf8_lossy(path), opened)));

@@ -69,8 +69,13 @@ impl Checker<'_> {
         if let Some(known) = self.examined.borrow().get(&key) {
             return Ok(Rc::clone(known));
         }
-        let content = self.repository.blob_named(blob)?;
-        let examined = Rc::new(self.look(&String::from_utf8_lossy(path), &content, protected));
+        let examined = Rc::new(match self.content(blob)? {
+            Some(content) => self.look(&String::from_utf8_lossy(path), &content, protected),
+            None => Examined {
+                spots: vec![Spot::new(Rule::NotHere, "not in this partial clone: it was not looked at")],
+                ..Examined::default()
+            },
+        });
         self.examined.borrow_mut().insert(key, Rc::clone(&examined));
         Ok(examined)
     }

@@ -104,7 +104,7 @@ impl Checker<'_> {
         if let Some(known) = self.sealed.borrow().get(blob) {
             return Ok(*known);
         }
-        let sealed = is_sealed(&self.repository.blob_named(blob)?);
+        let sealed = self.content(blob)?.is_some_and(|content| is_sealed(&content));
         self.sealed.borrow_mut().insert(blob.to_owned(), sealed);
         Ok(sealed)
     }

@@ -307,6 +307,7 @@ fn stops(rule: Rule) -> bool {
         | Rule::ConfigIdle
         | Rule::MustBeClear
         | Rule::NotAccepted
+        | Rule::NotHere
         | Rule::ComposeInvalid
         | Rule::ComposeKey
         | Rule::Settings

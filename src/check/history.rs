@@ -29,6 +29,8 @@ enum What {
     All,
     /// A value of it.
     Value,
+    /// Nobody can tell, as it is not here.
+    NotHere,
 }
 
 /// The files in clear in the history of these places, each with the first commit that has it.
@@ -83,6 +85,8 @@ fn in_clear(
             found.push((name, blob.clone(), what));
         } else if protected && has(Rule::PlaintextValue) {
             found.push((name, blob.clone(), What::Value));
+        } else if protected && has(Rule::NotHere) {
+            found.push((name, blob.clone(), What::NotHere));
         }
     }
     Ok(found)
@@ -100,6 +104,7 @@ fn finding(path: String, leak: &Leak) -> Finding {
     let (rule, what) = match leak.what {
         What::Before => (Rule::ClearBefore, "in clear from before it was protected,"),
         What::All => (Rule::PlaintextHistory, "in clear"),
+        What::NotHere => (Rule::NotHere, "not in this partial clone, so that it was not looked at,"),
         What::Value => (Rule::PlaintextHistory, "with a value in clear"),
     };
     let message = format!(

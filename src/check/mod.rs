@@ -23,7 +23,7 @@ mod tokens;
 mod tree;
 mod waiting;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -110,6 +110,8 @@ pub struct Checker<'a> {
     examined: RefCell<HashMap<FileKey, Rc<Examined>>>,
     protections: RefCell<HashMap<SourcesKey, Rc<Protection>>>,
     kept: RefCell<copies::Known>,
+    /// A partial clone's remote could not be asked.
+    cut_off: Cell<bool>,
     /// Whether blobs are sealed.
     sealed: RefCell<HashMap<String, bool>>,
 }
@@ -130,6 +132,7 @@ impl<'a> Checker<'a> {
             examined: RefCell::default(),
             protections: RefCell::default(),
             kept: RefCell::default(),
+            cut_off: Cell::default(),
             sealed: RefCell::default(),
         }
     }
@@ -165,6 +168,22 @@ impl<'a> Checker<'a> {
         self.examined.borrow().keys().any(|(_, known, _)| met(known))
     }
 
+    /// A blob, which git fetches where a partial clone does not have it; `None` if it cannot. Hooks must know all.
+    fn content(&self, blob: &str) -> Result<Option<Vec<u8>>, git::Error> {
+        let may_lack = matches!(self.depth, Depth::Full(_)) && self.repository.is_partial();
+        if may_lack && self.cut_off.get() {
+            return Ok(self.repository.blob_here(blob));
+        }
+        match self.repository.blob_named(blob) {
+            Err(_) if may_lack => {
+                // Asking again for each file would only take time.
+                self.cut_off.set(true);
+                Ok(None)
+            }
+            read => read.map(Some),
+        }
+    }
+
     /// The files of a commit.
     fn files(&self, commit: &str) -> Result<Vec<Protected>, Error> {
         let mut files = self.repository.files(commit)?;
@@ -181,7 +200,7 @@ impl<'a> Checker<'a> {
         if let Some(known) = self.protections.borrow().get(&key) {
             return Ok(Rc::clone(known));
         }
-        let read = |file: &&Entry| Ok((file.path.clone(), self.repository.blob_named(&file.blob)?));
+        let read = |file: &&Entry| Ok((file.path.clone(), self.content(&file.blob)?.unwrap_or_default()));
         let read = sources.iter().map(read).collect::<Result<Vec<_>, git::Error>>()?;
         let read = Protection::read(read.iter().map(|(path, content)| (path.as_slice(), content.as_slice())));
         let read = Rc::new(read);

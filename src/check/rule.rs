@@ -48,6 +48,7 @@ pub enum Rule {
     MustBeClear,
     Unsigned,
     NotAccepted,
+    NotHere,
     ComposeInvalid,
     ComposeKey,
     Settings,
@@ -81,7 +82,7 @@ impl Rule {
 }
 
 /// Every rule in order: its name, how bad it is, and what it finds.
-const FACTS: [(Rule, &str, Severity, &str); 30] = [
+const FACTS: [(Rule, &str, Severity, &str); 31] = [
     (Rule::Plaintext, "plaintext", Severity::Error, "A protected file is in git in clear."),
     (
         Rule::PlaintextValue,
@@ -183,6 +184,12 @@ const FACTS: [(Rule, &str, Severity, &str); 30] = [
         "not-accepted",
         Severity::Error,
         "A commit changed who can read, by which rules or what is protected, and nobody accepted that in this clone.",
+    ),
+    (
+        Rule::NotHere,
+        "not-here",
+        Severity::Warning,
+        "A partial clone does not have a file and could not fetch it, so that it was not looked at.",
     ),
     (Rule::ComposeInvalid, "compose-invalid", Severity::Error, "A compose file is not valid."),
     (

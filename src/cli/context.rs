@@ -106,6 +106,7 @@ impl Context {
             sops_age_key: variable("SOPS_AGE_KEY").map(Secret::new),
             sops_age_file: variable("SOPS_AGE_KEY_FILE").map(PathBuf::from),
             sops_default: default_key_file(),
+            keychain: keychain_list(),
             credential: variable("CREDENTIALS_DIRECTORY")
                 .map(|path| PathBuf::from(path).join("hlx.identity")),
             system,
@@ -189,9 +190,18 @@ pub(super) fn time(when: Option<SystemTime>) -> String {
 
 /// Where sops keeps a user's keys, and `hlx keys generate` puts a new one.
 pub(super) fn default_key_file() -> Option<PathBuf> {
+    user_config("sops/age/keys.txt")
+}
+
+/// The list of the keys that a user has in the keychain.
+pub(super) fn keychain_list() -> Option<PathBuf> {
+    user_config("hlx/keychain")
+}
+
+fn user_config(name: &str) -> Option<PathBuf> {
     let config = variable("XDG_CONFIG_HOME").filter(|path| path.starts_with('/')).map(PathBuf::from);
     let config = config.or_else(|| variable("HOME").map(|home| PathBuf::from(home).join(".config")));
-    config.map(|config| config.join("sops/age/keys.txt"))
+    config.map(|config| config.join(name))
 }
 
 /// An entry of the PATH that depends on where one stands.

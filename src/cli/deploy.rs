@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::server::{self, Server, failure};
 use super::{Context, Failure};
-use crate::deploy::{self, Adopt, Retry, Rewrite, WayBack, Wish};
+use crate::deploy::{self, Adopt, At, Retry, Rewrite, WayBack, Wish};
 
 /// Deploy a service: decrypt in RAM, start its containers, wait until they are well, leave no plaintext behind.
 #[derive(Debug, Args)]
@@ -110,5 +110,5 @@ fn wish(args: &DeployArgs) -> Result<Wish, Failure> {
     let rewrite = if args.accept_rewrite { Rewrite::Accept } else { Rewrite::Refuse };
     let retry = if args.retry { Retry::Yes } else { Retry::No };
     let way_back = if args.without_rollback { WayBack::Waived } else { WayBack::Needed };
-    Ok(Wish { service, repo: args.repo.clone(), adopt, rewrite, retry, way_back })
+    Ok(Wish { service, repo: args.repo.clone(), adopt, rewrite, retry, way_back, at: At::Newest })
 }

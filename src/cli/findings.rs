@@ -64,6 +64,7 @@ pub(super) fn in_commit(finding: &Finding, position: Position) -> String {
             | Rule::MustBeClear
             | Rule::Unsigned
             | Rule::NotAccepted
+            | Rule::NotHere
             | Rule::ComposeInvalid
             | Rule::ComposeKey
             | Rule::Settings
@@ -147,15 +148,18 @@ pub(super) fn hint(finding: &Finding) -> String {
         Rule::Token | Rule::LikelySecret => format!(
             "encrypt it (`hlx track {path}`) and change it at its source; if it is no secret, put `hlx:allow` in a comment on its line"
         ),
-        Rule::NotAccepted | Rule::Unsigned => of_power(finding),
+        Rule::NotAccepted | Rule::Unsigned | Rule::NotHere => of_others(finding),
     }
 }
 
-/// What to do where somebody changed who can read, or what is protected.
-fn of_power(finding: &Finding) -> String {
+/// What to do where somebody else changed who can read or what is protected, or has what is not here.
+fn of_others(finding: &Finding) -> String {
     match (finding.rule, &finding.path) {
         (Rule::NotAccepted, _) => {
             format!("look at it, and if it is meant: `hlx recipients accept --branch {}`", finding.place)
+        }
+        (Rule::NotHere, _) => {
+            "check again where the remote can be reached, or `git fetch --refetch --no-filter` once".to_owned()
         }
         (_, None) => "whoever keeps the server can delete it there: `git branch -D`".to_owned(),
         (_, Some(_)) => "let an allowed signer make the commit, or the merge, on top of the branch as it is: `git commit -S`, `git merge -S --no-ff`; a branch that was rewritten can be pushed under a new name".to_owned(),

@@ -24,6 +24,7 @@ mod lock;
 mod manual;
 pub mod materialise;
 pub mod plan;
+pub mod prune;
 mod ps;
 mod quote;
 mod recipients;
@@ -36,6 +37,7 @@ mod server;
 mod track;
 pub mod ui;
 mod uninstall;
+pub mod update;
 mod values;
 pub mod vault;
 
@@ -119,6 +121,8 @@ enum Command {
     #[command(alias = "deploy")]
     DecryptDeploy(deploy::DeployArgs),
     Plan(plan::PlanArgs),
+    Prune(prune::PruneArgs),
+    Update(update::UpdateArgs),
     Down(down::DownArgs),
     Rollback(rollback::RollbackArgs),
     Ps(ps::PsArgs),
@@ -253,6 +257,8 @@ fn run(command: &Command, cx: &Context) -> Result<(), Failure> {
         Command::Hook(command) => hook::run(command, cx),
         Command::DecryptDeploy(args) => deploy::run(args, cx),
         Command::Plan(args) => plan::run(args, cx),
+        Command::Prune(args) => prune::run(args, cx),
+        Command::Update(args) => update::run(args, cx),
         Command::Down(args) => down::run(args, cx),
         Command::Rollback(args) => rollback::run(args, cx),
         Command::Ps(args) => ps::run(args, cx),

@@ -1,20 +1,28 @@
 //! Secrets taken out of what programs say, before anyone sees it.
 //!
-//! A secret is looked for as it is and as tools print it: in JSON, in a URL, with compose's
-//! doubled `$`, and in base64 at each of the three alignments. Patterns hold no newline, so
-//! only the unfinished last line of what has come so far may have to wait for more.
+//! A secret is looked for as it is and as tools print it (`spell`), base64 at each of the three
+//! alignments included. Patterns hold no newline, so only the unfinished last line of what has
+//! come so far may have to wait for more. A long one that is broken over lines, as `base64` and
+//! `fold` do, is followed from line to line.
 
-use std::collections::HashMap;
+mod spell;
 
-use base64::Engine;
-use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use std::collections::{BTreeSet, HashMap};
+
 use zeroize::Zeroizing;
+
+use spell::{spellings, variants};
 
 /// What stands where a secret was.
 pub const MARK: &str = "«secret»";
 
 /// Shorter values are words like `true` and `8080`: hiding those would only hide the output.
 pub const SHORTEST: usize = 6;
+
+/// So much of a secret at the end of a line, or the beginning of one, is no coincidence.
+const PART: usize = 8;
+/// A secret of this length may be broken over lines.
+const LONG: usize = 40;
 
 type Pattern = Zeroizing<Vec<u8>>;
 
@@ -23,6 +31,8 @@ type Pattern = Zeroizing<Vec<u8>>;
 pub struct Masker {
     /// By their first bytes, as many as [`SHORTEST`].
     patterns: HashMap<[u8; SHORTEST], Vec<Pattern>>,
+    /// The first bytes of those that may be broken over lines, by the first of them.
+    long: HashMap<u8, BTreeSet<[u8; SHORTEST]>>,
 }
 
 impl std::fmt::Debug for Masker {
@@ -53,6 +63,9 @@ impl Masker {
 
     fn add(&mut self, spelling: Pattern) {
         if let Some(head) = spelling.first_chunk::<SHORTEST>() {
+            if spelling.len() >= LONG {
+                self.long.entry(head[0]).or_default().insert(*head);
+            }
             let bucket = self.patterns.entry(*head).or_default();
             if !bucket.contains(&spelling) {
                 bucket.push(spelling);
@@ -73,12 +86,11 @@ impl Masker {
         String::from_utf8_lossy(&self.mask(text)).into_owned()
     }
 
-    fn look(&self, rest: &[u8]) -> Look {
-        let line = rest.iter().position(|byte| *byte == b'\n').unwrap_or(rest.len());
-        let (line, open) = (&rest[..line], line == rest.len());
+    fn look(&self, rest: &[u8], ended: bool) -> Look<'_> {
+        let (line, open) = first_line(rest, ended);
         let Some(head) = line.first_chunk::<SHORTEST>() else {
             let started = open && self.patterns.keys().any(|head| head.starts_with(line));
-            return if started { Look::Maybe } else { Look::Clear };
+            return if started { Look::Maybe } else { self.broken(line) };
         };
         let bucket = self.patterns.get(head).map_or(&[][..], Vec::as_slice);
         if open && bucket.iter().any(|pattern| pattern.len() > line.len() && pattern.starts_with(line)) {
@@ -86,32 +98,102 @@ impl Masker {
         }
         let longest =
             bucket.iter().filter(|pattern| line.starts_with(pattern)).map(|pattern| pattern.len()).max();
-        longest.map_or(Look::Clear, Look::Secret)
+        longest.map_or_else(|| self.broken(line), Look::Secret)
+    }
+
+    /// Long secrets that the end of a line breaks off.
+    fn broken(&self, line: &[u8]) -> Look<'_> {
+        let patterns: Vec<&Pattern> = match line.first_chunk::<SHORTEST>() {
+            Some(head) => self.patterns.get(head).into_iter().flatten().collect(),
+            None => {
+                let heads = line.first().and_then(|first| self.long.get(first)).into_iter().flatten();
+                let begun = heads.filter(|head| head.starts_with(line));
+                begun.filter_map(|head| self.patterns.get(head)).flatten().collect()
+            }
+        };
+        let all = patterns.into_iter().filter(|pattern| {
+            pattern.len() >= LONG && pattern.len() > line.len() && pattern.starts_with(line)
+        });
+        let sure = line.len() >= PART;
+        let rests: Vec<Rest<'_>> = all.map(|pattern| Rest { left: &pattern[line.len()..], sure }).collect();
+        match rests.is_empty() {
+            true => Look::Clear,
+            false => Look::Broken(rests, if sure { line.len() } else { 0 }),
+        }
     }
 }
 
+/// A text up to its first line feed, and whether that may still come.
+fn first_line(text: &[u8], ended: bool) -> (&[u8], bool) {
+    let end = text.iter().position(|byte| *byte == b'\n');
+    (&text[..end.unwrap_or(text.len())], end.is_none() && !ended)
+}
+
+/// What is left of a secret that a line broke off.
+#[derive(Clone, Copy)]
+struct Rest<'m> {
+    left: &'m [u8],
+    /// There was enough of it before to know.
+    sure: bool,
+}
+
 /// What begins at a place in the text.
-enum Look {
+enum Look<'m> {
     Clear,
     Secret(usize),
+    /// The line ends within one of these; so many bytes of it are to be covered.
+    Broken(Vec<Rest<'m>>, usize),
     /// Only more text can tell.
     Maybe,
 }
 
+/// Looks at the beginning of a line for what is left of secrets that the line before broke off.
+fn go_on<'m>(rests: &[Rest<'m>], text: &[u8], ended: bool) -> Look<'m> {
+    let (line, open) = first_line(text, ended);
+    let within = |rest: &&Rest<'m>| rest.left.len() > line.len() && rest.left.starts_with(line);
+    if open && rests.iter().any(|rest| within(&rest)) {
+        return Look::Maybe;
+    }
+    let known = |rest: &&Rest<'m>, length: usize| rest.sure || length >= PART;
+    let left = rests.iter().filter(within).filter(|rest| !line.is_empty() && known(rest, line.len()));
+    let left: Vec<_> = left.map(|rest| Rest { left: &rest.left[line.len()..], sure: true }).collect();
+    if !left.is_empty() {
+        return Look::Broken(left, line.len());
+    }
+    let whole = rests.iter().filter(|rest| line.starts_with(rest.left) && known(rest, rest.left.len()));
+    whole.map(|rest| rest.left.len()).max().map_or(Look::Clear, Look::Secret)
+}
+
 /// One stream on its way through the masker.
-#[derive(Debug)]
 pub struct Flow<'m> {
     masker: &'m Masker,
     held: Zeroizing<Vec<u8>>,
     controls: Controls,
     /// How many of the bytes to come still belong to a secret.
     covered: usize,
+    /// What is left of the secrets that the last line broke off.
+    broken: Vec<Rest<'m>>,
+    /// The next byte begins a line.
+    at_start: bool,
+}
+
+impl std::fmt::Debug for Flow<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Flow")
+    }
 }
 
 impl<'m> Flow<'m> {
     /// A stream that has not begun.
     pub fn new(masker: &'m Masker) -> Self {
-        Self { masker, held: Zeroizing::default(), controls: Controls::default(), covered: 0 }
+        Self {
+            masker,
+            held: Zeroizing::default(),
+            controls: Controls::default(),
+            covered: 0,
+            broken: Vec::new(),
+            at_start: true,
+        }
     }
 
     /// Takes more text and gives what can be shown by now.
@@ -129,24 +211,48 @@ impl<'m> Flow<'m> {
     fn advance(&mut self, ended: bool) -> Vec<u8> {
         let (mut shown, mut at) = (Vec::new(), 0);
         while at < self.held.len() {
-            match self.masker.look(&self.held[at..]) {
-                Look::Maybe if !ended => break,
-                Look::Maybe | Look::Clear => {}
-                Look::Secret(length) => {
-                    if self.covered == 0 {
-                        shown.extend_from_slice(MARK.as_bytes());
+            match self.look(at, ended) {
+                Look::Maybe => break,
+                Look::Clear => {}
+                Look::Secret(length) => self.cover(length, &mut shown),
+                Look::Broken(rests, length) => {
+                    if length > 0 {
+                        self.cover(length, &mut shown);
                     }
-                    self.covered = self.covered.max(length);
+                    self.broken.extend(rests);
                 }
             }
             if self.covered == 0 {
                 shown.push(self.held[at]);
             }
+            self.at_start = self.held[at] == b'\n';
             self.covered = self.covered.saturating_sub(1);
             at += 1;
         }
         self.held = Zeroizing::new(self.held[at..].to_vec());
         shown
+    }
+
+    fn look(&mut self, at: usize, ended: bool) -> Look<'m> {
+        let rest = &self.held[at..];
+        if self.at_start && !self.broken.is_empty() {
+            let look = go_on(&self.broken, rest, ended);
+            if matches!(look, Look::Maybe) {
+                return look;
+            }
+            self.broken.clear();
+            if !matches!(look, Look::Clear) {
+                return look;
+            }
+        }
+        self.masker.look(rest, ended)
+    }
+
+    fn cover(&mut self, length: usize, shown: &mut Vec<u8>) {
+        if self.covered == 0 {
+            shown.extend_from_slice(MARK.as_bytes());
+        }
+        self.covered = self.covered.max(length);
     }
 }
 
@@ -178,184 +284,5 @@ impl Controls {
     }
 }
 
-/// What a program may make of a line: a name may stand before it, a note after it, quotes
-/// around it and escapes in it, and compose takes `$` for the beginning of a variable.
-fn variants(line: &[u8]) -> Vec<Pattern> {
-    let mut controls = Controls::default();
-    let line: Pattern = Zeroizing::new(line.iter().copied().filter(|byte| controls.shows(*byte)).collect());
-    let mut all = vec![Zeroizing::new(line.trim_ascii().to_vec())];
-    let mut next = 0;
-    while let Some(text) = all.get(next).cloned() {
-        for form in forms(&text) {
-            let form = Zeroizing::new(form.trim_ascii().to_vec());
-            if form.len() >= SHORTEST && !all.contains(&form) {
-                all.push(form);
-            }
-        }
-        next += 1;
-    }
-    all.retain(|form| form.len() >= SHORTEST);
-    all
-}
-
-fn forms(text: &[u8]) -> Vec<Pattern> {
-    let after = |mark: &[u8]| {
-        let at = text.windows(mark.len()).position(|part| part == mark)?;
-        Some((&text[..at], &text[at + mark.len()..]))
-    };
-    let mut forms: Vec<&[u8]> = Vec::new();
-    forms.extend(after(b"=").map(|(_, value)| value));
-    forms.extend(after(b": ").map(|(_, value)| value));
-    forms.extend(after(b" #").map(|(value, _)| value));
-    if let Some(quote) = text.first().filter(|first| matches!(first, b'"' | b'\'')) {
-        let end = text[1..].iter().rposition(|byte| byte == quote).map_or(text.len(), |end| end + 1);
-        forms.push(&text[1..end]);
-    }
-    forms.extend(text.split(|byte| *byte == b'$'));
-    forms.extend(text.split(|byte| matches!(byte, b'$' | b'{' | b'}')));
-    let mut forms: Vec<Pattern> = forms.into_iter().map(|form| Zeroizing::new(form.to_vec())).collect();
-    forms.push(unescaped(text));
-    // `\n` makes two lines of it.
-    let lines = |form: &Pattern| {
-        form.split(|byte| *byte == b'\n').map(|part| Zeroizing::new(part.to_vec())).collect::<Vec<_>>()
-    };
-    forms.iter().flat_map(lines).collect()
-}
-
-fn unescaped(text: &[u8]) -> Pattern {
-    let mut plain = Zeroizing::new(Vec::with_capacity(text.len()));
-    let mut bytes = text.iter().copied();
-    while let Some(byte) = bytes.next() {
-        let byte = if byte == b'\\' {
-            bytes.next().unwrap_or(byte)
-        } else {
-            plain.push(byte);
-            continue;
-        };
-        match byte {
-            b'n' => plain.push(b'\n'),
-            b't' => plain.push(b'\t'),
-            b'r' => {}
-            other => plain.push(other),
-        }
-    }
-    plain
-}
-
-fn spellings(secret: &[u8]) -> Vec<Pattern> {
-    let mut all = vec![secret.to_vec(), percent(secret), doubled(secret)];
-    if let Ok(json) = std::str::from_utf8(secret).map(|text| serde_json::Value::from(text).to_string()) {
-        all.push(json.as_bytes()[1..json.len() - 1].to_vec());
-    }
-    for skip in 0..3 {
-        all.push(aligned(&STANDARD_NO_PAD, secret, skip));
-        all.push(aligned(&URL_SAFE_NO_PAD, secret, skip));
-    }
-    all.into_iter().map(Zeroizing::new).collect()
-}
-
-/// The base64 characters that come from these bytes alone, when `skip` bytes stand before them
-/// in their group of three.
-fn aligned(engine: &impl Engine, secret: &[u8], skip: usize) -> Vec<u8> {
-    let inner = &secret[(3 - skip) % 3..];
-    engine.encode(&inner[..inner.len() / 3 * 3]).into_bytes()
-}
-
-fn percent(secret: &[u8]) -> Vec<u8> {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
-    let spell = |byte: &u8| match *byte {
-        byte if plain(byte) => vec![byte],
-        byte => format!("%{byte:02X}").into_bytes(),
-    };
-    secret.iter().flat_map(spell).collect()
-}
-
-fn doubled(secret: &[u8]) -> Vec<u8> {
-    secret.iter().flat_map(|byte| std::iter::repeat_n(*byte, if *byte == b'$' { 2 } else { 1 })).collect()
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn masker(secrets: &[&str]) -> Masker {
-        Masker::new(secrets.iter().map(|secret| secret.as_bytes()))
-    }
-
-    #[test]
-    fn secrets_are_masked_however_the_stream_is_cut() {
-        let masker = masker(&["hunter2-hunter3", "hunter2", "line one\nline two\n", "tail-secret"]);
-        let text = "a hunter2 b hunter2-hunter3 c hunter2-hunt\nline two!line one\ntail-secret";
-        let wanted = "a «secret» b «secret» c «secret»-hunt\n«secret»!«secret»\n«secret»";
-        for first in 0..=text.len() {
-            for second in first..=text.len() {
-                let mut flow = Flow::new(&masker);
-                let bytes = text.as_bytes();
-                let mut out = flow.push(&bytes[..first]);
-                out.extend(flow.push(&bytes[first..second]));
-                out.extend(flow.push(&bytes[second..]));
-                out.extend(flow.finish());
-                assert_eq!(String::from_utf8_lossy(&out), wanted, "cut at {first} and {second}");
-            }
-        }
-    }
-
-    #[test]
-    fn overlapping_secrets_are_both_covered() {
-        assert_eq!(masker(&["abcdefgh", "efghijkl"]).text(b"-abcdefghijkl-"), "-«secret»-");
-    }
-
-    #[test]
-    fn other_spellings_are_masked_too() {
-        let masker = masker(&["pa$$ \"word\"/x+é"]);
-        let json = serde_json::to_string("pa$$ \"word\"/x+é").unwrap();
-        assert_eq!(masker.text(json.as_bytes()), format!("\"{MARK}\""));
-        assert_eq!(masker.text(b"pa%24%24%20%22word%22%2Fx%2B%C3%A9"), MARK);
-        assert_eq!(masker.text("pa$$$$ \"word\"/x+é".as_bytes()), MARK);
-    }
-
-    #[test]
-    fn what_programs_make_of_a_line_is_masked() {
-        let table = [
-            (r#""quoted-hunter1111""#, "quoted-hunter1111"),
-            ("'single-hunter'", "single-hunter"),
-            ("inline-hunter # note", "inline-hunter"),
-            (r#""quoted-hunter" # note"#, "quoted-hunter"),
-            ("NAME=value-hunter", "value-hunter"),
-            ("NAME: value-hunter", "value-hunter"),
-            ("NAME='value-hunter'", "value-hunter"),
-            (r#""es\"caped\\hunter""#, r#"es"caped\hunter"#),
-            ("correct$horsebattery99", "horsebattery99"),
-            ("hun\x1b[0mter-blue", "hun\x1b[0mter-blue"),
-            ("hunter-blue", "hun\x1b[0mter-blue"),
-            ("hunter-blue", "hun\x07ter-\x1b[1;31mblue"),
-            ("3.14159265", "3.14159265"),
-        ];
-        for (secret, said) in table {
-            assert_eq!(
-                masker(&[secret]).text(format!("<{said}>").as_bytes()),
-                format!("<{MARK}>"),
-                "{secret}"
-            );
-        }
-    }
-
-    #[test]
-    fn base64_is_masked_at_every_alignment() {
-        let masker = masker(&["correct horse battery"]);
-        for before in ["", "u", "us", "usr"] {
-            let encoded = STANDARD_NO_PAD.encode(format!("{before}:correct horse battery"));
-            let shown = masker.text(encoded.as_bytes());
-            assert!(shown.contains(MARK) && shown.len() < MARK.len() + 14, "{shown}");
-        }
-    }
-
-    #[test]
-    fn short_values_and_a_finished_line_are_shown_at_once() {
-        let masker = masker(&["true", "secret-value"]);
-        let mut flow = Flow::new(&masker);
-        assert_eq!(flow.push(b"true\nsec\n"), b"true\nsec\n");
-        assert_eq!(flow.push(b"sec"), b"");
-        assert_eq!(flow.finish(), b"sec");
-    }
-}
+mod tests;

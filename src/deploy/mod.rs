@@ -8,6 +8,7 @@
 pub mod all;
 pub mod changes;
 pub mod clear;
+pub mod contexts;
 pub mod deny;
 pub mod docker;
 pub mod doctor;
@@ -33,6 +34,7 @@ pub mod state;
 pub mod timings;
 pub mod tree;
 pub mod unit;
+pub mod update;
 pub mod vault;
 pub mod verify;
 pub mod wishes;
@@ -44,6 +46,7 @@ mod exec;
 mod gate;
 pub mod preflight;
 mod project;
+pub mod prune;
 mod run;
 
 mod stage;
@@ -165,6 +168,15 @@ pub enum WayBack {
     Waived,
 }
 
+/// Which commit is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum At {
+    /// The branch's newest, which is fetched.
+    Newest,
+    /// The one that is deployed, as this host has it.
+    Deployed,
+}
+
 /// What the user wants deployed.
 #[derive(Debug, Clone)]
 pub struct Wish {
@@ -180,6 +192,16 @@ pub struct Wish {
     pub retry: Retry,
     /// Whether to insist on a way back.
     pub way_back: WayBack,
+    /// Which commit.
+    pub at: At,
+}
+
+impl Wish {
+    /// This commit of the service, with nothing taken over, accepted, retried or waived.
+    pub fn of(service: Service, at: At) -> Self {
+        let (adopt, rewrite, retry) = (Adopt::No, Rewrite::Refuse, Retry::No);
+        Self { service, repo: None, adopt, rewrite, retry, way_back: WayBack::Needed, at }
+    }
 }
 
 /// A deploy that ended well.

@@ -122,6 +122,8 @@ struct Replicas {
 /// How an image is built.
 #[derive(Debug, Default, Deserialize)]
 pub struct Build {
+    /// The directory or URL that it is built from.
+    pub context: Option<PathBuf>,
     /// The secrets that the build is granted.
     #[serde(default)]
     pub secrets: Vec<Grant>,

@@ -27,7 +27,7 @@ pub(super) fn is_taken(dir: &Path) -> Result<bool, Error> {
 /// Lays the tree into the directory and removes the files in `vanished`; leaves all else alone.
 pub(super) fn lay(dir: &Path, tree: &Tree, vanished: &[PathBuf]) -> Result<Changes, Error> {
     let root = open(dir).map_err(|source| Error::Disk { path: dir.to_owned(), source })?;
-    let failed = |path: &Path, source| Error::Disk { path: dir.join(path), source };
+    let failed = |path: &Path, source| Error::Disk { path: dir.join(path), source: explained(source) };
     // First, so that a directory can take the place of a file.
     for path in vanished {
         root.remove(path).map_err(|error| failed(path, error))?;
@@ -42,6 +42,15 @@ pub(super) fn lay(dir: &Path, tree: &Tree, vanished: &[PathBuf]) -> Result<Chang
         changes.written += usize::from(change == Change::Written);
     }
     Ok(changes)
+}
+
+/// A link that was planted says little by its error alone.
+fn explained(error: std::io::Error) -> std::io::Error {
+    let is_link = error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error());
+    match is_link {
+        true => std::io::Error::other("a symbolic link stands in the way, and hlx follows none: remove it"),
+        false => error,
+    }
 }
 
 fn open(dir: &Path) -> std::io::Result<Root> {

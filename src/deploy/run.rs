@@ -29,7 +29,7 @@ use super::timings::{Account, Timings, Whose};
 use super::tree::{self, Tree};
 use super::version::Version;
 use super::wishes::Rollback;
-use super::{Adopt, Outcome, Retry, Rewrite, Service, Wish, World, project, verify};
+use super::{Adopt, At, Outcome, Retry, Rewrite, Service, Wish, World, project, verify};
 use crate::sys::{disk, namespace};
 
 /// How long another hlx's last moments are waited for.
@@ -40,7 +40,11 @@ pub fn deploy(wish: &Wish, world: &World<'_>) -> Result<Outcome, Error> {
     let mut deploy = Deploy::open(wish, world)?;
     deploy.interrupted = deploy.state.settle_interrupted(&wish.service)?;
     let began = Timestamp::now().as_second();
-    let entry = deploy.state.begin(&wish.service, "deploy", world.who, began)?;
+    let action = match wish.at {
+        At::Newest => "deploy",
+        At::Deployed => "update",
+    };
+    let entry = deploy.state.begin(&wish.service, action, world.who, began)?;
     let result = deploy.run();
     let account = deploy.timings.finish();
     deploy.record(entry, &account, result.as_ref().err())?;
@@ -155,6 +159,9 @@ impl Deploy<'_> {
     }
 
     fn source(&self, git: &Git) -> Result<Source, Error> {
+        if self.wish.at == At::Deployed {
+            return Ok(Source::from_record(&self.stack.repo));
+        }
         let named = self.wish.repo.as_ref().or(self.world.settings.repo.as_ref());
         let find = || match named {
             Some(repo) => Source::new(repo, self.world.cwd),
@@ -173,6 +180,9 @@ impl Deploy<'_> {
     }
 
     fn fetch(&mut self, source: &Source, mirror: &Mirror<'_>) -> Result<Tree, Error> {
+        if self.wish.at == At::Deployed {
+            return self.deployed_tree(mirror);
+        }
         (self.world.report)(Event::Step(&format!("fetching {} from {source}", self.wish.service)));
         let fetch = || -> Result<(String, Tree), Error> {
             // Should hlx be killed, git goes on; who comes next waits for it.
@@ -184,6 +194,15 @@ impl Deploy<'_> {
             Ok((commit, tree))
         };
         let (commit, tree) = self.timings.measure("fetching and reading", Whose::Git, fetch)?;
+        self.commit = commit;
+        Ok(tree)
+    }
+
+    fn deployed_tree(&mut self, mirror: &Mirror<'_>) -> Result<Tree, Error> {
+        let service = &self.wish.service;
+        let commit = self.stack.commit.clone().ok_or_else(|| Error::NotDeployed(service.clone()))?;
+        verify::check(self.world.settings.verify.as_ref(), mirror, service, &commit)?;
+        let tree = self.timings.measure("reading", Whose::Git, || tree::read(mirror, &commit))?;
         self.commit = commit;
         Ok(tree)
     }

@@ -253,6 +253,15 @@ impl Repository {
         })
     }
 
+    /// Whether it may lack objects, which git fetches when they are needed. (git-clone(1), `--filter`.)
+    pub fn is_partial(&self) -> bool {
+        let config = self.repo.config_snapshot();
+        let mut remotes = config.sections_by_name("remote").into_iter().flatten();
+        let promises =
+            remotes.any(|remote| remote.value("promisor").is_some_and(|value| value.as_slice() == b"true"));
+        promises || config.string("extensions.partialClone").is_some()
+    }
+
     /// An object's content, by its name in hex.
     pub fn blob_named(&self, name: &str) -> Result<Vec<u8>, Error> {
         if let Some(content) = self.loose.borrow_mut().blob(name) {

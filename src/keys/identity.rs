@@ -40,13 +40,15 @@ pub enum Found {
     Idle(String, Idle),
     /// A passphrase protects it; its public key may be known all the same.
     Locked(Option<Recipient>),
+    /// It is in the keychain.
+    InKeychain(Recipient),
 }
 
 impl Found {
     /// The public key, if it is known.
     pub fn recipient(&self) -> Option<&Recipient> {
         match self {
-            Self::Of(recipient) => Some(recipient),
+            Self::Of(recipient) | Self::InKeychain(recipient) => Some(recipient),
             Self::Locked(recipient) => recipient.as_ref(),
             Self::OfPlugin(_) | Self::Idle(..) => None,
         }
@@ -90,7 +92,7 @@ impl Identity {
         }
     }
 
-    /// The key, if a passphrase protects it and it is not unlocked.
+    /// The key, if somebody must be asked for it.
     pub fn locked(&self) -> Option<&Locked> {
         match &self.key {
             Key::Locked(locked) => Some(locked),
@@ -98,8 +100,12 @@ impl Identity {
         }
     }
 
-    fn of_locked(locked: Locked) -> Self {
-        let found = Found::Locked(locked.recipients().first().cloned());
+    pub(super) fn of_locked(locked: Locked) -> Self {
+        let known = locked.recipients().first().cloned();
+        let found = match known {
+            Some(recipient) if !locked.is_protected() => Found::InKeychain(recipient),
+            known => Found::Locked(known),
+        };
         Self { key: Key::Locked(Box::new(locked)), found }
     }
 

@@ -1,4 +1,4 @@
-//! A private key that is there, and of no use until somebody is asked.
+//! A private key that is there, and of no use until somebody is asked: a person, or the keychain.
 
 use std::cell::OnceCell;
 use std::fmt;
@@ -11,6 +11,7 @@ use crate::secret::SecretBytes;
 use crate::sys::kernel_keys;
 
 use super::identity::{self, Identity};
+use super::keychain;
 use super::plugins::Plugins;
 use super::protected::{Protected, Refused};
 use super::unlocked;
@@ -18,17 +19,26 @@ use super::unlocked;
 /// Asks for the passphrase of what is named; `None` where nobody can be asked, or the answer is empty.
 pub type Ask = fn(&str) -> Option<SecretString>;
 
+/// What a person calls the place.
+pub(super) const KEYCHAIN: &str = "keychain";
+
 /// How often a wrong passphrase may be corrected.
 const TRIES: usize = 3;
 
-/// A private key that a passphrase protects.
+/// A private key that a passphrase protects, or that is in the keychain.
 pub struct Locked {
     place: String,
-    protected: Protected,
-    /// The public keys, as far as they are known without the passphrase.
+    lock: Lock,
+    /// The public keys, as far as they are known while it is locked.
     recipients: Vec<Recipient>,
     plugins: Plugins,
     opened: OnceCell<Result<Vec<Identity>, Shut>>,
+}
+
+enum Lock {
+    Passphrase(Protected),
+    /// It is there under its public key.
+    Keychain(Recipient),
 }
 
 /// Why it stays locked.
@@ -68,7 +78,19 @@ impl Locked {
     pub(super) fn new(place: &str, protected: Protected, beside: Vec<Recipient>, plugins: &Plugins) -> Self {
         let recipients = protected.recipient().map_or(beside, |recipient| vec![recipient.clone()]);
         let (place, plugins) = (place.to_owned(), plugins.clone());
-        Self { place, protected, recipients, plugins, opened: OnceCell::new() }
+        Self { place, lock: Lock::Passphrase(protected), recipients, plugins, opened: OnceCell::new() }
+    }
+
+    /// A key in the keychain.
+    pub(super) fn in_keychain(recipient: Recipient, plugins: &Plugins) -> Self {
+        let (place, plugins) = (KEYCHAIN.to_owned(), plugins.clone());
+        let recipients = vec![recipient.clone()];
+        Self { place, lock: Lock::Keychain(recipient), recipients, plugins, opened: OnceCell::new() }
+    }
+
+    /// Whether a passphrase protects it.
+    pub fn is_protected(&self) -> bool {
+        matches!(self.lock, Lock::Passphrase(_))
     }
 
     /// Where it is, as a person names it.
@@ -89,7 +111,7 @@ impl Locked {
     /// The identities in it, for this process alone; it is asked for once.
     pub(super) fn open(&self, ask: Option<Ask>) -> Result<&[Identity], Shut> {
         let opened = self.opened.get_or_init(|| {
-            let plain = self.plain(ask.ok_or(Shut::Unanswered)?)?;
+            let plain = self.plain(ask)?;
             identity::parse_plain(plain.expose(), &self.plugins).map_err(Shut::Broken)
         });
         opened.as_ref().map(Vec::as_slice).map_err(Clone::clone)
@@ -97,19 +119,30 @@ impl Locked {
 
     /// Asks, and lets the kernel keep it for so long: all processes of the user find it there. Gives the public keys.
     pub fn unlock(&self, ask: Ask, time: Duration) -> Result<Vec<Recipient>, Error> {
-        let plain = self.plain(ask).map_err(Error::Shut)?;
+        let plain = self.plain(Some(ask)).map_err(Error::Shut)?;
         // Nothing is kept that nobody can use.
         let identities = identity::parse_plain(plain.expose(), &self.plugins);
         let identities = identities.map_err(|reason| Error::Shut(Shut::Broken(reason)))?;
-        unlocked::keep(&self.protected, &plain, time)?;
+        if let Lock::Passphrase(protected) = &self.lock {
+            unlocked::keep(protected, &plain, time)?;
+        }
         Ok(identities.iter().filter_map(|identity| identity.found().recipient()).cloned().collect())
     }
 
-    fn plain(&self, ask: Ask) -> Result<SecretBytes, Shut> {
+    fn plain(&self, ask: Option<Ask>) -> Result<SecretBytes, Shut> {
+        match &self.lock {
+            Lock::Passphrase(protected) => self.asked(protected, ask.ok_or(Shut::Unanswered)?),
+            Lock::Keychain(recipient) => {
+                keychain::get(recipient).map_err(|error| Shut::Broken(error.to_string()))
+            }
+        }
+    }
+
+    fn asked(&self, protected: &Protected, ask: Ask) -> Result<SecretBytes, Shut> {
         let question = format!("passphrase of {} (none: skip it):", self.place);
         for _ in 0..TRIES {
             let passphrase = ask(&question).ok_or(Shut::Unanswered)?;
-            match self.protected.open(&passphrase) {
+            match protected.open(&passphrase) {
                 Ok(plain) => return Ok(plain),
                 Err(Refused::Wrong) => {}
                 Err(Refused::Broken(reason)) => return Err(Shut::Broken(reason)),

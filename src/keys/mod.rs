@@ -5,6 +5,7 @@
 //! branch opens with one unwrap.
 
 mod identity;
+pub mod keychain;
 pub mod locked;
 pub mod plugins;
 mod protected;
@@ -146,7 +147,7 @@ impl Keyring {
     /// asked for, if anybody can be.
     pub fn recipients(&self) -> Vec<Recipient> {
         let known = self.identities.iter().filter_map(|identity| identity.found().recipient());
-        let beside = self.locked().flat_map(Locked::recipients);
+        let beside = self.shut().flat_map(Locked::recipients);
         let mut all: Vec<Recipient> = Vec::new();
         for recipient in known.chain(beside).cloned().chain(self.hidden()) {
             if !all.contains(&recipient) {
@@ -165,6 +166,10 @@ impl Keyring {
 
     /// The private keys that a passphrase protects, and that are not unlocked.
     pub fn locked(&self) -> impl Iterator<Item = &Locked> {
+        self.shut().filter(|locked| locked.is_protected())
+    }
+
+    fn shut(&self) -> impl Iterator<Item = &Locked> {
         self.identities.iter().filter_map(Identity::locked)
     }
 
@@ -267,10 +272,10 @@ impl Keyring {
         unwrap_by_plugins(&self.identities, envelope)
     }
 
-    /// Asks for the passphrases of keys that may fit, if anybody can be asked.
+    /// Asks the keychain for keys that fit, and for the passphrases of those that may, if anybody can be asked.
     fn unwrap_by_locked(&self, envelope: &Envelope) -> Result<Option<SecretBytes>, Error> {
         let mut failed = None;
-        for locked in self.locked().filter(|locked| locked.may_open(envelope)) {
+        for locked in self.shut().filter(|locked| locked.may_open(envelope)) {
             let part = match locked.open(self.ask) {
                 Ok(identities) => match unwrap_natively(identities, envelope) {
                     Ok(None) => unwrap_by_plugins(identities, envelope),
@@ -294,7 +299,9 @@ impl Keyring {
     fn no_identity(&self, groups: &KeyGroups, opened: usize) -> Error {
         let idle = self.identities.iter().filter_map(|identity| match identity.found() {
             Found::Idle(plugin, plugins::Idle::NotAllowed) => Some(plugin.clone()),
-            Found::Idle(..) | Found::Of(_) | Found::OfPlugin(_) | Found::Locked(_) => None,
+            Found::Idle(..) | Found::Of(_) | Found::OfPlugin(_) | Found::Locked(_) | Found::InKeychain(_) => {
+                None
+            }
         });
         let mut plugins: Vec<String> = idle.collect();
         plugins.dedup();

@@ -1,13 +1,14 @@
 //! Where private keys are looked for, in which order, and what came of it.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use crate::secret::Secret;
 
 use super::identity::{self, Found, Held, Identity, Readers};
-use super::locked::Ask;
+use super::keychain;
+use super::locked::{Ask, KEYCHAIN, Locked};
 use super::plugins::Plugins;
 
 /// Where identities may be, as the door found it in the environment.
@@ -25,6 +26,8 @@ pub struct Places {
     pub sops_age_file: Option<PathBuf>,
     /// `$XDG_CONFIG_HOME/sops/age/keys.txt`.
     pub sops_default: Option<PathBuf>,
+    /// `$XDG_CONFIG_HOME/hlx/keychain`: the public keys whose private ones are in the keychain.
+    pub keychain: Option<PathBuf>,
     /// `$CREDENTIALS_DIRECTORY/hlx.identity`: what systemd hands a service.
     pub credential: Option<PathBuf>,
     /// `/etc/hlx/identity`, and root's ssh host key.
@@ -75,6 +78,7 @@ impl Tried {
 }
 
 const NOT_THERE: Missing = Missing::Nothing("not there");
+const NO_KEYCHAIN: Missing = Missing::Nothing("no key was put there");
 const NOT_SET: Missing = Missing::Nothing("not set");
 
 /// What was found in all places.
@@ -110,6 +114,10 @@ pub(super) fn all(places: &Places) -> Search {
     if let Some(path) = &places.sops_default {
         search.add(path.display().to_string(), maybe(path).ok_or(NOT_THERE));
     }
+    search.add(
+        KEYCHAIN.to_owned(),
+        places.keychain.as_ref().map_or(Err(NO_KEYCHAIN), |list| in_keychain(list, plugins)),
+    );
     let credential = places.credential.as_ref();
     let held = credential.map(|path| identity::read_if_there(path, Readers::Group, plugins).ok_or(NOT_THERE));
     search.add("$CREDENTIALS_DIRECTORY/hlx.identity".to_owned(), held.unwrap_or(Err(NOT_SET)));
@@ -117,6 +125,18 @@ pub(super) fn all(places: &Places) -> Search {
         search.add(path.display().to_string(), maybe(path).ok_or(NOT_THERE));
     }
     search
+}
+
+/// The keys that are in the keychain, which is not asked for them yet.
+fn in_keychain(list: &Path, plugins: &Plugins) -> Result<Result<Held, String>, Missing> {
+    match keychain::listed(list) {
+        Err(reason) => Ok(Err(reason)),
+        Ok(keys) if keys.is_empty() => Err(NO_KEYCHAIN),
+        Ok(keys) => {
+            let locked = keys.into_iter().map(|key| Identity::of_locked(Locked::in_keychain(key, plugins)));
+            Ok(Ok(Held { identities: locked.collect(), until: None }))
+        }
+    }
 }
 
 impl Search {

@@ -14,6 +14,7 @@ use crate::secret::{Secret, SecretBytes};
 use crate::sys::replace;
 
 use super::identity::{self, Found, Held, Readers};
+use super::keychain;
 use super::plugins::Plugins;
 use super::protected;
 
@@ -30,6 +31,14 @@ pub fn generate(path: &Path, now: &str, passphrase: Option<SecretString>) -> io:
             create_with_public(path, &protected, std::slice::from_ref(&recipient))?;
         }
     }
+    Ok(recipient)
+}
+
+/// Makes an X25519 identity and puts it into the keychain, and its public key into the list of those that are there.
+pub fn generate_in_keychain(list: &Path, now: &str) -> Result<Recipient, keychain::Error> {
+    let (content, recipient) = fresh(now);
+    let content = SecretBytes::new(content.expose().as_bytes().to_vec());
+    keychain::put(list, &recipient, &content)?;
     Ok(recipient)
 }
 
@@ -124,6 +133,15 @@ impl Key {
             }
             _ => self.add(path),
         }
+    }
+
+    /// Puts it into the keychain, and its public keys into the list of those that are there.
+    pub fn import_into_keychain(&self, list: &Path) -> Result<(), keychain::Error> {
+        let recipients: Vec<&Recipient> = self.recipients().collect();
+        if self.is_protected() || recipients.len() != self.held.identities.len() {
+            return Err(keychain::Error::Unfit);
+        }
+        recipients.into_iter().try_for_each(|recipient| keychain::put(list, recipient, &self.content))
     }
 
     fn is_protected(&self) -> bool {

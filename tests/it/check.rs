@@ -404,3 +404,34 @@ fn secrets_in_json_and_in_a_clear_compose_file_are_found() {
     assert!(done.out.contains("line 5: `POSTGRES_PASSWORD` is in git in clear"), "{done:?}");
     assert!(!done.out.contains("hunter2"), "{done:?}");
 }
+
+#[test]
+fn a_partial_clone_fetches_what_is_checked_and_says_what_it_cannot_have() {
+    let sandbox = lab();
+    sandbox.commit_unfiltered("old.env", "A=plain\n");
+    sandbox.sh("lab", "git rm -qf old.env; git commit -qnm gone; git switch -q main");
+    sandbox.sh(
+        ".",
+        "git clone -q --bare lab hub.git; git -C hub.git config uploadpack.allowFilter true; mv lab first",
+    );
+    let clone = |name: &str| {
+        sandbox.sh(".", &format!("git clone -q --filter=blob:none file://$PWD/hub.git {name}"));
+    };
+    clone("lab");
+    let history = ["--history"];
+    assert_eq!(findings(&sandbox, &history), ["plaintext-history origin/app:old.env"]);
+    // Without its remote.
+    sandbox.sh(".", "rm -rf lab");
+    clone("lab");
+    sandbox.sh(".", "mv hub.git away.git");
+    let found = findings(&sandbox, &history);
+    assert!(found.iter().all(|finding| finding.starts_with("not-here ")), "{found:?}");
+    for file in ["origin/app:.env", "origin/app:.gitattributes", "origin/app:.sops.yaml"] {
+        assert!(found.iter().any(|finding| finding == &format!("not-here {file}")), "{file}: {found:?}");
+    }
+    let shown = sandbox.run("lab", &["hlx", "check"]);
+    assert!(shown.code == Some(0) && shown.out.contains("not in this partial clone"), "{shown:?}");
+    // Once it can be reached again, all is looked at.
+    sandbox.sh(".", "mv away.git hub.git");
+    assert_eq!(findings(&sandbox, &history), ["plaintext-history origin/app:old.env"]);
+}

@@ -353,6 +353,7 @@ fn the_search_is_shown_in_its_order_with_what_came_of_it() {
         "SOPS_AGE_KEY",
         "SOPS_AGE_KEY_FILE",
         &home,
+        "keychain",
         "$CREDENTIALS_DIRECTORY/hlx.identity",
     ];
     assert_eq!(places[..wanted.len()], wanted);

@@ -74,6 +74,7 @@ fn show(key: &Found, tried: &Tried, cx: &Context) {
             cx.ui.result(format!("{known}  {place}  (locked by a passphrase)"));
             cx.ui.hint(errors::unlock(place));
         }
+        Found::InKeychain(recipient) => cx.ui.result(format!("{recipient}  {place}")),
         Found::OfPlugin(plugin) => cx.ui.result(format!("(a key of the age plugin `{plugin}`)  {place}")),
         Found::Idle(plugin, Idle::NotAllowed) => {
             cx.ui.note(format!("{place}: a key of the age plugin `{plugin}`, which is not allowed to run"));
@@ -96,7 +97,7 @@ fn show(key: &Found, tried: &Tried, cx: &Context) {
 /// The plugin of a key whose public key is not known.
 fn plugin(key: &Found) -> Option<serde_json::Value> {
     match key {
-        Found::Of(_) | Found::Locked(_) => None,
+        Found::Of(_) | Found::Locked(_) | Found::InKeychain(_) => None,
         Found::OfPlugin(plugin) => Some(json!({ "plugin": plugin, "usable": true })),
         Found::Idle(plugin, _) => Some(json!({ "plugin": plugin, "usable": false })),
     }

@@ -7,10 +7,11 @@ use age::secrecy::{ExposeSecret as _, SecretString};
 use clap::Args;
 
 use crate::crypto::envelope::Recipient;
+use crate::keys::keychain;
 use crate::keys::stored::{self, Imported};
 use crate::secret::SecretBytes;
 
-use super::super::context::{Context, default_key_file};
+use super::super::context::{Context, default_key_file, keychain_list};
 use super::super::{Exit, Failure, errors, ui};
 
 #[derive(Debug, Args)]
@@ -21,6 +22,9 @@ pub(in crate::cli) struct GenerateArgs {
     /// Protect it with a passphrase, which is asked for. The public key goes into FILE.pub beside it.
     #[arg(long, short)]
     passphrase: bool,
+    /// Keep it in the keychain of the desktop (the Secret Service) rather than in a file.
+    #[arg(long, conflicts_with_all = ["output", "passphrase"])]
+    keychain: bool,
 }
 
 #[derive(Debug, Args)]
@@ -30,10 +34,21 @@ pub(in crate::cli) struct ImportArgs {
     /// The file to make; by default the one that sops reads too: ~/.config/sops/age/keys.txt
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Put it into the keychain of the desktop (the Secret Service) rather than into a file.
+    #[arg(long, conflicts_with = "output")]
+    keychain: bool,
 }
 
 /// `hlx keys generate`
 pub(super) fn generate(args: &GenerateArgs, cx: &Context) -> Result<(), Failure> {
+    if args.keychain {
+        let recipient = stored::generate_in_keychain(&list()?, &cx.now()).map_err(keychain_failure)?;
+        cx.ui.result(recipient);
+        cx.ui.note(
+            "made a private key in the keychain: it is nowhere else, so let a second key read what matters",
+        );
+        return Ok(());
+    }
     let path = place(args.output.as_deref())?;
     // Nobody is asked for a passphrase in vain.
     if path.exists() {
@@ -64,6 +79,24 @@ fn make_with(path: &Path, passphrase: Option<SecretString>, cx: &Context) -> Res
 fn place(output: Option<&Path>) -> Result<PathBuf, Failure> {
     let path = output.map(Path::to_owned).or_else(default_key_file);
     path.ok_or_else(|| Failure::new(Exit::Usage, "no HOME is set").hint("name a file with `--output`"))
+}
+
+fn list() -> Result<PathBuf, Failure> {
+    keychain_list().ok_or_else(|| Failure::new(Exit::Usage, "no HOME is set"))
+}
+
+fn keychain_failure(error: keychain::Error) -> Failure {
+    use keychain::Error as E;
+    let message = error.to_string();
+    match error {
+        E::Unavailable(_) => Failure::new(Exit::Missing, message)
+            .hint("a keychain such as GNOME Keyring, KWallet or KeePassXC must run in this session")
+            .hint("without one: `hlx keys generate --passphrase`"),
+        E::Missing | E::Refused(_) | E::Other | E::Io(_) => Failure::new(Exit::Failed, message),
+        E::Unfit => {
+            Failure::new(Exit::Usage, message).hint("without `--keychain`, it goes into a file as it is")
+        }
+    }
 }
 
 fn unwritten(path: &Path, error: &io::Error) -> Failure {
@@ -98,7 +131,6 @@ fn new_passphrase() -> Result<SecretString, Failure> {
 
 /// `hlx keys import`
 pub(super) fn import(args: &ImportArgs, cx: &Context) -> Result<(), Failure> {
-    let to = place(args.output.as_deref())?;
     let name = args.file.display().to_string();
     let refused = |reason: String| Failure::new(Exit::NoKey, format!("{name}: {reason}"));
     let plugins = cx.places().plugins;
@@ -107,6 +139,13 @@ pub(super) fn import(args: &ImportArgs, cx: &Context) -> Result<(), Failure> {
         false => stored::Key::read(&args.file, &plugins),
     };
     let key = key.map_err(refused)?;
+    if args.keychain {
+        key.import_into_keychain(&list()?).map_err(keychain_failure)?;
+        key.recipients().for_each(|recipient| cx.ui.result(recipient));
+        cx.ui.note(format!("the private key is in the keychain now; {name} is as it was"));
+        return Ok(());
+    }
+    let to = place(args.output.as_deref())?;
     let imported = key.import(&to).map_err(|error| match error {
         stored::Error::Io(error) => unwritten(&to, &error),
         error @ stored::Error::OwnFile => Failure::new(Exit::Failed, format!("{}: {error}", to.display()))

@@ -7,6 +7,7 @@ use super::back::Former;
 use super::{Deploy, Error, Event, Mirror, Version, Whose, World};
 use crate::deploy::WayBack;
 use crate::deploy::clear;
+use crate::deploy::contexts;
 use crate::deploy::deny;
 use crate::deploy::error::Broken;
 use crate::deploy::gate::{self, Ill};
@@ -113,6 +114,9 @@ impl Deploy<'_> {
             }
         }
         self.is_ready(model, stage, ground)?;
+        for warning in contexts::find(model, ground) {
+            (self.world.report)(Event::Warning(&warning));
+        }
         for clear in clear::find(model, &stage.env_files(), ground) {
             (self.world.report)(Event::Warning(&clear.to_string()));
         }

@@ -33,6 +33,21 @@ impl State {
         Ok(step.commit()?)
     }
 
+    /// The commits whose images are remembered, the newest good one first.
+    pub fn good_commits(&self, name: &Service) -> Result<Vec<String>, Error> {
+        let sql = "SELECT image.revision FROM image LEFT JOIN deploy
+                       ON deploy.stack = image.stack AND deploy.revision = image.revision AND deploy.ending = 'good'
+                   WHERE image.stack = ?1 GROUP BY image.revision ORDER BY max(deploy.id) DESC";
+        let mut query = self.0.prepare(sql)?;
+        Ok(query.query_map([name.as_str()], |row| row.get(0))?.collect::<Result<_, _>>()?)
+    }
+
+    /// Forgets the images of a commit: they are no longer kept.
+    pub fn forget_images(&mut self, name: &Service, commit: &str) -> Result<(), Error> {
+        self.0.execute("DELETE FROM image WHERE stack = ?1 AND revision = ?2", [name.as_str(), commit])?;
+        Ok(())
+    }
+
     /// The images that a good commit ran with, by service.
     pub fn images(&self, name: &Service, commit: &str) -> Result<Vec<Image>, Error> {
         let sql = "SELECT service, id, origin FROM image WHERE stack = ?1 AND revision = ?2 ORDER BY service";
