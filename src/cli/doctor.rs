@@ -92,7 +92,7 @@ fn keys(keyring: &Keyring) -> Finding {
         (true, true) => Finding::fail(NAME, "none is here", "hlx server join URL"),
         (true, false) => Finding::fail(
             NAME,
-            format!("none can be used: {}", unused.join("; ")),
+            format!("none is here that can be used: {}", unused.join("; ")),
             "mend what is said there; for another key: hlx server join URL",
         ),
         (false, false) => Finding::warn(
