@@ -303,6 +303,7 @@ fn settings_failure(error: settings::Error) -> Failure {
         settings::Error::UnknownKey { nearest: None, .. }
         | settings::Error::Read { .. }
         | settings::Error::Syntax { .. }
+        | settings::Error::AnyBranch(_)
         | settings::Error::Value { .. } => failure,
     }
 }

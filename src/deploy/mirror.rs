@@ -315,7 +315,15 @@ impl<'s> Mirror<'s> {
         succeeded("query", self.git.run_in(&self.dir, args)?)
     }
 
-    /// The same, with input.
+    /// The output of a git command that must succeed; `None`, and git is stopped, if it is more
+    /// than so many bytes.
+    pub fn some(&self, args: &[&str], most: usize) -> Result<Option<Vec<u8>>, Error> {
+        let call = self.git.call(&self.dir, LOCAL).args(args);
+        let finished = call.some_output(most).map_err(Error::Start)?;
+        finished.map(|finished| Ok(succeeded("query", finished)?.out.expose().clone())).transpose()
+    }
+
+    /// A git command in the mirror that must succeed, with input.
     pub fn feed(&self, args: &[&str], input: &[u8]) -> Result<Finished, Error> {
         let call = self.git.call(&self.dir, LOCAL).args(args);
         succeeded("query", call.output(input).map_err(Error::Start)?)

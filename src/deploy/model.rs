@@ -22,7 +22,8 @@ const OVERRIDES: [&str; 4] = [
 pub fn files(tree: &Tree) -> Option<Vec<PathBuf>> {
     let tracked =
         |names: [&'static str; 4]| names.into_iter().map(PathBuf::from).find(|name| tree.contains_key(name));
-    Some(std::iter::once(tracked(NAMES)?).chain(tracked(OVERRIDES)).collect())
+    let files = std::iter::once(tracked(NAMES)?).chain(tracked(OVERRIDES));
+    Some(files.map(|file| super::tree::resolve(tree, &file)).collect())
 }
 
 /// Who names the compose project.

@@ -70,6 +70,9 @@ pub enum Error {
         /// What is wrong with it.
         bad: deny::Bad,
     },
+    /// Signatures are asked for, whatever the branch.
+    #[error("{0}: `verify` takes `stacks` besides: a signature does not say for which branch it is")]
+    AnyBranch(PathBuf),
     /// A value of the wrong kind.
     #[error("{path}: `{key}` must be {wanted}")]
     Value {
@@ -112,7 +115,12 @@ impl Settings {
         for (key, value) in mapping {
             settings.set(key.as_str().unwrap_or("?"), value, path)?;
         }
-        Ok(settings)
+        // Whoever can push could make a branch of a name that nobody thought of, out of a commit
+        // that was signed for another.
+        match settings.verify.is_some() && settings.stacks.is_none() {
+            true => Err(Error::AnyBranch(path.to_owned())),
+            false => Ok(settings),
+        }
     }
 
     fn set(&mut self, key: &str, value: Value, path: &Path) -> Result<(), Error> {
@@ -183,7 +191,8 @@ mod tests {
         assert_eq!(settings.host.as_deref(), Some("nas"));
         assert_eq!(settings.stacks, Some(vec!["a".to_owned(), "b".to_owned()]));
         assert_eq!(settings.projects, Some("/srv/s".into()));
-        let settings = parse("deny: [setup]\nverify: {allowed_signers: /etc/hlx/signers}\n").unwrap();
+        let settings =
+            parse("deny: [setup]\nverify: {allowed_signers: /etc/hlx/signers}\nstacks: [a]\n").unwrap();
         assert!(settings.deny.has(deny::Power::Setup) && !settings.deny.has(deny::Power::Privileged));
         assert_eq!(settings.verify, Some(Verify { allowed_signers: "/etc/hlx/signers".into() }));
         assert_eq!(parse("# nothing\n"), Ok(Settings::default()));
@@ -197,6 +206,10 @@ mod tests {
             (
                 "verify: {allowed_signers: x}",
                 "c.yaml: `verify` must be `{allowed_signers: FILE}`, with an absolute path",
+            ),
+            (
+                "verify: {allowed_signers: /x}",
+                "c.yaml: `verify` takes `stacks` besides: a signature does not say for which branch it is",
             ),
             ("verify: {allowed_signer: /x}", "c.yaml: there is no setting `allowed_signer`"),
             ("stack: [a]", "c.yaml: there is no setting `stack`"),

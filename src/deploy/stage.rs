@@ -14,7 +14,7 @@ use super::mirror::os;
 use super::model::{self, Model, Naming};
 use super::outlet::{Outlet, Report};
 use super::resident::Ground;
-use super::tree::{Entry, Kind};
+use super::tree::{Entry, Kind, MOST};
 use super::vault::{NOT_STARTED, Vault};
 use crate::secret::SecretBytes;
 use crate::sys::process::{Call, End, Env, Stream};
@@ -40,8 +40,6 @@ pub(super) struct Stage<'s> {
     json: SecretBytes,
 }
 
-/// The most that the files of a commit may hold together: they are in RAM during a deploy.
-const MOST: u64 = 256 << 20;
 /// What the vault may hold besides: the model, and temporary files of programs.
 const BESIDES: u64 = 256 << 20;
 
@@ -281,7 +279,10 @@ impl<'s> Stage<'s> {
     /// Compose on the commit's own files, with `.env` only if it is tracked.
     fn tracked(&self, project: Option<&str>) -> Call {
         let files: Vec<PathBuf> = self.files.iter().map(|file| self.ground.project.join(file)).collect();
+        // What is fetched while the model is made is not of the commit.
+        let no_remotes = ["COMPOSE_EXPERIMENTAL_GIT_REMOTE", "COMPOSE_EXPERIMENTAL_OCI_REMOTE"];
         let call = self.docker_compose(&files, project, ASK);
+        let call = no_remotes.iter().fold(call, |call, name| call.var(name, "false"));
         match self.ground.tree.contains_key(Path::new(".env")) {
             true => call.arg("--env-file").arg(self.ground.project.join(".env")),
             false => call.var("COMPOSE_DISABLE_ENV_FILE", "1"),

@@ -37,6 +37,11 @@ impl Entry {
 /// All files of a commit.
 pub type Tree = BTreeMap<PathBuf, Entry>;
 
+/// The most that the files of a commit may hold together, in bytes: they are in RAM during a deploy.
+pub const MOST: u64 = 256 << 20;
+/// The most that their list may take, in bytes: a few objects can list millions of files.
+const MOST_LISTED: usize = 16 << 20;
+
 /// Why a tree cannot be laid out.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -52,6 +57,12 @@ pub enum Error {
     /// A submodule.
     #[error("{0:?} in the commit is a submodule, and those are not deployed")]
     Submodule(PathBuf),
+    /// More than a deploy holds in memory.
+    #[error("the commit's files take {} MiB, and a deploy holds no more than {} MiB of them in RAM", .0 >> 20, MOST >> 20)]
+    Large(u64),
+    /// A list of files that is too long to be read.
+    #[error("the list of the commit's files takes more than {} MiB", MOST_LISTED >> 20)]
+    Many,
     /// A kind of entry that git does not have today.
     #[error("{0:?} in the commit is neither a file nor a link")]
     Kind(PathBuf),
@@ -59,14 +70,18 @@ pub enum Error {
 
 /// Reads the whole tree of a commit.
 pub fn read(mirror: &Mirror<'_>, commit: &str) -> Result<Tree, Error> {
-    let listing = mirror.git(&["ls-tree", "-r", "-z", "--full-tree", commit])?;
-    let listed = list(listing.out.expose())?;
-    let wanted: String = listed.iter().map(|(_, _, id)| format!("{id}\n")).collect();
+    let listing = mirror.some(&["ls-tree", "-r", "-z", "-l", "--full-tree", commit], MOST_LISTED)?;
+    let listed = list(&listing.ok_or(Error::Many)?)?;
+    let total = listed.iter().fold(0, |total: u64, (_, _, blob)| total.saturating_add(blob.size));
+    if total > MOST {
+        return Err(Error::Large(total));
+    }
+    let wanted: String = listed.iter().map(|(_, _, blob)| format!("{}\n", blob.id)).collect();
     let blobs = match wanted.is_empty() {
-        true => Vec::new(),
-        false => mirror.feed(&["cat-file", "--batch"], wanted.as_bytes())?.out.expose().clone(),
+        true => None,
+        false => Some(mirror.feed(&["cat-file", "--batch"], wanted.as_bytes())?),
     };
-    let mut rest = &blobs[..];
+    let mut rest = blobs.as_ref().map_or(&[][..], |blobs| blobs.out.expose());
     let mut tree = Tree::new();
     for (path, kind, _) in listed {
         let content = blob(&mut rest).ok_or(mirror::Error::Answer("cat-file"))?.to_vec();
@@ -81,16 +96,24 @@ pub fn read(mirror: &Mirror<'_>, commit: &str) -> Result<Tree, Error> {
     }
 }
 
-/// Path, kind and object id of each entry of `ls-tree -z`.
-fn list(listing: &[u8]) -> Result<Vec<(PathBuf, Kind, String)>, Error> {
+/// What git says of a file's content before it is read.
+#[derive(Debug, PartialEq, Eq)]
+struct Blob {
+    id: String,
+    /// In bytes.
+    size: u64,
+}
+
+/// Path, kind and content of each entry of `ls-tree -z -l`.
+fn list(listing: &[u8]) -> Result<Vec<(PathBuf, Kind, Blob)>, Error> {
     listing.split(|byte| *byte == 0).filter(|line| !line.is_empty()).map(entry).collect()
 }
 
-fn entry(line: &[u8]) -> Result<(PathBuf, Kind, String), Error> {
+fn entry(line: &[u8]) -> Result<(PathBuf, Kind, Blob), Error> {
     let tab = line.iter().position(|byte| *byte == b'\t').ok_or(mirror::Error::Answer("ls-tree"))?;
     let path = PathBuf::from(OsStr::from_bytes(&line[tab + 1..]));
     let head = String::from_utf8_lossy(&line[..tab]).into_owned();
-    let mut words = head.split(' ');
+    let mut words = head.split(' ').filter(|word| !word.is_empty());
     let kind = match words.next() {
         Some("100644" | "100664") => Kind::File,
         Some("100755") => Kind::Program,
@@ -101,8 +124,9 @@ fn entry(line: &[u8]) -> Result<(PathBuf, Kind, String), Error> {
     if !is_safe(&path) {
         return Err(Error::Path(path));
     }
-    let id = words.nth(1).ok_or(mirror::Error::Answer("ls-tree"))?;
-    Ok((path, kind, id.to_owned()))
+    let id = words.nth(1).ok_or(mirror::Error::Answer("ls-tree"))?.to_owned();
+    let size = words.next().and_then(|size| size.parse().ok()).ok_or(mirror::Error::Answer("ls-tree"))?;
+    Ok((path, kind, Blob { id, size }))
 }
 
 /// Only plain names, none of them git's.
@@ -188,20 +212,28 @@ mod tests {
 
     #[test]
     fn entries_are_listed_with_any_name() {
-        let listing = b"100644 blob aa\ta\nb\x00100755 blob bb\td/run\x00120000 blob cc\tl\x00";
-        let names: Vec<_> = list(listing).unwrap().into_iter().map(|(path, kind, _)| (path, kind)).collect();
-        let wanted = [("a\nb", Kind::File), ("d/run", Kind::Program), ("l", Kind::Link)];
-        assert_eq!(names, wanted.map(|(path, kind)| (path.into(), kind)));
+        let listing =
+            b"100644 blob aa       3\ta\nb\x00100755 blob bb 1234567\td/run\x00120000 blob cc       0\tl\x00";
+        let wanted = [
+            ("a\nb", Kind::File, "aa", 3),
+            ("d/run", Kind::Program, "bb", 1_234_567),
+            ("l", Kind::Link, "cc", 0),
+        ];
+        let entry = |(path, kind, id, size): (&str, Kind, &str, u64)| {
+            (PathBuf::from(path), kind, Blob { id: id.to_owned(), size })
+        };
+        assert_eq!(list(listing).unwrap(), wanted.map(entry));
+        assert!(list(b"100644 blob aa       -\ta\x00").is_err());
     }
 
     #[test]
     fn unsafe_entries_are_refused() {
         for path in ["../x", "/x", "a/../b", ".git/config", "a/.GIT/x", "a//b", "./a"] {
-            let line = format!("100644 blob aa\t{path}\0");
+            let line = format!("100644 blob aa 1\t{path}\0");
             assert!(matches!(list(line.as_bytes()), Err(Error::Path(_))), "{path}");
         }
-        assert!(matches!(list(b"160000 commit aa\tsub\0"), Err(Error::Submodule(_))));
-        assert!(matches!(list(b"040000 tree aa\tsub\0"), Err(Error::Kind(_))));
+        assert!(matches!(list(b"160000 commit aa -\tsub\0"), Err(Error::Submodule(_))));
+        assert!(matches!(list(b"040000 tree aa -\tsub\0"), Err(Error::Kind(_))));
     }
 
     #[test]

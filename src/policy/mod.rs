@@ -3,6 +3,8 @@
 pub mod creation;
 pub mod re2;
 
+use std::sync::Arc;
+
 use regex::Regex;
 
 /// Why a rule cannot be used.
@@ -80,7 +82,7 @@ pub enum Mark {
 #[derive(Debug, Clone)]
 pub struct Pattern {
     text: String,
-    regex: Regex,
+    regex: Arc<Regex>,
 }
 
 impl Pattern {

@@ -5,16 +5,41 @@
 //! a class `[`, `&` and `~` stand for themselves. (Go: `regexp/syntax`; getsops/sops uses
 //! `regexp.Match`, unanchored.)
 
+use std::cell::RefCell;
 use std::iter::Peekable;
 use std::str::Chars;
+use std::sync::Arc;
 
 use regex::{Regex, RegexBuilder};
 
 /// What a compiled expression may take in memory: some expressions of a few bytes would take much.
 const MOST: usize = 1 << 20;
 
+/// How many compiled expressions are kept.
+const KEPT: usize = 4;
+
+thread_local! {
+    /// The expressions that were compiled last. To compile one takes longer than to open a small file, and the files of
+    /// a repository have one rule, or few.
+    static COMPILED: RefCell<Vec<(String, Arc<Regex>)>> = const { RefCell::new(Vec::new()) };
+}
+
 /// Compiles a Go expression; the error says what is wrong with it.
-pub fn compile(pattern: &str) -> Result<Regex, String> {
+///
+/// It is shared, since a clone of a [`Regex`] would work out anew what it has learnt of its texts.
+pub fn compile(pattern: &str) -> Result<Arc<Regex>, String> {
+    COMPILED.with_borrow_mut(|kept| {
+        if let Some((_, regex)) = kept.iter().find(|(text, _)| text == pattern) {
+            return Ok(Arc::clone(regex));
+        }
+        let regex = Arc::new(build(pattern)?);
+        kept.truncate(KEPT - 1);
+        kept.insert(0, (pattern.to_owned(), Arc::clone(&regex)));
+        Ok(regex)
+    })
+}
+
+fn build(pattern: &str) -> Result<Regex, String> {
     let compiled = RegexBuilder::new(&translate(pattern)?).size_limit(MOST).dfa_size_limit(MOST).build();
     compiled.map_err(|error| match error {
         regex::Error::CompiledTooBig(_) => "it is too large".to_owned(),

@@ -1,5 +1,6 @@
 //! Running a program: explicit environment, no terminal to ask at, a time limit.
 
+use std::cell::Cell;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -125,6 +126,21 @@ impl Call {
         Finished::collect(|sink| self.stream(input, sink))
     }
 
+    /// Runs it to its end, and keeps what it says; `None`, and it is killed, if that is more than
+    /// so many bytes.
+    pub fn some_output(&self, most: usize) -> io::Result<Option<Finished>> {
+        let mut child = self.spawn(Stdio::null())?;
+        let said = Cell::new(0);
+        let finished = Finished::collect(|sink| {
+            let mut count = |stream, bytes: &[u8]| {
+                said.set(said.get() + bytes.len());
+                sink(stream, bytes);
+            };
+            attend(&mut child, self.limit, &mut count, &|| said.get() > most)
+        })?;
+        Ok((said.get() <= most).then_some(finished))
+    }
+
     /// Runs it to its end, and passes on what it says as it says it.
     pub fn stream(&self, input: &[u8], sink: &mut dyn FnMut(Stream, &[u8])) -> io::Result<End> {
         let mut child = self.spawn(if input.is_empty() { Stdio::null() } else { Stdio::piped() })?;
@@ -134,7 +150,7 @@ impl Call {
                 // A program that stops reading early is its own affair.
                 scope.spawn(move || stdin.write_all(input).ok());
             }
-            attend(&mut child, self.limit, sink)
+            attend(&mut child, self.limit, sink, &|| false)
         })
     }
 
@@ -157,7 +173,13 @@ struct Pipe {
     file: Option<File>,
 }
 
-fn attend(child: &mut Child, limit: Duration, sink: &mut dyn FnMut(Stream, &[u8])) -> io::Result<End> {
+/// Passes on what the program says until it ends; it is killed if its time is up or that is enough.
+fn attend(
+    child: &mut Child,
+    limit: Duration,
+    sink: &mut dyn FnMut(Stream, &[u8]),
+    is_enough: &dyn Fn() -> bool,
+) -> io::Result<End> {
     let mut pipes = [
         Pipe { stream: Stream::Out, file: child.stdout.take().map(|pipe| File::from(OwnedFd::from(pipe))) },
         Pipe { stream: Stream::Err, file: child.stderr.take().map(|pipe| File::from(OwnedFd::from(pipe))) },
@@ -168,7 +190,7 @@ fn attend(child: &mut Child, limit: Duration, sink: &mut dyn FnMut(Stream, &[u8]
     let mut end = None;
     loop {
         let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() || (end.is_some() && pipes.iter().all(|pipe| pipe.file.is_none())) {
+        if left.is_zero() || is_enough() || (end.is_some() && pipes.iter().all(|pipe| pipe.file.is_none())) {
             break;
         }
         let exited = listen(&mut pipes, end.is_none().then_some(&exit), left, sink)?;
@@ -242,6 +264,17 @@ mod tests {
     fn shell(script: &str, limit: u64) -> Call {
         let env = vec![("PATH".into(), "/usr/bin:/bin".into())];
         Call::new("sh", Path::new("/"), &env, Duration::from_millis(limit)).args(["-c", script])
+    }
+
+    #[test]
+    fn a_program_that_says_too_much_is_stopped() {
+        let endless = shell("yes; sleep 60", 60_000);
+        let began = Instant::now();
+        assert!(endless.some_output(100_000).unwrap().is_none() && began.elapsed() < Duration::from_secs(30));
+        let short = shell("echo 12345; exit 3", 60_000);
+        assert!(short.some_output(5).unwrap().is_none());
+        let finished = short.some_output(6).unwrap().unwrap();
+        assert_eq!((finished.end, &finished.out.expose()[..]), (End::Code(3), &b"12345\n"[..]));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 
-use zeroize::{Zeroize as _, Zeroizing};
+use zeroize::Zeroizing;
 
 /// A reader with a buffer, for many small reads.
 pub struct Reader<R> {
@@ -37,7 +37,8 @@ impl<R: Read> Read for Reader<R> {
         let held = &mut self.buffer[self.start..self.end];
         let length = held.len().min(out.len());
         out[..length].copy_from_slice(&held[..length]);
-        held[..length].zeroize();
+        // The buffer is read into again, so that no compiler leaves this out; when it is dropped, it is wiped in any case.
+        held[..length].fill(0);
         self.start += length;
         Ok(length)
     }

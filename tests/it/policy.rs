@@ -15,6 +15,13 @@ impl Lab {
         hlx
     }
 
+    /// What git prints when it reads that file.
+    fn git_fed(&self, args: &[&str], input: &std::path::Path) -> String {
+        let mut git = Command::new("git");
+        git.args(args).current_dir(self.path("repo")).stdin(fs::File::open(input).unwrap());
+        text(&run(&mut git).stdout).trim().to_owned()
+    }
+
     #[track_caller]
     fn refused(&self, config: &str, words: &[&str]) {
         let output = self.configured(config).output().unwrap();
@@ -57,20 +64,30 @@ fn what_is_denied_is_refused_however_it_is_spelled() {
         (format!("    secrets: [s]\nsecrets: {{s: {{file: {host}/env}}}}\n"), "secret `s`"),
         (format!("    env_file: [{host}/env]\n"), "`env_file` leads out of the commit"),
         (format!("    env_file: [\"${{X:-{host}/env}}\"]\n"), "`env_file` leads out of the commit"),
-        (format!("    extends: {{service: x, file: {host}/env}}\n"), ""),
+        (format!("    extends: {{service: x, file: {host}/env}}\n"), "`extends` leads out of the commit"),
+        ("include: [github.com/a/b]\n".to_owned(), "`include` leads to no file of the commit"),
+        ("    logging: {driver: syslog}\n".to_owned(), "`logging.driver: syslog`"),
+        ("    build: github.com/../../../etc\n".to_owned(), "builds from"),
     ];
     for (rest, word) in &table {
         lab.compose(SLEEP, rest).commit();
-        match word.is_empty() {
-            true => assert!(!lab.configured(DENY).output().unwrap().status.success()),
-            false => lab.refused(DENY, &[word, "no container was touched"]),
-        }
+        lab.refused(DENY, &[word, "no container was touched"]);
     }
     lab.write("more.yml", "services: {other: {image: x, privileged: true}}\n");
     lab.compose(SLEEP, "include: [more.yml]\n").commit().refused(DENY, &["service `other`"]);
     fs::write(lab.path("repo/more.yml"), format!("services: {{o: {{image: x, env_file: {host}/env}}}}\n"))
         .unwrap();
     lab.commit().refused(DENY, &["more.yml: `env_file`"]);
+    // The same behind links of the commit, which compose follows.
+    fs::create_dir(lab.path("repo/sub")).unwrap();
+    fs::rename(lab.path("repo/more.yml"), lab.path("repo/sub/real.yml")).unwrap();
+    symlink("sub/real.yml", lab.path("repo/more.yml")).unwrap();
+    lab.commit().refused(DENY, &["sub/real.yml: `env_file`"]);
+    fs::remove_file(lab.path("repo/more.yml")).unwrap();
+    fs::remove_file(lab.path("repo/compose.yml")).unwrap();
+    symlink("sub/real.yml", lab.path("repo/compose.yml")).unwrap();
+    lab.commit().refused(DENY, &["sub/real.yml: `env_file`"]);
+    fs::remove_file(lab.path("repo/compose.yml")).unwrap();
     lab.compose(SLEEP, "").write("setup.sh", "touch ../pwned\n").commit().refused(DENY, &["setup.sh"]);
     assert!(lab.containers().is_empty() && !lab.path("srv/pwned").exists());
     fs::remove_file(lab.path("repo/setup.sh")).unwrap();
@@ -102,6 +119,65 @@ fn a_link_that_a_container_planted_is_not_mounted() {
         .refused(DENY, &["a link stands in the way"]);
 }
 
+/// A container writes through a volume as through a mount, and Docker follows links when it starts another.
+#[test]
+fn a_link_that_a_container_will_plant_through_a_volume_is_not_mounted() {
+    let Some(lab) = Lab::new("through") else { return };
+    lab.write("data/kept", "").compose(SLEEP, "").commit().taken(DENY);
+    let data = lab.project_dir().join("data");
+    let bind = |device: &str| {
+        format!("volumes: {{vol: {{driver_opts: {{type: none, o: bind, device: {device}}}}}}}\n")
+    };
+    let both = |device: &str| {
+        let other = format!(
+            "  other: {{image: {}, command: [\"/bin/busybox\", \"true\"], volumes: [\"vol:/d\"]}}\n",
+            lab.image()
+        );
+        lab.compose(SLEEP, &format!("    volumes: [\"./data/sub:/x\"]\n{other}{}", bind(device))).commit()
+    };
+    both(data.to_str().unwrap())
+        .refused(DENY, &["data/sub, which lies in", "where a container can put links"]);
+    both(&format!("{}/x/../data", lab.project_dir().display()))
+        .refused(DENY, &["which is not spelled without `..`"]);
+    // A volume that is there already, whoever uses it.
+    let name = format!("{}-elsewhere", lab.project());
+    let device = format!("device={}", data.display());
+    lab.docker(&["volume", "create", "-o", "type=none", "-o", "o=bind", "-o", &device, &name]);
+    lab.compose(SLEEP, "    volumes: [\"./data/sub:/x\"]\n").commit();
+    lab.refused(DENY, &["where a container can put links"]);
+    lab.docker(&["volume", "rm", &name]);
+    lab.taken(DENY);
+}
+
+/// A few small objects in git can be a tree of any size.
+#[test]
+fn a_commit_that_is_too_large_is_refused_before_it_is_read() {
+    let Some(lab) = Lab::new("large") else { return };
+    let zeros = fs::File::create(lab.path("repo/zeros")).unwrap();
+    zeros.set_len(300 << 20).unwrap();
+    lab.compose(SLEEP, "").commit();
+    lab.fails(1, &[], &["the commit's files take 300 MiB", "256 MiB"]);
+    fs::remove_file(lab.path("repo/zeros")).unwrap();
+    // Ten directories in each of ten in each of ten …: ten thousand million files.
+    let git = |args: &[&str]| lab.git(args).trim().to_owned();
+    let listed = lab.path("listed");
+    fs::write(&listed, "").unwrap();
+    let mut entry = ("100644 blob", git(&["hash-object", "-w", listed.to_str().unwrap()]));
+    for _ in 0..10 {
+        let lines = (0..10).map(|number| format!("{} {}\t{number}\n", entry.0, entry.1));
+        fs::write(&listed, lines.collect::<String>()).unwrap();
+        let made = lab.git_fed(&["mktree"], &listed);
+        entry = ("040000 tree", made);
+    }
+    let compose = git(&["rev-parse", "HEAD:compose.yml"]);
+    fs::write(&listed, format!("100644 blob {compose}\tcompose.yml\n040000 tree {}\tx\n", entry.1)).unwrap();
+    let tree = lab.git_fed(&["mktree"], &listed);
+    let bomb = git(&["commit-tree", "-p", "HEAD", "-m", "bomb", &tree]);
+    lab.git(&["update-ref", &format!("refs/heads/{}", lab.service), &bomb]);
+    lab.fails(1, &[], &["the list of the commit's files takes more than 16 MiB"]);
+    assert!(!lab.project_dir().join("zeros").exists());
+}
+
 /// A volume is what it was made as, whatever a later commit says of it.
 #[test]
 fn a_volume_of_before_is_looked_at() {
@@ -125,7 +201,8 @@ fn only_what_an_allowed_signer_signed_is_deployed() {
     let (mine, _) = (key("mine"), key("other"));
     let signers = lab.path("signers");
     fs::write(&signers, format!("me@example.org {mine}")).unwrap();
-    let config = format!("verify: {{allowed_signers: {}}}\n", signers.display());
+    let verify = format!("verify: {{allowed_signers: {}}}\n", signers.display());
+    let config = format!("stacks: [{}]\n{verify}", lab.service);
     let sign = |name: &str, message: &str| {
         let key = format!("user.signingKey={}", lab.path(name).display());
         lab.git(&["add", "-A"]);
@@ -148,6 +225,9 @@ fn only_what_an_allowed_signer_signed_is_deployed() {
     lab.refused(&config, &["is not signed by anyone in"]);
     sign("mine", "by me");
     let first = lab.git(&["rev-parse", "HEAD"]);
+    // What is signed for one branch is not for any other that somebody makes of it.
+    let output = lab.configured(&verify).output().unwrap();
+    assert!(text(&output.stderr).contains("`verify` takes `stacks` besides"), "{}", text(&output.stderr));
     lab.taken(&config);
     sign("mine", "by me again");
     lab.taken(&config);

@@ -13,14 +13,16 @@ const KEYS: &str = "additional_contexts args cache_from cache_to context dockerf
     extra_hosts isolation labels network no_cache no_cache_filter platforms privileged provenance \
     pull sbom secrets shm_size ssh tags target ulimits";
 
+/// How that begins which builders fetch, or which another build makes.
+const REMOTE: &str = "https:// http:// git:// ssh:// git@ github.com/ docker-image:// service: target:";
+
 impl Offences<'_> {
     /// Notes what a build asks for.
     pub(super) fn build(&mut self, who: &str, build: &Value, host: &Host) {
         for (key, value) in entries(build) {
             let is_known = KEYS.split(' ').any(|known| known == key) || key.starts_with("x-");
             if !is_known && is_set(value) {
-                let what = format!("`build.{key}`, which this version of hlx does not take for harmless");
-                self.add(Power::Privileged, who, what);
+                self.unknown(who, &format!("build.{key}"));
             }
         }
         for key in ["privileged", "isolation"].into_iter().filter(|key| is_set(&build[*key])) {
@@ -43,30 +45,46 @@ impl Offences<'_> {
 
     /// What of the host a build reads or writes.
     fn build_reads(&mut self, who: &str, build: &Value, host: &Host) {
-        let context = build["context"].as_str().unwrap_or_default();
-        let is_here = Path::new(context).is_absolute();
-        if is_here {
-            self.path(who, "builds from", Path::new(context), host);
+        if !is_set(build) {
+            return;
         }
-        if let (true, Some(file)) = (is_here, build["dockerfile"].as_str()) {
-            self.path(who, "builds by", &flat(&Path::new(context).join(file)), host);
+        let context = build["context"].as_str().unwrap_or_default();
+        self.source(who, context, host);
+        let file = build["dockerfile"].as_str().map(Path::new);
+        match file.filter(|file| file.is_absolute() || Path::new(context).is_absolute()) {
+            Some(file) if file.is_absolute() => self.path(who, "builds by", file, host),
+            Some(file) => self.path(who, "builds by", &flat(&Path::new(context).join(file)), host),
+            None => {}
         }
         for (_, other) in entries(&build["additional_contexts"]) {
-            let text = other.as_str().unwrap_or_default();
-            match text.split_once(':').map(|(scheme, _)| scheme) {
-                Some("oci-layout") => self.add(Power::HostMounts, who, "builds from an `oci-layout`"),
-                Some(_) => {}
-                None => self.path(who, "builds from", Path::new(text), host),
-            }
+            self.source(who, other.as_str().unwrap_or_default(), host);
         }
         for key in ["cache_from", "cache_to"] {
-            let local = |cache: &Value| cache.as_str().is_some_and(|cache| cache.contains("type=local"));
-            if items(&build[key]).any(local) {
+            if items(&build[key]).any(|cache| !cache.as_str().is_some_and(is_far)) {
                 self.add(Power::HostMounts, who, format!("`build.{key}` in a directory of the host"));
             }
         }
         if is_set(&build["ssh"]) {
             self.add(Power::HostMounts, who, "`build.ssh`, which hands over keys of the host");
         }
+    }
+
+    /// A directory, or something to fetch. For the latter a builder first looks whether there is
+    /// a directory of that name, counted from the project's.
+    fn source(&mut self, who: &str, text: &str, host: &Host) {
+        let is_remote = REMOTE.split(' ').any(|start| text.starts_with(start));
+        let path = if is_remote { host.project.join(text) } else { text.into() };
+        self.path(who, "builds from", &path, host);
+    }
+}
+
+/// True for a cache in a registry, in GitHub, or in the image itself.
+fn is_far(cache: &str) -> bool {
+    let fields: Vec<String> = cache.split(',').map(|field| field.trim().to_ascii_lowercase()).collect();
+    let types: Vec<&str> = fields.iter().map(String::as_str).filter(|key| key.starts_with("type")).collect();
+    match types[..] {
+        [] => !cache.contains(['=', '"']),
+        ["type=registry" | "type=inline" | "type=gha"] => !cache.contains('"'),
+        _ => false,
     }
 }

@@ -18,6 +18,25 @@ pub(super) struct Volume {
     pub(super) options: Option<BTreeMap<String, String>>,
 }
 
+impl Volume {
+    /// One of the options that it was made with.
+    pub(super) fn option(&self, key: &str) -> Option<String> {
+        self.options.as_ref()?.get(key).cloned()
+    }
+
+    /// The directory of the host that it stands for, if it does.
+    fn bound(&self) -> Option<PathBuf> {
+        bound(&|key| self.option(key))
+    }
+}
+
+/// The directory that the options of a volume bind, if they do.
+pub(super) fn bound(option: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {
+    let flags = option("o").unwrap_or_default();
+    let binds = |flag: &str| matches!(flag.trim(), "bind" | "rbind" | "move" | "remount");
+    option("device").filter(|_| flags.split(',').any(binds)).map(PathBuf::from)
+}
+
 /// A network that is there.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -38,7 +57,7 @@ pub(super) struct Host {
     pub(super) sockets: Vec<PathBuf>,
     /// Directories that some container can write to.
     pub(super) writers: Vec<PathBuf>,
-    /// The volumes that the model names, where they are there.
+    /// Every volume that is there.
     pub(super) volumes: Vec<Volume>,
     /// The networks that the model names, where they are there.
     pub(super) networks: Vec<Network>,
@@ -67,8 +86,6 @@ struct Mounted {
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Mount {
-    #[serde(rename = "Type", default)]
-    kind: String,
     #[serde(default)]
     source: PathBuf,
     #[serde(rename = "RW", default)]
@@ -80,17 +97,17 @@ impl Host {
     pub(super) fn ask(docker: &Docker, project: &Path, model: &Value) -> Result<Self, Error> {
         let mut sockets: Vec<PathBuf> = SOCKETS.map(PathBuf::from).into();
         sockets.extend(docker.socket());
-        let names: Vec<String> = named(model, "volumes");
-        let volumes = shown(docker, &["volume", "inspect", "--"], &names)?;
+        let names = words(&docker.demand("volume ls", &["volume", "ls", "-q"])?);
+        let volumes: Vec<Volume> = shown(docker, &["volume", "inspect", "--"], &names)?;
         let mut names = named(model, "networks");
         names.extend(modes(model));
         let networks = shown(docker, &["network", "inspect", "--"], &names)?;
-        let listed = docker.demand("ps", &["ps", "-aq", "--no-trunc"])?;
-        let ids: Vec<String> = listed.split_whitespace().map(str::to_owned).collect();
+        let ids = words(&docker.demand("ps", &["ps", "-aq", "--no-trunc"])?);
         let containers: Vec<Mounted> = shown(docker, &["container", "inspect", "--"], &ids)?;
         let mounts = containers.into_iter().flat_map(|container| container.mounts);
-        let writers = mounts.filter(|mount| mount.kind == "bind" && mount.writes).map(|mount| mount.source);
-        let writers = writers.collect();
+        let writers = mounts.filter(|mount| mount.writes).map(|mount| mount.source);
+        // What a volume binds is not told of the containers that mount it.
+        let writers = writers.chain(volumes.iter().filter_map(Volume::bound)).collect();
         Ok(Self { project: project.to_owned(), sockets, writers, volumes, networks })
     }
 }
@@ -99,6 +116,10 @@ impl Host {
 fn named(model: &Value, kind: &str) -> Vec<String> {
     let all = model[kind].as_object().into_iter().flatten();
     all.map(|(key, value)| value["name"].as_str().unwrap_or(key).to_owned()).collect()
+}
+
+fn words(listed: &str) -> Vec<String> {
+    listed.split_whitespace().map(str::to_owned).collect()
 }
 
 /// Networks that services name without declaring them.

@@ -13,7 +13,7 @@ mod paths;
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_yaml::Value;
 
@@ -150,26 +150,27 @@ impl fmt::Display for Offence {
     }
 }
 
-/// Refuses a commit that asks for what is denied. `json` is the model that compose made of its
-/// `files`.
-pub(super) fn check(
-    deny: &Deny,
-    ground: Ground<'_>,
-    files: &[PathBuf],
-    json: &[u8],
-    docker: &Docker,
-) -> Result<(), Error> {
+/// Refuses a commit whose compose `files` read what is denied, before compose reads it.
+pub(super) fn check_files(deny: &Deny, ground: Ground<'_>, files: &[PathBuf]) -> Result<(), Error> {
+    let mut found = files::outside(files, ground, deny);
+    if deny.has(Power::Setup) && ground.tree.contains_key(Path::new("setup.sh")) {
+        let what = "runs as root on this host".to_owned();
+        found.push(Offence { power: Power::Setup, who: "setup.sh".to_owned(), what });
+    }
+    refuse(&found, ground)
+}
+
+/// Refuses a commit that asks for what is denied. `json` is the model that compose made of it.
+pub(super) fn check(deny: &Deny, ground: Ground<'_>, json: &[u8], docker: &Docker) -> Result<(), Error> {
     if deny.is_empty() {
         return Ok(());
     }
     let model = serde_json::from_slice(json).map_err(Error::Unreadable)?;
     let host = Host::ask(docker, ground.project, &model)?;
-    let mut found = files::outside(files, ground, deny);
-    found.extend(model::judge(&model, deny, &host));
-    if deny.has(Power::Setup) && ground.tree.contains_key(std::path::Path::new("setup.sh")) {
-        let what = "runs as root on this host".to_owned();
-        found.push(Offence { power: Power::Setup, who: "setup.sh".to_owned(), what });
-    }
+    refuse(&model::judge(&model, deny, &host), ground)
+}
+
+fn refuse(found: &[Offence], ground: Ground<'_>) -> Result<(), Error> {
     if found.is_empty() {
         return Ok(());
     }
@@ -192,6 +193,15 @@ impl<'d> Offences<'d> {
     fn add(&mut self, power: Power, who: &str, what: impl Into<String>) {
         if self.deny.has(power) {
             self.found.insert(Offence { power, who: who.to_owned(), what: what.into() });
+        }
+    }
+
+    /// A key of a newer Compose: it may give any power.
+    fn unknown(&mut self, who: &str, key: &str) {
+        let what = format!("`{key}`, which this version of hlx does not take for harmless");
+        let powers = std::iter::once(Power::Privileged).chain(Power::ALL);
+        if let Some(power) = powers.into_iter().find(|power| self.deny.has(*power)) {
+            self.add(power, who, what);
         }
     }
 }

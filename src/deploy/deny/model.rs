@@ -4,19 +4,32 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::host::bound;
+use super::paths::really;
 use super::{Deny, Host, Network, Offence, Offences, Power};
 use crate::deploy::tree::flat;
+
+/// Keys of a model that give no power, or whose content is judged.
+const TOP: &str = "name version services networks volumes secrets configs";
 
 /// Keys of a service that give no power, or whose power is judged below.
 const KEYS: &str = "attach blkio_config build cap_add cap_drop cgroup command configs container_name cpu_count \
     cpu_percent cpu_period cpu_quota cpu_rt_period cpu_rt_runtime cpu_shares cpus cpuset depends_on \
-    deploy develop devices dns dns_opt dns_search domainname entrypoint env_file environment expose \
-    extends external_links extra_hosts group_add healthcheck hostname image init ipc isolation \
+    deploy develop dns dns_opt dns_search domainname entrypoint env_file environment expose \
+    extends external_links extra_hosts group_add healthcheck hostname image init ipc \
     label_file labels links logging mac_address mem_limit mem_reservation mem_swappiness \
     memswap_limit network_mode networks oom_kill_disable oom_score_adj pid pids_limit platform \
-    ports post_start pre_stop privileged profiles pull_policy pull_refresh_after read_only restart \
+    ports post_start pre_stop profiles provider pull_policy pull_refresh_after read_only restart \
     scale secrets security_opt shm_size stdin_open stop_grace_period stop_signal storage_opt \
     sysctls tmpfs tty ulimits use_api_socket user userns_mode uts volumes volumes_from";
+
+/// Keys of a service that take down the walls around it, or that leave them to something else.
+const HELD: &str = "annotations cgroup_parent credential_spec device_cgroup_rules devices gpus isolation models \
+    privileged provider runtime";
+
+/// What writes logs without going out for it. Others connect to wherever they are told, from the
+/// host's network and as root, or read files of the host.
+const LOGS: [&str; 5] = ["", "json-file", "local", "journald", "none"];
 
 /// Capabilities that Docker gives by itself, and those that stay within a container.
 const CAPABILITIES: &str = "AUDIT_WRITE CHOWN DAC_OVERRIDE FOWNER FSETID IPC_LOCK KILL LEASE MKNOD NET_ADMIN \
@@ -30,11 +43,19 @@ const FAR: [&str; 5] = ["tmpfs", "nfs", "nfs4", "cifs", "smb3"];
 pub(super) fn judge(model: &Value, deny: &Deny, host: &Host) -> Vec<Offence> {
     let mut host = host.clone();
     host.writers.extend(own_writers(model));
+    host.writers = host.writers.iter().filter_map(|writer| really(writer)).collect();
     let mut offences = Offences::new(deny);
+    for (key, value) in entries(model) {
+        let is_known = TOP.split(' ').any(|known| known == key) || key.starts_with("x-");
+        if !is_known && is_set(value) {
+            offences.unknown("the compose file", key);
+        }
+    }
     for (name, service) in entries(&model["services"]) {
         let who = format!("service `{name}`");
         isolation(&mut offences, &who, service);
         network_mode(&mut offences, &who, &service["network_mode"], &host);
+        logging(&mut offences, &who, &service["logging"]["driver"]);
         mounts(&mut offences, &who, service, &host);
         offences.build(&who, &service["build"], &host);
     }
@@ -73,23 +94,30 @@ pub(super) fn is_set(value: &Value) -> bool {
     }
 }
 
-/// Directories that the model's own containers can write to.
+/// Directories that the model's own containers can write to, through a volume too.
 fn own_writers(model: &Value) -> Vec<PathBuf> {
-    let volumes = entries(&model["services"]).flat_map(|(_, service)| items(&service["volumes"]));
+    let mounts = entries(&model["services"]).flat_map(|(_, service)| items(&service["volumes"]));
     let writes = |mount: &&Value| mount["type"] == "bind" && mount["read_only"] != Value::Bool(true);
-    volumes.filter(writes).filter_map(|mount| Some(flat(mount["source"].as_str()?.as_ref()))).collect()
+    let binds = mounts.filter(writes).filter_map(|mount| Some(flat(mount["source"].as_str()?.as_ref())));
+    let volumes = entries(&model["volumes"]).filter_map(|(_, volume)| bound(&|key| option(volume, key)));
+    binds.chain(volumes).collect()
+}
+
+/// One of the options that a volume is made with.
+fn option(volume: &Value, key: &str) -> Option<String> {
+    volume["driver_opts"][key].as_str().map(str::to_owned)
 }
 
 /// What takes down the walls around a container.
 fn isolation(offences: &mut Offences<'_>, who: &str, service: &Value) {
-    let mut add = |what: String| offences.add(Power::Privileged, who, what);
     for (key, value) in entries(service) {
-        let is_known = KEYS.split(' ').any(|known| known == key) || key.starts_with("x-");
-        if !is_known && is_set(value) {
-            add(format!("`{key}`, which this version of hlx does not take for harmless"));
+        let is_known = [KEYS, HELD].iter().any(|keys| keys.split(' ').any(|known| known == key));
+        if !is_known && !key.starts_with("x-") && is_set(value) {
+            offences.unknown(who, key);
         }
     }
-    for key in ["privileged", "devices", "isolation"].into_iter().filter(|key| is_set(&service[*key])) {
+    let mut add = |what: String| offences.add(Power::Privileged, who, what);
+    for key in HELD.split(' ').filter(|key| is_set(&service[*key])) {
         add(format!("`{key}`"));
     }
     for key in ["pid", "ipc", "uts", "userns_mode", "cgroup"] {
@@ -124,6 +152,10 @@ fn isolation(offences: &mut Offences<'_>, who: &str, service: &Value) {
             add(format!("a privileged `{key}`"));
         }
     }
+    if is_set(&service["provider"]) {
+        // A program of the host, or a file of the commit, that compose runs as root.
+        offences.add(Power::Setup, who, "`provider`");
+    }
     if is_set(&service["use_api_socket"]) {
         offences.add(Power::DockerSocket, who, "`use_api_socket`");
     }
@@ -135,6 +167,13 @@ fn network_mode(offences: &mut Offences<'_>, who: &str, mode: &Value, host: &Hos
         offences.add(Power::HostNetwork, who, format!("`network_mode: {mode}`"));
     } else {
         offences.joined(who, mode, host);
+    }
+}
+
+fn logging(offences: &mut Offences<'_>, who: &str, driver: &Value) {
+    let Some(driver) = driver.as_str().filter(|driver| !LOGS.contains(driver)) else { return };
+    for power in [Power::HostNetwork, Power::HostMounts, Power::DockerSocket] {
+        offences.add(power, who, format!("`logging.driver: {driver}`"));
     }
 }
 
@@ -190,11 +229,10 @@ fn mounts(offences: &mut Offences<'_>, who: &str, service: &Value, host: &Host) 
 /// What the file says of a volume, and what is there under its name: compose uses that as it is.
 fn volume(offences: &mut Offences<'_>, who: &str, key: &str, volume: &Value, host: &Host) {
     let name = volume["name"].as_str().unwrap_or(key);
-    let text = |key: &str| volume["driver_opts"][key].as_str().map(str::to_owned);
-    stored(offences, who, volume["driver"].as_str().unwrap_or_default(), &text, host);
+    let driver = volume["driver"].as_str().unwrap_or_default();
+    stored(offences, who, driver, &|key| option(volume, key), host);
     for there in host.volumes.iter().filter(|there| there.name == name) {
-        let text = |key: &str| there.options.as_ref()?.get(key).cloned();
-        stored(offences, who, &there.driver, &text, host);
+        stored(offences, who, &there.driver, &|key| there.option(key), host);
     }
 }
 
@@ -209,11 +247,11 @@ fn stored(
     if !matches!(driver, "" | "local") {
         return offences.add(Power::HostMounts, who, format!("the volume driver `{driver}`"));
     }
-    let flags = option("o").unwrap_or_default();
-    let binds = flags.split(',').any(|flag| matches!(flag.trim(), "bind" | "rbind" | "move" | "remount"));
+    if let Some(device) = bound(option) {
+        return offences.path(who, "binds", &device, host);
+    }
     match option("device") {
         None => {}
-        Some(device) if binds => offences.path(who, "binds", Path::new(&device), host),
         Some(_) if FAR.contains(&option("type").unwrap_or_default().as_str()) => {}
         Some(device) => {
             offences.add(Power::HostMounts, who, format!("it mounts {device}"));

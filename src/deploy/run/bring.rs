@@ -67,8 +67,10 @@ impl Deploy<'_> {
     ) -> Result<Model, Error> {
         let key = self.label_key()?;
         let project = self.wish.service.project();
+        let deny = &self.world.settings.deny;
+        deny::check_files(deny, ground, stage.files())?;
         let model = self.timings.measure("compose config", Whose::Docker, || stage.model(&project))?;
-        deny::check(&self.world.settings.deny, ground, stage.files(), stage.json(), &self.docker)?;
+        deny::check(deny, ground, stage.json(), &self.docker)?;
         if let Way::Forward(former) = way {
             self.examine(&model, former, stage, ground)?;
         }

@@ -59,8 +59,9 @@ impl Deploy<'_> {
         let ground = next.ground(dir);
         let mut stage =
             Stage::open(&places.vault(&self.wish.service), ground, env, next.files.clone(), report)?;
+        deny::check_files(&settings.deny, ground, stage.files())?;
         let model = stage.model(&self.wish.service.project())?;
-        deny::check(&settings.deny, ground, stage.files(), stage.json(), &self.docker)?;
+        deny::check(&settings.deny, ground, stage.json(), &self.docker)?;
         self.admit(&model, &model.wishes()?)?;
         let resident = Resident::new(places.resident(&self.wish.service));
         let key = self.label_key()?;

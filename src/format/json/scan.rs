@@ -6,6 +6,8 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use memchr::memchr2;
+
 use super::super::{Collection, Error, MAX_DEPTH};
 
 /// A part of a JSON text.
@@ -201,17 +203,22 @@ impl<'t> Scanner<'t> {
         let bytes = self.text.as_bytes();
         self.at += 1;
         loop {
-            match bytes.get(self.at) {
-                Some(b'"') => {
+            let rest = &bytes[self.at..];
+            let end = memchr2(b'"', b'\\', rest);
+            let plain = &rest[..end.unwrap_or(rest.len())];
+            // All of it at once: long texts are mostly plain.
+            if plain.iter().fold(false, |found, byte| found | (*byte < 0x20)) {
+                self.at += plain.iter().position(|byte| *byte < 0x20).unwrap_or(0);
+                return self
+                    .refuse("line breaks and control characters in quotes must be written as escapes");
+            }
+            self.at += plain.len();
+            match end.map(|end| rest[end]) {
+                Some(b'\\') => self.escape()?,
+                Some(_) => {
                     self.at += 1;
                     return Ok(());
                 }
-                Some(b'\\') => self.escape()?,
-                Some(0..0x20) => {
-                    return self
-                        .refuse("line breaks and control characters in quotes must be written as escapes");
-                }
-                Some(_) => self.at += 1,
                 None => return self.refuse("the file ends inside quotes"),
             }
         }

@@ -87,7 +87,6 @@ fn a_container_keeps_its_walls() {
         "gpus: [{count: -1}]",
         "deploy: {resources: {reservations: {devices: [{capabilities: [gpu]}]}}}",
         "credential_spec: {file: x}",
-        "provider: {type: x, options: {a: b}}",
         "models: {x: {}}",
         "annotations: {run.oci.hooks.stdout: x}",
         "post_start: [{command: [x], privileged: true}]",
@@ -138,6 +137,20 @@ fn files_of_the_host_are_the_hosts() {
             "volumes: [{type: bind, source: /hlx-test/p/a, target: /a}, {type: bind, source: /hlx-test/p/a/b, target: /b}]",
             "{}",
         ),
+        // Through a volume, a container can put links as well.
+        (
+            "volumes: [{type: volume, source: v, target: /d}, {type: bind, source: /hlx-test/p/a/b, target: /b}]",
+            "volumes: {v: {driver_opts: {type: none, o: bind, device: /hlx-test/p/a}}}",
+        ),
+        (
+            "volumes: [{type: volume, source: v, target: /d}, {type: bind, source: /hlx-test/p/a/b, target: /b}]",
+            "volumes: {v: {driver_opts: {type: none, o: 'rbind,ro', device: /hlx-test/p/x/../a}}}",
+        ),
+        ("volumes: [{type: bind, source: /hlx-test/p/link/../x, target: /x}]", "{}"),
+        (
+            "volumes: [{type: volume, source: v}]",
+            "volumes: {v: {driver_opts: {type: none, o: bind, device: /hlx-test/p/link/../x}}}",
+        ),
         ("volumes_from: ['container:other']", "{}"),
         ("secrets: [{source: s}]", "secrets: {s: {file: /etc/shadow}}"),
         ("configs: [{source: s}]", "configs: {s: {file: /etc/shadow}}"),
@@ -154,14 +167,6 @@ fn files_of_the_host_are_the_hosts() {
             "volumes: {v: {driver: local-persist, driver_opts: {mountpoint: /etc}}}",
         ),
         ("volumes: [{type: volume, source: v}]", "volumes: {v: {name: plugged, external: true}}"),
-        ("build: {context: /etc}", "{}"),
-        ("build: {context: /hlx-test/p, dockerfile: ../x}", "{}"),
-        ("build: {context: /hlx-test/p, dockerfile: /etc/passwd}", "{}"),
-        ("build: {context: /hlx-test/p, additional_contexts: {x: /etc}}", "{}"),
-        ("build: {context: /hlx-test/p, additional_contexts: {x: 'oci-layout:///etc'}}", "{}"),
-        ("build: {context: /hlx-test/p, ssh: [default]}", "{}"),
-        ("build: {context: /hlx-test/p, cache_to: ['type=local,dest=/etc']}", "{}"),
-        ("build: {context: /hlx-test/p, cache_from: ['type=local,src=/etc']}", "{}"),
     ] {
         assert_eq!(asks(service, top), ["host-mounts"], "{service} {top}");
     }
@@ -170,6 +175,92 @@ fn files_of_the_host_are_the_hosts() {
         "volumes: {v: {driver_opts: {type: overlay, device: overlay, o: 'lowerdir=/etc'}}}",
     ] {
         assert_eq!(asks("volumes: [{type: volume, source: v}]", top), ["privileged", "host-mounts"], "{top}");
+    }
+}
+
+#[test]
+fn a_build_reads_and_writes_nothing_of_the_host() {
+    for service in [
+        "build: {context: /etc}",
+        "build: {context: /hlx-test/p, dockerfile: ../x}",
+        "build: {context: /hlx-test/p, dockerfile: /etc/passwd}",
+        "build: {context: /hlx-test/p, additional_contexts: {x: /etc}}",
+        "build: {context: /hlx-test/p, additional_contexts: {x: 'oci-layout:///etc'}}",
+        "build: {context: /hlx-test/p, additional_contexts: {x: '/etc/a:b'}}",
+        "build: {context: /hlx-test/p, additional_contexts: {x: 'other:etc'}}",
+        "build: {context: /hlx-test/p, additional_contexts: {x: 'docker-image://../../../etc'}}",
+        "build: {context: 'github.com/../../../etc'}",
+        "build: {context: 'https://x/../../../../etc'}",
+        "build: {context: etc}",
+        "build: {context: 'https://example.org/x.git', dockerfile: /etc/passwd}",
+        "{volumes: [{type: bind, source: /hlx-test/p, target: /x}], build: {context: 'github.com/x/y'}}",
+        "build: {context: /hlx-test/p, cache_to: ['TYPE=local,dest=/etc']}",
+        "build: {context: /hlx-test/p, cache_to: ['\"type=local\",dest=/etc']}",
+        "build: {context: /hlx-test/p, cache_to: ['type=registry,\"type=local\",dest=/etc']}",
+        "build: {context: /hlx-test/p, cache_to: ['type=inline,type=local,dest=/etc']}",
+        "build: {context: /hlx-test/p, ssh: [default]}",
+        "build: {context: /hlx-test/p, cache_to: ['type=local,dest=/etc']}",
+        "build: {context: /hlx-test/p, cache_from: ['type=local,src=/etc']}",
+    ] {
+        assert_eq!(asks(service, "{}"), ["host-mounts"], "{service}");
+    }
+}
+
+#[test]
+fn a_key_of_tomorrow_may_give_whatever_is_denied() {
+    let model: Value = serde_yaml::from_str(
+        "{services: {web: {tomorrow: 1, provider: {type: x}}}, also: {a: 1}, x-more: 1, name: p}",
+    )
+    .unwrap();
+    let said = |text: &str| -> Vec<String> {
+        judge(&model, &deny(text), &host()).iter().map(ToString::to_string).collect()
+    };
+    for power in ["docker-socket", "host-network", "host-mounts"] {
+        let why = format!("which this version of hlx does not take for harmless ({power})");
+        let wanted =
+            [format!("service `web`: `tomorrow`, {why}"), format!("the compose file: `also`, {why}")];
+        assert_eq!(said(&format!("[{power}]")), wanted);
+    }
+    assert_eq!(said("[setup]").len(), 3);
+    assert!(said("[setup]").contains(&"service `web`: `provider` (setup)".to_owned()));
+    assert_eq!(said("[]"), [""; 0]);
+}
+
+#[test]
+fn a_log_goes_nowhere_but_to_docker() {
+    for driver in ["syslog", "fluentd", "gelf", "splunk", "awslogs", "gcplogs", "loki:latest"] {
+        let service = format!("logging: {{driver: '{driver}', options: {{a: b}}}}");
+        assert_eq!(asks(&service, "{}"), ["docker-socket", "host-network", "host-mounts"], "{driver}");
+    }
+    for driver in ["json-file", "local", "journald", "none", ""] {
+        assert_eq!(asks(&format!("logging: {{driver: '{driver}'}}"), "{}"), [""; 0], "{driver}");
+    }
+}
+
+/// A volume that another stack made counts too, as do both spellings of a directory.
+#[test]
+fn a_writer_is_known_by_where_it_really_writes() {
+    let dir = tempfile::tempdir().unwrap();
+    let media = dir.path().join("media");
+    std::fs::create_dir_all(media.join("films")).unwrap();
+    std::os::unix::fs::symlink("films", media.join("link")).unwrap();
+    std::os::unix::fs::symlink("/etc", media.join("out")).unwrap();
+    std::os::unix::fs::symlink("later", media.join("nowhere")).unwrap();
+    let deny = deny(&format!("[{{host-mounts: {{except: [{}]}}}}]", media.display()));
+    let host = Host { writers: vec![media.join("link")], ..host() };
+    let said = |host: &Host, below: &str| {
+        let source = media.join(below);
+        let mount = json!({"type": "bind", "source": source, "target": "/x"});
+        let model = json!({"services": {"web": {"volumes": [mount]}}});
+        let found = judge(&model, &deny, host);
+        found.into_iter().map(|offence| offence.what).collect::<String>()
+    };
+    for below in ["films/sub", "link/sub"] {
+        assert!(said(&host, below).contains("films, where a container can put links"), "{below}");
+    }
+    assert_eq!((said(&host, "films"), said(&host, "link"), said(&host, "new/dir")), Default::default());
+    for bad in ["out", "out/new", "out/new/dir", "nowhere", "nowhere/x"] {
+        assert!(!said(&host, bad).is_empty(), "{bad}");
     }
 }
 
@@ -207,7 +298,15 @@ fn what_is_harmless_is_let_through() {
         volumes: {v: {name: plain}, w: {driver_opts: {type: nfs, o: 'addr=nas,rw', device: ':/export'}}},
         secrets: {s: {file: /hlx-test/p/s}, e: {environment: X}}}";
     assert_eq!(asks(service, top), Vec::<&str>::new());
-    assert_eq!(asks("build: {context: 'https://example.org/x.git'}", "{}"), Vec::<&str>::new());
+    for build in [
+        "context: 'https://example.org/x.git#main:dir'",
+        "context: 'git@example.org:me/x.git'",
+        "context: /hlx-test/p/app, dockerfile: ../app.Dockerfile",
+        "context: /hlx-test/p, additional_contexts: {a: 'docker-image://alpine', b: 'service:db', c: /hlx-test/p/c}",
+        "context: /hlx-test/p, cache_from: [example.org/x:y, 'type=registry,ref=a'], cache_to: ['type=inline']",
+    ] {
+        assert_eq!(asks(&format!("build: {{{build}}}"), "{}"), Vec::<&str>::new(), "{build}");
+    }
     let model: Value =
         serde_yaml::from_str("services: {web: {privileged: true, network_mode: host}}").unwrap();
     assert_eq!(judge(&model, &Deny::default(), &host()), []);
