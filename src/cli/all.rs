@@ -115,11 +115,18 @@ fn one(service: &Service, program: &Path, words: &[OsString], ui: Ui) -> Fate {
 
 fn show(service: &Service, stream: Stream, line: &str, ui: Ui) {
     let text = line.strip_prefix("hlx: ").unwrap_or(line);
-    match (stream, text.strip_prefix("error: "), text.strip_prefix("warning: ")) {
-        (Stream::Out, ..) => ui.result(line),
-        (Stream::Err, Some(error), _) => ui.error(format!("{service} | {error}")),
-        (Stream::Err, _, Some(warning)) => ui.warning(format!("{service} | {warning}")),
-        (Stream::Err, None, None) => ui.note(format!("{service} | {text}")),
+    let labelled = |label: &str| Some(format!("{service} | {}", text.strip_prefix(label)?));
+    if stream == Stream::Out {
+        ui.result(line);
+    } else if let Some(error) = labelled("error: ") {
+        ui.error(error);
+    } else if let Some(warning) = labelled("warning: ") {
+        ui.warning(warning);
+    } else if let Some(hint) = labelled("hint: ") {
+        ui.hint(hint);
+    } else {
+        // A stack's own hlx was told to be quiet if this one was: what it still says are details of errors.
+        ui.detail(format!("{service} | {text}"));
     }
 }
 

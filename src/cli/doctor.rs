@@ -58,6 +58,10 @@ fn settings(config: &Path) -> Finding {
     const NAME: &str = "settings";
     match Settings::read(config) {
         Err(error) => Finding::fail(NAME, error.to_string(), format!("correct {}", config.display())),
+        Ok(_) if variable("HLX_CONFIG").is_some() && !config.exists() => {
+            let text = format!("there is no {}, which HLX_CONFIG names", config.display());
+            Finding::fail(NAME, text, "hlx server join URL")
+        }
         Ok(settings) if settings.repo.is_none() => {
             let text = "no `repo`: each deploy must name one with --repo, or stand in a clone";
             Finding::warn(NAME, text, "hlx server join URL")
@@ -67,7 +71,7 @@ fn settings(config: &Path) -> Finding {
             let deny = (!settings.deny.is_empty()).then_some("some powers denied");
             let limits: Vec<&str> = verify.into_iter().chain(deny).collect();
             let limits = if limits.is_empty() {
-                "whoever can push is root here".to_owned()
+                "neither `verify` nor `deny`: whoever can push is root here".to_owned()
             } else {
                 limits.join(", ")
             };
@@ -85,10 +89,11 @@ fn keys(keyring: &Keyring) -> Finding {
     let unused = unused.filter_map(|tried| Some(format!("{}: {}", tried.place, tried.unusable()?)));
     let unused: Vec<String> = unused.collect();
     match (places.is_empty(), unused.is_empty()) {
-        (true, _) => Finding::fail(
+        (true, true) => Finding::fail(NAME, "none is here", "hlx server join URL"),
+        (true, false) => Finding::fail(
             NAME,
-            ["none is here".to_owned()].into_iter().chain(unused).collect::<Vec<_>>().join("; "),
-            "hlx server join URL",
+            format!("none is here that can be used: {}", unused.join("; ")),
+            "mend what is said there; for another key: hlx server join URL",
         ),
         (false, false) => Finding::warn(
             NAME,

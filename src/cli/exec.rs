@@ -16,8 +16,11 @@ use crate::sys::process::{End, Stream};
 /// What is read from standard input is held in RAM.
 const LONGEST: u64 = 256 << 20;
 
+/// What a shell ends with where there is no such program.
+const NOT_FOUND: u8 = 127;
+
 /// Run a program in the project directory of a service as it is deployed, where its encrypted files show their plaintext to
-/// that program only. Its output is not masked, and its exit code is passed on.
+/// that program only. Its output is not masked, and its exit code is passed on; it is 127 where the program cannot be started.
 #[derive(Debug, Args)]
 pub(super) struct ExecArgs {
     /// The service, which is the name of its branch.
@@ -54,6 +57,10 @@ pub(super) fn run(args: &ExecArgs, cx: &Context) -> Result<ExitCode, Failure> {
         let _ = to.and_then(|mut to| to.write_all(bytes));
     };
     let end = deploy::exec(&service, &args.command, input, &server.world(&open, &report), &mut sink);
+    if let Err(error @ deploy::Error::NotStarted { .. }) = &end {
+        cx.ui.error(error);
+        return Ok(ExitCode::from(NOT_FOUND));
+    }
     let end = end.map_err(|error| server::unused_keys(failure(error), &keyring))?;
     Ok(ExitCode::from(code(end)))
 }

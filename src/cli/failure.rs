@@ -53,7 +53,9 @@ impl Exit {
     fn meaning(self) -> &'static str {
         match self {
             Self::Failed => "failed; a deploy that failed before any container was touched",
-            Self::Usage => "wrong words on the command line",
+            Self::Usage => {
+                "wrong words on the command line, or they or the configuration name a file or repository that is not there"
+            }
             Self::NoKey => "no key of yours opens it",
             Self::NotAuthentic => {
                 "not authentic, or not an encrypted file where one is needed (or the reverse)"

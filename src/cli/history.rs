@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::server::{Server, failure};
 use super::{Context, Failure};
-use crate::deploy::state::{Entry, State};
+use crate::deploy::state::{self, Entry, State};
 use crate::deploy::{self, Service};
 
 /// Show what was deployed on this host: who, what, when, for how long, and how it ended.
@@ -30,10 +30,14 @@ pub(super) fn run(args: &HistoryArgs, cx: &Context) -> Result<(), Failure> {
     let server = Server::from_environment()?;
     let name = |text: &String| text.parse::<Service>().map_err(|error| failure(deploy::Error::Name(error)));
     let service = args.service.as_ref().map(name).transpose()?;
-    let state = State::open_if_there(&server.database());
-    let read = state
-        .and_then(|state| state.map_or(Ok(Vec::new()), |state| state.history(service.as_ref(), args.limit)));
-    let entries = read.map_err(|error| failure(error.into()))?;
+    let read = || -> Result<Vec<Entry>, state::Error> {
+        let Some(state) = State::open_if_there(&server.database())? else { return Ok(Vec::new()) };
+        state.history(service.as_ref(), args.limit)
+    };
+    let entries = read().map_err(|error| failure(error.into()))?;
+    if let (Some(service), true) = (service, entries.is_empty() && args.limit > 0) {
+        return Err(server.not_deployed(service));
+    }
     if args.json {
         cx.ui.result(Value::from_iter(entries.iter().map(entry_json)));
         return Ok(());
@@ -79,7 +83,8 @@ fn phases(entry: &Entry) -> Vec<(String, f64)> {
     list.iter().filter_map(phase).collect()
 }
 
-fn entry_json(entry: &Entry) -> Value {
+/// An entry as JSON.
+pub(super) fn entry_json(entry: &Entry) -> Value {
     json!({
         "id": entry.id,
         "stack": entry.stack,

@@ -3,10 +3,12 @@
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::history::{entry_json, when};
 use super::server::{Server, failure};
 use super::{Context, Failure};
 use crate::deploy::health::{Container, condition};
 use crate::deploy::standing::{Standing, standing};
+use crate::deploy::state::Entry;
 use crate::deploy::{self, Service};
 use crate::keys::{self, Keyring};
 
@@ -39,6 +41,7 @@ pub(super) fn run(args: &PsArgs, cx: &Context) -> Result<(), Failure> {
     }
     for one in &found {
         cx.ui.result(head(one));
+        failed(one).iter().for_each(|line| cx.ui.result(format!("    {line}")));
         one.containers.iter().for_each(|container| cx.ui.result(format!("    {}", condition(container))));
     }
     Ok(())
@@ -46,14 +49,26 @@ pub(super) fn run(args: &PsArgs, cx: &Context) -> Result<(), Failure> {
 
 fn head(one: &Standing) -> String {
     let short = |commit: &Option<String>| commit.as_deref().map_or("-".to_owned(), |id| format!("{id:.10}"));
+    let verb = if one.runs() { "runs" } else { "no container runs of" };
     let running = match (&one.stack.tried, &one.stack.commit) {
         _ if one.containers.is_empty() => "no containers".to_owned(),
-        (tried, good) if tried == good => format!("runs {}", short(good)),
-        (tried, None) => format!("runs {}, which was never good", short(tried)),
-        (tried, good) => format!("runs {}; the last good one is {}", short(tried), short(good)),
+        (tried, good) if tried == good => format!("{verb} {}", short(good)),
+        (tried, None) => format!("{verb} {}, which was never good", short(tried)),
+        (tried, good) => format!("{verb} {}; the last good one is {}", short(tried), short(good)),
     };
     let bad = one.bad.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
     format!("{}  {running}{bad}", one.service)
+}
+
+/// That the last try failed, unless the first line said so.
+fn failed(one: &Standing) -> Option<String> {
+    let Entry { action, commit, ending, result, began, .. } = one.failed.as_ref()?;
+    if one.bad.is_some() && *commit == one.stack.tried {
+        return None;
+    }
+    let of = commit.as_deref().map(|commit| format!(" of {commit:.10}")).unwrap_or_default();
+    let why = if result == ending.as_str() { String::new() } else { format!(": {result}") };
+    Some(format!("the last {action}{of}, at {}: {}{why}", when(*began), ending.as_str()))
 }
 
 fn standing_json(one: &Standing) -> Value {
@@ -65,6 +80,7 @@ fn standing_json(one: &Standing) -> Value {
         "commit": one.stack.tried,
         "good": one.stack.commit,
         "bad": one.bad,
+        "failed": one.failed.as_ref().map(entry_json),
         "containers": Value::from_iter(one.containers.iter().map(container_json)),
     })
 }

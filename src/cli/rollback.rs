@@ -32,6 +32,10 @@ pub(super) fn run(args: &RollbackArgs, cx: &Context) -> Result<(), Failure> {
     let report = server::report(cx.ui);
     let world = server.world(&open, &report);
     if !revert::is_ours(&service, &world) {
+        // Where stacks are deployed and no clone is around, it was a name of this host's that was meant.
+        if cx.repository().is_err() && !server.deployed().is_empty() {
+            return Err(server.not_deployed(service));
+        }
         return in_clone(&service, args.to.as_deref(), cx);
     }
     let made = revert::revert(&service, args.to.as_deref(), &world).map_err(failure)?;

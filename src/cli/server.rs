@@ -5,9 +5,11 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use super::{Exit, Failure, Ui, errors};
+use crate::deploy::service::nearest;
+use crate::deploy::state::State;
 use crate::deploy::{
-    self, Aftermath, Broken, Error, Event, Fault, Opener, Places, Report, Settings, World, deny, docker,
-    mirror, resident, settings, wishes,
+    self, Aftermath, Broken, Error, Event, Fault, Opener, Places, Report, Service, Settings, World, deny,
+    docker, mirror, resident, settings, wishes,
 };
 use crate::keys::{self, Keyring};
 use crate::sys::process::Env;
@@ -60,7 +62,7 @@ impl Server {
         let config = std::env::var_os("HLX_CONFIG").map_or("/etc/hlx/config.yaml".into(), PathBuf::from);
         if std::env::var_os("HLX_CONFIG").is_some() && !config.exists() {
             return Err(Failure::new(Exit::Usage, format!("there is no {}", config.display()))
-                .hint("HLX_CONFIG names it"));
+                .hint("HLX_CONFIG names it; `hlx server join URL` writes it"));
         }
         Self::with(Settings::read(&config).map_err(|error| failure(error.into()))?)
     }
@@ -86,6 +88,25 @@ impl Server {
     /// The database of what was deployed.
     pub(super) fn database(&self) -> PathBuf {
         self.places.state.join("state.db")
+    }
+
+    /// The failure of asking for a stack that was never deployed here, with those that were.
+    pub(super) fn not_deployed(&self, service: Service) -> Failure {
+        let known = self.deployed().iter().map(Service::to_string).collect::<Vec<_>>();
+        let names: Vec<&str> = known.iter().map(String::as_str).collect();
+        let meant = nearest(service.as_str(), &names).map(|name| format!("did you mean `{name}`?"));
+        let failure = Failure::new(Exit::Failed, Error::NotDeployed(service));
+        let failure = meant.into_iter().fold(failure, Failure::hint);
+        match known.is_empty() {
+            true => failure.hint("nothing was deployed here yet"),
+            false => failure.hint(format!("deployed here: {}", list(&known))),
+        }
+    }
+
+    /// The stacks that were deployed here; none if that cannot be read.
+    pub(super) fn deployed(&self) -> Vec<Service> {
+        let state = State::open_if_there(&self.database()).ok().flatten();
+        state.and_then(|state| state.stacks().ok()).unwrap_or_default()
     }
 
     /// The world that a deploy happens in.
@@ -197,13 +218,15 @@ fn advised(error: Error) -> Failure {
         Error::Unsigned { .. } => plain(Exit::Policy)
             .hint("sign it with ssh (`git config gpg.format ssh`, `git commit -S`), by a key that is listed there"),
         Error::Lost { .. } => plain(Exit::Failed).hint("deploy the service again: that fetches it"),
-        Error::Model(_) => plain(Exit::Failed).hint("correct the compose file or `.env`, and push again"),
+        Error::Model { .. } => plain(Exit::Failed).hint("correct the compose file or `.env`, and push again"),
         Error::Unreadable(_) | Error::Disk { .. } | Error::State(_) | Error::Vault(_) | Error::Down(_) => {
             plain(Exit::Failed)
         }
         Error::Wish(wish) => wish_failure(&wish),
         Error::Resident(error) => resident_failure(&error),
-        Error::Step { .. } => plain(Exit::Failed).hint("its output is above"),
+        Error::Step { .. } => plain(Exit::Failed),
+        Error::NotStarted { .. } => plain(Exit::Failed)
+            .hint("is it installed on this host, and is its place in PATH?"),
         Error::KnownBad { .. } => plain(Exit::Failed)
             .hint("push a commit that corrects it; if the reason was elsewhere, deploy with --retry"),
         Error::NoWayBack { .. } => plain(Exit::Policy)

@@ -42,6 +42,11 @@ impl Ui {
         }
     }
 
+    /// What belongs to something that was said already, and is not left out where that was not.
+    pub fn detail(&self, text: impl Display) {
+        self.line("", text);
+    }
+
     /// What a person should know.
     pub fn warning(&self, text: impl Display) {
         self.line("warning: ", text);

@@ -244,6 +244,13 @@ pub(super) fn set(args: &SetArgs, cx: &Context) -> Result<(), Failure> {
         source.warn_if_unprotected(cx);
     }
     source.report(changed, cx);
+    if let Some(similar) = &edited.added {
+        cx.ui.note(format!("{}: {} is new there", source.name, args.key));
+        if !similar.is_empty() {
+            cx.ui.warning(format!("{} has {} too: was that meant?", source.name, similar.join(", ")));
+            cx.ui.hint(format!("`hlx unset {} {}` takes the new one out again", source.name, args.key));
+        }
+    }
     Ok(())
 }
 

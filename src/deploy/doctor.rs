@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::docker::{self, Docker};
-use super::mirror::{self, Git};
+use super::mirror::{self, Git, Mirror, Source};
 use super::preflight::{self, space};
-use super::state::State;
-use super::{World, unit};
+use super::resident::Resident;
+use super::state::{self, State};
+use super::{Service, World, unit, verify};
 use crate::sys::ram;
 
 /// How well one thing stands.
@@ -74,7 +75,9 @@ pub fn examine(world: &World<'_>, config: &Path) -> Vec<Finding> {
     ];
     let places = [Some(world.places.state.clone()), Some(world.places.projects.clone()), data];
     all.extend(places.into_iter().flatten().map(|place| room(&place)));
-    all.push(boot(&world.places.state));
+    all.extend(repository(world));
+    all.extend(world.settings.verify.as_ref().map(|verify| signers(&verify.allowed_signers)));
+    all.extend(boot(world));
     all
 }
 
@@ -82,6 +85,42 @@ fn user(is_root: bool) -> Finding {
     match is_root {
         true => Finding::ok("user", "root"),
         false => Finding::fail("user", "not root, and deploying takes root: it mounts", "run it with sudo"),
+    }
+}
+
+/// Whether the repository of the configuration answers, and has anything to deploy.
+fn repository(world: &World<'_>) -> Option<Finding> {
+    const NAME: &str = "repository";
+    let named = world.settings.repo.as_deref()?;
+    let git = Git::new(world.env);
+    let listed = Source::new(named, world.cwd)
+        .and_then(|source| Ok((Mirror::listed(&world.places.state, &source, &git)?, source.to_string())));
+    Some(match listed {
+        Ok((branches, shown)) if branches.is_empty() => {
+            Finding::warn(NAME, format!("{shown} has no branches"), "push some from a clone")
+        }
+        Ok((_, shown)) => Finding::ok(NAME, format!("{shown} can be read")),
+        Err(error) => Finding::fail(
+            NAME,
+            one_line(&error.to_string()),
+            "correct `repo` in the configuration, or let this host in at the git host",
+        ),
+    })
+}
+
+/// The list of `verify`: without it nothing is deployed.
+fn signers(path: &Path) -> Finding {
+    const NAME: &str = "signers";
+    match verify::is_roots(path) {
+        Ok(()) => Finding::ok(NAME, format!("{}, root's alone", path.display())),
+        Err(error) => {
+            let remedy = format!(
+                "write the keys that may sign there (ssh-keygen(1), ALLOWED SIGNERS), \
+                                  as root: {}",
+                path.display()
+            );
+            Finding::fail(NAME, error.to_string(), remedy)
+        }
     }
 }
 
@@ -173,6 +212,10 @@ fn first_word(text: &str) -> &str {
     text.split_whitespace().next().unwrap_or_default()
 }
 
+fn one_line(text: &str) -> String {
+    text.lines().map(str::trim).collect::<Vec<_>>().join(" ")
+}
+
 fn first_line(text: &str) -> &str {
     text.lines().next().unwrap_or_default()
 }
@@ -190,7 +233,7 @@ fn config_file(path: &Path) -> Finding {
     }
     match path.exists() {
         true => Finding::ok(NAME, format!("{shown}, root's alone")),
-        false => Finding::ok(NAME, format!("no {shown}: the defaults")),
+        false => Finding::ok(NAME, format!("no {shown}")),
     }
 }
 
@@ -215,16 +258,38 @@ fn room(path: &Path) -> Finding {
     }
 }
 
-/// File secrets need the unit at boot.
-fn boot(state: &Path) -> Finding {
-    let path = state.join("state.db");
-    let stacks = match path.exists().then(|| State::open(&path)).transpose() {
-        Ok(None) => 0,
-        Ok(Some(state)) => state.stacks_with_resident().map_or(0, |stacks| stacks.len()),
-        Err(error) => return Finding::fail("reboot", error.to_string(), "install the hlx that made it"),
-    };
+/// File secrets, which must be in RAM now and need the unit at boot.
+fn boot(world: &World<'_>) -> Vec<Finding> {
     let enabled = format!("/etc/systemd/system/docker.service.wants/{}", unit::NAME);
-    after_boot(stacks, Path::new(&enabled).exists())
+    match file_secrets(world) {
+        Ok(stacks) => {
+            let missing = stacks.iter().filter(|(_, is_whole)| !is_whole).map(|(stack, _)| stack.to_string());
+            let missing: Vec<String> = missing.collect();
+            let after = after_boot(stacks.len(), Path::new(&enabled).exists());
+            missing_secrets(&missing).into_iter().chain([after]).collect()
+        }
+        Err(error) => vec![Finding::fail("reboot", error.to_string(), "install the hlx that made it")],
+    }
+}
+
+/// The stacks with file secrets, and whether all of them are in RAM.
+fn file_secrets(world: &World<'_>) -> Result<Vec<(Service, bool)>, state::Error> {
+    let Some(state) = State::open_if_there(&world.places.state.join("state.db"))? else {
+        return Ok(Vec::new());
+    };
+    let look = |stack: Service| {
+        let resident = Resident::new(world.places.resident(&stack));
+        let files = state.resident(&stack)?;
+        let is_whole = files.iter().all(|file| resident.at(&file.place, &file.path).exists());
+        Ok((stack, is_whole))
+    };
+    state.stacks_with_resident()?.into_iter().map(look).collect()
+}
+
+fn missing_secrets(stacks: &[String]) -> Option<Finding> {
+    let text =
+        || format!("those of {} are not in RAM: containers that mount them cannot start", stacks.join(", "));
+    (!stacks.is_empty()).then(|| Finding::fail("file secrets", text(), "hlx materialise --all"))
 }
 
 fn after_boot(stacks: usize, is_enabled: bool) -> Finding {
@@ -235,7 +300,7 @@ fn after_boot(stacks: usize, is_enabled: bool) -> Finding {
         (_, false) => Finding::warn(
             NAME,
             format!(
-                "{stacks} stacks have file secrets, which a reboot loses, and {} is not enabled",
+                "a reboot loses the file secrets of stacks ({stacks}), and {} is not enabled",
                 unit::NAME
             ),
             "hlx server install",
@@ -271,6 +336,13 @@ mod tests {
         assert_eq!(after_boot(0, false).verdict, Verdict::Ok);
         assert_eq!(after_boot(2, true).verdict, Verdict::Ok);
         assert_eq!(after_boot(2, false).verdict, Verdict::Warn);
+    }
+
+    #[test]
+    fn signers_that_are_not_there_fail() {
+        let dir = tempfile::tempdir().unwrap();
+        let finding = signers(&dir.path().join("signers"));
+        assert!(finding.verdict == Verdict::Fail && finding.text.contains("signers"), "{finding:?}");
     }
 
     #[test]

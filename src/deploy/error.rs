@@ -202,8 +202,13 @@ pub enum Error {
         commit: String,
     },
     /// The model is not valid, in compose's own words.
-    #[error("compose does not accept the model{}", mirror::indented(.0))]
-    Model(String),
+    #[error("compose does not accept {}{}", broken_line(broken.as_ref()), mirror::indented(said))]
+    Model {
+        /// The file that is no YAML, and the line where that shows; Compose names neither well.
+        broken: Option<(PathBuf, usize)>,
+        /// What compose said, masked.
+        said: String,
+    },
     /// The model is not what was expected of compose.
     #[error("compose printed a model that makes no sense: {0}")]
     Unreadable(serde_json::Error),
@@ -213,13 +218,23 @@ pub enum Error {
     /// File secrets.
     #[error(transparent)]
     Resident(#[from] resident::Error),
-    /// A step before `up` failed. What it said was shown as it said it.
-    #[error("{what} failed: {end}")]
+    /// A step before `up` failed.
+    #[error("{what} failed: {end}{}", mirror::indented(said))]
     Step {
         /// The step.
         what: &'static str,
         /// How it ended.
         end: crate::sys::process::End,
+        /// The last lines that it said, masked.
+        said: String,
+    },
+    /// A program could not be started.
+    #[error("cannot run {program}: {why}")]
+    NotStarted {
+        /// The program.
+        program: String,
+        /// Why.
+        why: io::Error,
     },
     /// The vault.
     #[error("the vault failed: {0}")]
@@ -330,6 +345,14 @@ impl std::fmt::Display for Broken {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "the deploy failed: {}\n{}", self.account(), self.aftermath)
     }
+}
+
+/// What of the model compose does not accept.
+fn broken_line(broken: Option<&(PathBuf, usize)>) -> String {
+    broken.map_or_else(
+        || "the model".to_owned(),
+        |(file, line)| format!("{}, which is no valid YAML in line {line}", file.display()),
+    )
 }
 
 impl Error {

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::docker::{self, Docker};
 use super::error::{Aftermath, Broken, Fault};
-use super::health::{Container, Rule, Verdict, condition, judge};
+use super::health::{Container, Ends, Rule, Verdict, condition, judge};
 use super::mask::Masker;
 use super::outlet::{Event, Report, TAIL, lines};
 use super::probe::Probe;
@@ -42,8 +42,10 @@ pub(super) fn wait(
     report: Report<'_>,
 ) -> Result<Vec<Container>, Ill> {
     let mut told: Vec<(String, String)> = Vec::new();
+    let mut ends = Ends::default();
     loop {
-        let containers = docker.containers(project).map_err(|error| Ill::of_host(error.to_string()))?;
+        let mut containers = docker.containers(project).map_err(|error| Ill::of_host(error.to_string()))?;
+        ends.recall(&mut containers);
         match judge(&containers, rule, Timestamp::now(), began.elapsed()) {
             Verdict::Good => match silent(docker, probes, &containers) {
                 None => {

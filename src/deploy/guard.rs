@@ -12,6 +12,7 @@ use std::sync::mpsc;
 
 use rustix::fd::OwnedFd;
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 
 use super::wire::{Answer, Request};
 use crate::secret::SecretBytes;
@@ -88,7 +89,7 @@ fn obey(vault: &mut Option<View>, request: Request, output: &mut impl Write) -> 
         Request::Feed(input) => view.input = input,
         Request::Run(call) => {
             let input = std::mem::replace(&mut view.input, SecretBytes::new(Vec::new()));
-            return run(&call, &input, output).map(Answer::Ended);
+            return run(&call, &input, output);
         }
         Request::Shred => view.shred()?,
     }
@@ -191,15 +192,25 @@ impl View {
     }
 }
 
-fn run(call: &Call, input: &SecretBytes, output: &mut impl Write) -> io::Result<End> {
+/// What `execve` fails with where a program is not there, may not be run, or is none.
+fn is_no_program(error: &io::Error) -> bool {
+    let no_program = [Errno::NOENT, Errno::ACCESS, Errno::NOEXEC].map(Errno::raw_os_error);
+    error.raw_os_error().is_some_and(|code| no_program.contains(&code))
+}
+
+fn run(call: &Call, input: &SecretBytes, output: &mut impl Write) -> io::Result<Answer> {
     let mut lost = Ok(());
     let end = call.stream(input.expose(), &mut |stream, bytes| {
         if lost.is_ok() {
             lost = Answer::Output(stream, SecretBytes::new(bytes.to_vec())).send(output);
         }
-    })?;
+    });
+    let end = match end {
+        Err(error) if is_no_program(&error) => return Ok(Answer::NotStarted(error.to_string())),
+        other => other?,
+    };
     if end == End::TimeUp {
         namespace::kill_others()?;
     }
-    lost.map(|()| end)
+    lost.map(|()| Answer::Ended(end))
 }

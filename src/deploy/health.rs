@@ -2,6 +2,7 @@
 //!
 //! The rule is [`judge`], a function over plain data; the loop around it is dull.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -28,7 +29,7 @@ pub struct Container {
     pub one_off: bool,
     /// `running`, `exited`, …
     pub status: String,
-    /// The last exit code.
+    /// The last exit code; Docker has 0 while it runs, whatever it was.
     pub exit_code: i64,
     /// `starting`, `healthy`, `unhealthy`, or empty where no check is defined.
     pub health: String,
@@ -126,14 +127,42 @@ fn look(container: &Container, rule: &Rule, now: Timestamp) -> Look {
     let before = rule.before.iter().find(|(id, _)| *id == container.id).map_or(0, |(_, count)| *count);
     let restarts = container.restarts.saturating_sub(before);
     match container.status.as_str() {
-        _ if restarts >= LOOP => {
-            Look::Bad(format!("restarts again and again (exit code {})", container.exit_code))
-        }
+        _ if restarts >= LOOP => Look::Bad(format!("restarts again and again{}", last_exit(container))),
         "running" => running(container, rule.stable, now),
         "exited" => exited(container, now),
         "dead" => Look::Bad("is dead".into()),
         "restarting" => Look::Wait(format!("restarting (exit code {})", container.exit_code)),
         other => Look::Wait(other.to_owned()),
+    }
+}
+
+/// The exit code, unless it was not seen.
+fn last_exit(container: &Container) -> String {
+    match (container.status.as_str(), container.exit_code) {
+        ("running", 0) => String::new(),
+        (_, code) => format!(" (exit code {code})"),
+    }
+}
+
+/// How containers ended when they were seen so, by their ids.
+#[derive(Debug, Default)]
+pub struct Ends(BTreeMap<String, i64>);
+
+impl Ends {
+    /// Remembers how those that do not run ended, and gives those that were started again their last exit code.
+    pub fn recall(&mut self, containers: &mut [Container]) {
+        for container in containers {
+            match container.status.as_str() {
+                "running" => {
+                    let seen = self.0.get(&container.id);
+                    container.exit_code = seen.copied().unwrap_or(container.exit_code);
+                }
+                "restarting" | "exited" => {
+                    self.0.insert(container.id.clone(), container.exit_code);
+                }
+                _ => {}
+            }
+        }
     }
 }
 
@@ -222,12 +251,31 @@ mod tests {
     fn a_restart_starts_the_clock_again_and_a_loop_is_bad() {
         assert_eq!(verdict(|c| (c.restarts, c.started) = (1, at(8)), 12), "wait: running");
         assert_eq!(verdict(|c| (c.restarts, c.started) = (1, at(8)), 18), "good");
-        assert_eq!(verdict(|c| c.restarts = 3, 12), "bad: p-web-1 restarts again and again (exit code 0)");
+        assert_eq!(verdict(|c| c.restarts = 3, 12), "bad: p-web-1 restarts again and again");
+        assert_eq!(
+            verdict(|c| (c.restarts, c.status, c.exit_code) = (3, "restarting".into(), 0), 12),
+            "bad: p-web-1 restarts again and again (exit code 0)"
+        );
         assert_eq!(verdict(|c| (c.id, c.restarts) = ("old".into(), 7), 12), "good");
         assert_eq!(
             verdict(|c| (c.status, c.exit_code) = ("restarting".into(), 1), 2),
             "wait: restarting (exit code 1)"
         );
+    }
+
+    #[test]
+    fn how_it_ended_is_known_while_it_runs_again() {
+        let mut ends = Ends::default();
+        let at = |status: &str, code| container(|c| (c.status, c.exit_code) = (status.into(), code));
+        ends.recall(&mut [at("restarting", 3)]);
+        let mut again = [at("running", 0), container(|c| c.id = "2".into())];
+        ends.recall(&mut again);
+        assert_eq!(again.map(|container| container.exit_code), [3, 0]);
+        let mut again = [container(|c| (c.exit_code, c.restarts) = (3, 3))];
+        ends.recall(&mut again);
+        let verdict = judge(&again, &rule(), at("running", 0).started, Duration::ZERO);
+        let why = "p-web-1 restarts again and again (exit code 3)".to_owned();
+        assert_eq!(verdict, Verdict::Bad { id: Some("1".into()), why });
     }
 
     #[test]

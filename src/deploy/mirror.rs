@@ -166,6 +166,14 @@ impl<'s> Mirror<'s> {
         Ok(Self { git, dir, source })
     }
 
+    /// The branches of `source`, asked of itself; nothing is made on this host.
+    pub fn listed(state: &Path, source: &'s Source, git: &Git) -> Result<Vec<String>, Error> {
+        let git = if source.is_ssh() && !configures_ssh(git, state)? { git.batch() } else { git.clone() };
+        let nowhere = Self { git, dir: "/".into(), source };
+        let listed = nowhere.remote("ls-remote", &["--quiet"], "refs/heads/*")?;
+        Ok(branches(&line(&succeeded("ls-remote", listed)?)))
+    }
+
     /// The commit whose containers are started now; kept from being collected as garbage.
     pub fn mark_tried(&self, service: &Service, commit: &str) -> Result<(), Error> {
         self.git(&["update-ref", &format!("refs/hlx/tried/{service}"), commit]).map(drop)

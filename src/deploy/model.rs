@@ -55,6 +55,12 @@ pub fn naming(text: &[u8]) -> Naming {
     }
 }
 
+/// The line in which a file turns out to be no YAML.
+pub fn broken_line(text: &[u8]) -> Option<usize> {
+    let error = serde_yaml::from_slice::<serde_yaml::Value>(text).err()?;
+    error.location().map(|place| place.line())
+}
+
 /// The env files that a compose file names, which the model no longer shows.
 pub fn env_files(text: &[u8]) -> Vec<PathBuf> {
     use serde_yaml::Value;
@@ -300,6 +306,12 @@ mod tests {
         let text = b"services:\n  a: {env_file: a.env}\n  b: {env_file: [b.env, {path: ./c.env, required: false}]}\n  c: {}\n";
         assert_eq!(env_files(text), ["a.env", "b.env", "./c.env"].map(PathBuf::from));
         assert_eq!(env_files(b"services: [\n"), Vec::<PathBuf>::new());
+    }
+
+    #[test]
+    fn a_file_that_is_no_yaml_has_a_line_where_that_shows() {
+        assert_eq!(broken_line(b"services:\n  web:\n    image: x\n   command: y\n"), Some(4));
+        assert_eq!(broken_line(b"services: {a: !reset null}\n"), None);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The programs of a deploy, run in the vault's view of the project directory.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use super::model::{self, Model, Naming};
 use super::outlet::{Outlet, Report};
 use super::resident::Ground;
 use super::tree::{Entry, Kind, MOST};
-use super::vault::Vault;
+use super::vault::{NOT_STARTED, Vault};
 use crate::secret::SecretBytes;
 use crate::sys::process::{Call, End, Env, Stream};
 
@@ -104,7 +104,7 @@ impl<'s> Stage<'s> {
         let done = self.vault.output(call).map_err(Error::Vault)?;
         if !done.end.is_success() {
             let said = self.ground.unsealed.masker.text(done.err.expose());
-            return Err(Error::Model(super::outlet::lines(&said)));
+            return Err(Error::Model { broken: None, said: super::outlet::lines(&said) });
         }
         let text = String::from_utf8_lossy(done.out.expose());
         let pair =
@@ -129,11 +129,19 @@ impl<'s> Stage<'s> {
         let masker = &self.ground.unsealed.masker;
         let said = masker.text(done.err.expose());
         if !done.end.is_success() {
-            return Err(Error::Model(super::outlet::lines(&said)));
+            return Err(Error::Model { broken: self.broken_file(), said: super::outlet::lines(&said) });
         }
         super::outlet::lines(&said).lines().for_each(|line| (self.report)(super::Event::Warning(line)));
         let model = Model::parse(done.out.expose()).map_err(Error::Unreadable)?;
         Ok((model, done.out))
+    }
+
+    /// The first compose file that is no YAML, with the line.
+    fn broken_file(&self) -> Option<(PathBuf, usize)> {
+        self.files.iter().find_map(|file| {
+            let text = self.ground.unsealed.plain(self.ground.tree, file).unwrap_or_default();
+            Some((file.clone(), model::broken_line(text)?))
+        })
     }
 
     /// Builds images from contexts that show ciphertext; only `build.secrets` are plain.
@@ -204,7 +212,9 @@ impl<'s> Stage<'s> {
         let mut call = self.call(limit);
         call.argv = command.to_vec();
         self.cover().and_then(|()| self.vault.check()).map_err(Error::Vault)?;
-        self.vault.feed(input).and_then(|()| self.vault.stream(call, sink)).map_err(Error::Vault)
+        let program = call.argv[0].clone();
+        self.vault.feed(input).map_err(Error::Vault)?;
+        self.vault.stream(call, sink).map_err(|error| failed_run(&program, error))
     }
 
     /// The env files that the commit's compose files name.
@@ -213,16 +223,16 @@ impl<'s> Stage<'s> {
         self.files.iter().flat_map(|file| model::env_files(text(file))).collect()
     }
 
-    /// Pulls the images that are not built here; how that ended.
-    pub(super) fn pull(&mut self, project: &str) -> Result<End, Error> {
+    /// Pulls the images that are not built here; how that ended, and what was said last.
+    pub(super) fn pull(&mut self, project: &str) -> Result<(End, String), Error> {
         let pull = ["pull", "--ignore-buildable"];
-        let (end, _) = self.stream("pull", self.compose(Some(project), LONG).args(pull))?;
+        let (end, said) = self.stream("pull", self.compose(Some(project), LONG).args(pull))?;
         if !end.is_success() {
             // One image that fails may have kept others from being pulled.
             let rest = self.compose(Some(project), LONG).args(pull).arg("--ignore-pull-failures");
             self.stream("pull", rest)?;
         }
-        Ok(end)
+        Ok((end, said))
     }
 
     /// Starts the containers from the images that are here; what it said last if that fails.
@@ -243,15 +253,16 @@ impl<'s> Stage<'s> {
     }
 
     fn step(&mut self, what: &'static str, from: &str, call: Call) -> Result<(), Error> {
-        let (end, _) = self.stream(from, call)?;
-        if end.is_success() { Ok(()) } else { Err(Error::Step { what, end }) }
+        let (end, said) = self.stream(from, call)?;
+        if end.is_success() { Ok(()) } else { Err(Error::Step { what, end, said }) }
     }
 
     fn stream(&mut self, from: &str, call: Call) -> Result<(End, String), Error> {
+        let program = call.argv[0].clone();
         let mut outlet = Outlet::new(from, &self.ground.unsealed.masker, self.report);
         let end = self.vault.stream(call, &mut |stream, bytes| outlet.push(stream, bytes));
         let tail = outlet.finish();
-        Ok((end.map_err(Error::Vault)?, tail))
+        Ok((end.map_err(|error| failed_run(&program, error))?, tail))
     }
 
     fn call(&self, limit: Duration) -> Call {
@@ -286,6 +297,14 @@ impl<'s> Stage<'s> {
             call = call.arg("-f").arg(file);
         }
         project.into_iter().fold(call, |call, project| call.arg("-p").arg(project))
+    }
+}
+
+/// Why a program did not run to its end.
+fn failed_run(program: &OsStr, error: io::Error) -> Error {
+    match error.kind() {
+        NOT_STARTED => Error::NotStarted { program: program.to_string_lossy().into_owned(), why: error },
+        _ => Error::Vault(error),
     }
 }
 

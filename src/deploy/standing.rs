@@ -3,8 +3,15 @@
 use super::docker::Docker;
 use super::error::Error;
 use super::health::Container;
-use super::state::{Stack, State};
+use super::state::{Ending, Entry, Stack, State};
 use super::{Service, World};
+
+impl Standing {
+    /// True if any of its containers runs, however well.
+    pub fn runs(&self) -> bool {
+        self.containers.iter().any(|container| matches!(container.status.as_str(), "running" | "restarting"))
+    }
+}
 
 /// A stack and its containers.
 #[derive(Debug)]
@@ -15,6 +22,8 @@ pub struct Standing {
     pub stack: Stack,
     /// Why its newest commit is bad, if it was tried and was not well.
     pub bad: Option<String>,
+    /// The deploy that came last, if it did not end well and nothing was done since.
+    pub failed: Option<Entry>,
     /// Its containers; none if it is down.
     pub containers: Vec<Container>,
 }
@@ -45,5 +54,7 @@ fn look(service: Service, state: &State, docker: &Docker) -> Result<Standing, Er
         Some(project) => docker.containers(project)?,
         None => Vec::new(),
     };
-    Ok(Standing { service, stack, bad, containers })
+    let newest = state.history(Some(&service), 1)?.pop();
+    let failed = newest.filter(|entry| !matches!(entry.ending, Ending::Good | Ending::Running));
+    Ok(Standing { service, stack, bad, failed, containers })
 }

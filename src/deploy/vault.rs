@@ -15,6 +15,9 @@ use crate::sys::process::{Call, End, Finished, Stream};
 /// How long the vault may take to go by itself before it is killed.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// The kind of error with which a program could not even be started, whatever kept it from that.
+pub const NOT_STARTED: io::ErrorKind = io::ErrorKind::NotFound;
+
 /// An open vault.
 #[derive(Debug)]
 pub struct Vault {
@@ -82,7 +85,8 @@ impl Vault {
         self.ask(&Request::Feed(input))
     }
 
-    /// Runs a program inside, and passes on what it says as it says it.
+    /// Runs a program inside, and passes on what it says as it says it. The error is of the kind
+    /// [`NOT_STARTED`] if there is no such program, or it is none.
     pub fn stream(&mut self, call: Call, sink: &mut dyn FnMut(Stream, &[u8])) -> io::Result<End> {
         self.send(&Request::Run(call))?;
         loop {
@@ -90,6 +94,7 @@ impl Vault {
                 Answer::Output(stream, text) => sink(stream, text.expose()),
                 Answer::Ended(end) => return Ok(end),
                 Answer::Failed(why) => return Err(io::Error::other(why)),
+                Answer::NotStarted(why) => return Err(io::Error::new(NOT_STARTED, why)),
                 Answer::Done => return Err(io::Error::other("the vault answered out of turn")),
             }
         }
@@ -117,7 +122,9 @@ impl Vault {
         match Answer::receive(&mut self.from)? {
             Answer::Done => Ok(()),
             Answer::Failed(why) => Err(io::Error::other(why)),
-            Answer::Output(..) | Answer::Ended(_) => Err(io::Error::other("the vault answered out of turn")),
+            Answer::Output(..) | Answer::Ended(_) | Answer::NotStarted(_) => {
+                Err(io::Error::other("the vault answered out of turn"))
+            }
         }
     }
 

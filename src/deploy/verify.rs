@@ -42,7 +42,7 @@ pub(super) fn check(
 }
 
 /// Whoever can write the list can sign.
-fn is_roots(path: &Path) -> Result<(), Error> {
+pub(super) fn is_roots(path: &Path) -> Result<(), Error> {
     let failed = |source| settings::Error::Read { path: path.to_owned(), source };
     let meta = path.metadata().map_err(failed)?;
     match meta.uid() == 0 && meta.mode() & 0o022 == 0 {

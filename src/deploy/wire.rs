@@ -72,6 +72,8 @@ pub(super) enum Answer {
     Output(Stream, SecretBytes),
     /// The program ended.
     Ended(End),
+    /// The program could not be started.
+    NotStarted(String),
 }
 
 type Field = Zeroizing<Vec<u8>>;
@@ -218,6 +220,7 @@ impl Answer {
             Self::Ended(End::Code(code)) => write(to, 4, &[&(*code as u64).to_le_bytes()]),
             Self::Ended(End::Signal(signal)) => write(to, 5, &[&(*signal as u64).to_le_bytes()]),
             Self::Ended(End::TimeUp) => write(to, 6, &[]),
+            Self::NotStarted(why) => write(to, 7, &[why.as_bytes()]),
         }
     }
 
@@ -234,6 +237,7 @@ impl Answer {
             4 => Self::Ended(End::Code(frame.number()? as i32)),
             5 => Self::Ended(End::Signal(frame.number()? as i32)),
             6 => Self::Ended(End::TimeUp),
+            7 => Self::NotStarted(String::from_utf8_lossy(&frame.next()?).into_owned()),
             _ => return Err(malformed()),
         })
     }

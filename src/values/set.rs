@@ -32,6 +32,8 @@ pub struct Edited {
     pub plaintext: SecretBytes,
     /// The name of the value, as [`crate::sops::Opened::names`] has it.
     pub name: String,
+    /// Where there was no such key before: the keys with a similar name.
+    pub added: Option<Vec<String>>,
 }
 
 /// The plaintext with a value at a key. Without a type it keeps the old value's, if it can be of that type, else it is text.
@@ -55,7 +57,8 @@ fn set_in(text: &Text<'_>, typed: &str, value: &SecretBytes, kind: Option<Type>)
             let longer = add(text, &missing).ok_or_else(|| missing.error(text.store, &key))??;
             let longer = text.again(&longer).expect("it was read before");
             let top = longer.top();
-            replace(&longer, &key, &longer.find(&top, &key)?, value, kind)
+            let edited = replace(&longer, &key, &longer.find(&top, &key)?, value, kind)?;
+            Ok(Edited { added: Some(missing.similar(text.store, &key)), ..edited })
         }
     }
 }
@@ -80,7 +83,7 @@ fn replace(
     let wanted = Content::Value(scalar(&whole, leaf, kind)?);
     let name = text.document.paths.display(leaf.path);
     if text.store.meaning(text.text, leaf) == wanted {
-        return Ok(Edited { plaintext: bytes(Zeroizing::new(text.text.to_owned())), name });
+        return Ok(Edited { plaintext: bytes(Zeroizing::new(text.text.to_owned())), name, added: None });
     }
     // Aliases make copies of it, which follow.
     let same = |other: usize| text.document.leaves[other].span == leaf.span;
@@ -93,7 +96,7 @@ fn replace(
                 && text.without(&same, 0..0).is_like(&read.without(&same, 0..0))
         });
         if is_good {
-            return Ok(Edited { plaintext: bytes(new), name });
+            return Ok(Edited { plaintext: bytes(new), name, added: None });
         }
     }
     Err(Error::Unspellable { line: line_of(text.text, leaf.span.start) })

@@ -229,6 +229,15 @@ impl Part {
 impl Missing<'_, '_> {
     /// The error, with the keys that are nearest: those with a similar name, else those that are there.
     pub(super) fn error(&self, store: Store, key: &Key) -> Error {
+        let mut known = self.similar(store, key);
+        if known.is_empty() {
+            known = self.around.node.names(store, &self.around.path);
+        }
+        Error::NoSuchKey { key: key.to_string(), known }
+    }
+
+    /// The keys with a similar name, the nearest first.
+    pub(super) fn similar(&self, store: Store, key: &Key) -> Vec<String> {
         let wanted = key.0.last().and_then(Part::name).unwrap_or_default();
         let mut keys = Vec::new();
         self.around.node.keys_below(store, &self.around.path, usize::MAX, &mut keys);
@@ -241,10 +250,6 @@ impl Missing<'_, '_> {
         keys.retain(|path| distance(path) <= wanted.len() / 3);
         keys.sort_by_cached_key(distance);
         keys.truncate(SOME);
-        let known = match &keys[..] {
-            [] => self.around.node.names(store, &self.around.path),
-            similar => similar.iter().map(|path| typed(path)).collect(),
-        };
-        Error::NoSuchKey { key: key.to_string(), known }
+        keys.iter().map(|path| typed(path)).collect()
     }
 }

@@ -80,7 +80,8 @@ fn the_doctor_says_what_to_do() {
     fs::set_permissions(lab.path("state"), fs::Permissions::from_mode(0o700)).unwrap();
     fs::set_permissions(&lab.dir, fs::Permissions::from_mode(0o755)).unwrap();
     let config = lab.path("config.yaml");
-    fs::write(&config, "repo: /somewhere\ndeny: [setup]\n").unwrap();
+    let repo = lab.path("repo");
+    fs::write(&config, format!("repo: {}\ndeny: [setup]\n", repo.display())).unwrap();
     let doctor = |more: &[&str]| {
         let mut hlx = lab.hlx(&[&["doctor"], more].concat());
         hlx.env("HLX_CONFIG", &config).output().unwrap()
@@ -104,6 +105,10 @@ fn the_doctor_says_what_to_do() {
         findings["findings"].as_array().unwrap().iter().all(|finding| finding["verdict"] != "fail"),
         "{findings}"
     );
+    // What every deploy would fail at.
+    fs::write(&config, "repo: /nowhere/x.git\nverify: {allowed_signers: /nowhere/signers}\n").unwrap();
+    let said = text(&doctor(&[]).stdout);
+    assert!(said.contains("FAIL  repository: ") && said.contains("FAIL  signers: "), "{said}");
     // Three things to mend, each with what to do.
     fs::set_permissions(lab.path("state"), fs::Permissions::from_mode(0o755)).unwrap();
     fs::write(&config, "denied: []\n").unwrap();

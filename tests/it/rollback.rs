@@ -79,12 +79,15 @@ fn faults_before_up() -> Vec<Fault> {
         fault("a build that fails", "    build: .\n", "building images failed", |lab| {
             lab.write("Dockerfile", format!("FROM {}\nRUN exit 7\n", lab.image()));
         }),
-        fault("a setup.sh that fails", "", "setup.sh failed: exit code 9", |lab| {
+        fault("a setup.sh that fails", "", "setup.sh failed: exit code 9\nhlx:     trying", |lab| {
             lab.write("setup.sh", "echo trying; exit 9\n");
         }),
         fault("an image that nobody has", "", "pulling images failed", |lab| {
             edit(lab, "    pull_policy: never\n", "");
             edit(lab, &lab.image(), "127.0.0.1:9/hlxit-nowhere");
+        }),
+        fault("a compose file that is no YAML", "", "compose.yml, which is no valid YAML in line ", |lab| {
+            edit(lab, "    init: true\n", "    init: true\n   x: y\n");
         }),
     ];
     faults.push(fault("a port that is taken", "", "port", |lab| {
@@ -113,7 +116,8 @@ fn a_fault_before_any_container_is_touched_leaves_all_as_it_was() {
             "a file that is not authentic" => 4,
             _ => 1,
         };
-        lab.fails(code, &[], &[fault.words, "no container was touched"]);
+        // Quiet as from a timer: the reason is told all the same.
+        lab.fails(code, &["--quiet"], &[fault.words, "no container was touched"]);
         as_before(&lab, fault.name);
         assert_eq!(lab.containers(), ids, "{}", fault.name);
         for path in [".env", "Dockerfile", "setup.sh"] {

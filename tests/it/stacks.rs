@@ -102,6 +102,15 @@ fn all_stacks_of_a_host_are_deployed_in_order_and_one_failure_stops_only_its_own
     assert!(of(&bad)["bad"].as_str().unwrap().contains("exit code 3"));
     let shown = text(&run(&mut lab.hlx(&["ps", &proxy])).stdout);
     assert!(shown.contains("  runs ") && shown.contains("-web-1: running"), "{shown}");
+    // Where notes are left out, what belongs to an error is not.
+    let said = text(&lab.hlx(&["decrypt-deploy", "--all", "--quiet"]).output().unwrap().stderr);
+    for words in [
+        format!("hlx: error: {bad} | "),
+        "is known to be bad".to_owned(),
+        format!("hlx: hint: {bad} | push a commit"),
+    ] {
+        assert!(said.contains(&words), "`{words}` is missing in:\n{said}");
+    }
 }
 
 #[test]
@@ -144,7 +153,12 @@ fn a_program_sees_the_decrypted_files_and_nobody_else_does() {
     assert_eq!(text(&shown.stdout), format!("TOKEN={TOKEN}\nplain\n"), "{}", text(&shown.stderr));
     assert_eq!(exec(&["--", "sh", "-c", "echo oops >&2; exit 42"]).status.code(), Some(42));
     assert_eq!(exec(&["--", "sh", "-c", "kill -9 $$"]).status.code(), Some(137));
-    assert_ne!(exec(&["--", "no-such-program"]).status.code(), Some(0));
+    for none in ["no-such-program", "./plain.txt"] {
+        let none_there = exec(&["--", none]);
+        assert_eq!(none_there.status.code(), Some(127));
+        let said = text(&none_there.stderr);
+        assert!(said.contains(&format!("hlx: error: cannot run {none}: ")), "{said}");
+    }
     let names = exec(&["--", "sh", "-c", "docker compose config --services; docker compose ps -q | wc -l"]);
     assert_eq!(text(&names.stdout), "web\n1\n", "{}", text(&names.stderr));
     let mut sum = lab.hlx(&["exec", &lab.service, "--stdin", "--", "wc", "-c"]);

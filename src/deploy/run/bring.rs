@@ -133,10 +133,11 @@ impl Deploy<'_> {
             return Ok(());
         }
         (self.world.report)(Event::Step("pulling images"));
-        let end = self.timings.measure("pulling images", Whose::Docker, || stage.pull(&model.name))?;
+        let (end, said) =
+            self.timings.measure("pulling images", Whose::Docker, || stage.pull(&model.name))?;
         if !end.is_success() {
             if !self.docker.has_images(&images)? {
-                return Err(Error::Step { what: "pulling images", end });
+                return Err(Error::Step { what: "pulling images", end, said });
             }
             let told = "not every image could be pulled: those that are on this host already are used";
             (self.world.report)(Event::Warning(told));
