@@ -157,7 +157,8 @@ fn a_replacement_that_was_cut_short_is_put_right() {
     let half = || {
         let half = format!("{}_{name}", &old[..12]);
         let labels = labels.each_ref().map(String::as_str);
-        let words = [&["create", "--name", &half][..], &labels, &[&lab.image(), "/bin/busybox"]].concat();
+        let image = lab.image();
+        let words = [&["create", "--name", &half][..], &labels, &[&image, "/bin/busybox"]].concat();
         lab.docker(&words).trim().to_owned()
     };
     let id = half();
