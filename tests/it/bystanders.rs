@@ -153,6 +153,7 @@ fn a_replacement_that_was_cut_short_is_put_right() {
         label("service", "web"),
         label("oneoff", "False"),
         label("container-number", "1"),
+        label("config-hash", "another"),
     ];
     let half = || {
         let half = format!("{}_{name}", &old[..12]);

@@ -106,7 +106,8 @@ fn the_doctor_says_what_to_do() {
         "{findings}"
     );
     // What every deploy would fail at.
-    fs::write(&config, "repo: /nowhere/x.git\nverify: {allowed_signers: /nowhere/signers}\n").unwrap();
+    fs::write(&config, "repo: /nowhere/x.git\nverify: {allowed_signers: /nowhere/signers}\nstacks: [app]\n")
+        .unwrap();
     let said = text(&doctor(&[]).stdout);
     assert!(said.contains("FAIL  repository: ") && said.contains("FAIL  signers: "), "{said}");
     // Three things to mend, each with what to do.

@@ -143,7 +143,7 @@ impl Sandbox {
     /// checked out, without a word from hlx.
     #[track_caller]
     pub(crate) fn goes_on(&self, clone: &str, branches: &[&str], mark: &str) {
-        let is_known = |line: &str| line.contains("hint: push the branch");
+        let is_known = |line: &str| line.contains("hint: push the branch") || line.contains("is new there");
         let quiet =
             |done: Done| assert!(done.code == Some(0) && done.err.lines().all(is_known), "{mark}: {done:?}");
         let line =
