@@ -100,12 +100,7 @@ pub(super) fn planned(
 }
 
 fn wish(args: &DeployArgs) -> Result<Wish, Failure> {
-    let service = args
-        .service
-        .as_deref()
-        .unwrap_or_default()
-        .parse()
-        .map_err(|error| failure(deploy::Error::Name(error)))?;
+    let service = server::service(args.service.as_deref().unwrap_or_default())?;
     let adopt = if args.adopt { Adopt::Yes } else { Adopt::No };
     let rewrite = if args.accept_rewrite { Rewrite::Accept } else { Rewrite::Refuse };
     let retry = if args.retry { Retry::Yes } else { Retry::No };

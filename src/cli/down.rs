@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::server::{Server, failure};
+use super::server::{self, Server, failure};
 use super::{Context, Failure};
 use crate::deploy;
 use crate::keys::{self, Keyring};
@@ -17,11 +17,11 @@ pub struct DownArgs {
 /// Takes a service down.
 pub(super) fn run(args: &DownArgs, cx: &Context) -> Result<(), Failure> {
     let server = Server::from_environment()?;
-    let service = args.service.parse().map_err(|error| failure(deploy::Error::Name(error)))?;
+    let service = server::service(&args.service)?;
     // Nothing is opened to take a stack down.
     let keyring = Keyring::load(&keys::Places::default());
     let open = deploy::opener(|sealed| keyring.open(sealed));
-    let report = super::server::report(cx.ui);
+    let report = server::report(cx.ui);
     deploy::down(&service, &server.world(&open, &report)).map_err(failure)?;
     cx.ui.result(format!("{service} is down; its volumes and project directory stay"));
     Ok(())

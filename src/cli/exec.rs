@@ -36,7 +36,7 @@ pub(super) struct ExecArgs {
 /// Runs it.
 pub(super) fn run(args: &ExecArgs, cx: &Context) -> Result<ExitCode, Failure> {
     let server = Server::from_environment()?;
-    let service = args.service.parse().map_err(|error| failure(deploy::Error::Name(error)))?;
+    let service = server::service(&args.service)?;
     let mut input = SecretBytes::new(Vec::new());
     if args.stdin {
         let stdin = past_the_buffer(io::stdin()).map_err(unreadable)?;

@@ -4,10 +4,9 @@ use clap::Args;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::server::{Server, failure};
+use super::server::{self, Server, failure};
 use super::{Context, Failure};
 use crate::deploy::state::{self, Entry, State};
-use crate::deploy::{self, Service};
 
 /// Show what was deployed on this host: who, what, when, for how long, and how it ended.
 #[derive(Debug, Args)]
@@ -28,8 +27,7 @@ pub(super) struct HistoryArgs {
 /// Prints the history.
 pub(super) fn run(args: &HistoryArgs, cx: &Context) -> Result<(), Failure> {
     let server = Server::from_environment()?;
-    let name = |text: &String| text.parse::<Service>().map_err(|error| failure(deploy::Error::Name(error)));
-    let service = args.service.as_ref().map(name).transpose()?;
+    let service = args.service.as_deref().map(server::service).transpose()?;
     let read = || -> Result<Vec<Entry>, state::Error> {
         let Some(state) = State::open_if_there(&server.database())? else { return Ok(Vec::new()) };
         state.history(service.as_ref(), args.limit)

@@ -4,12 +4,12 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::history::{entry_json, when};
-use super::server::{Server, failure};
+use super::server::{self, Server, failure};
 use super::{Context, Failure};
+use crate::deploy;
 use crate::deploy::health::{Container, condition};
 use crate::deploy::standing::{Standing, standing};
 use crate::deploy::state::Entry;
-use crate::deploy::{self, Service};
 use crate::keys::{self, Keyring};
 
 /// Show what is deployed on this host, and how its containers are.
@@ -25,12 +25,11 @@ pub(super) struct PsArgs {
 /// Prints how things stand.
 pub(super) fn run(args: &PsArgs, cx: &Context) -> Result<(), Failure> {
     let server = Server::from_environment()?;
-    let name = |text: &String| text.parse::<Service>().map_err(|error| failure(deploy::Error::Name(error)));
-    let service = args.service.as_ref().map(name).transpose()?;
+    let service = args.service.as_deref().map(server::service).transpose()?;
     // Nothing is opened for it.
     let keyring = Keyring::load(&keys::Places::default());
     let open = deploy::opener(|sealed| keyring.open(sealed));
-    let report = super::server::report(cx.ui);
+    let report = server::report(cx.ui);
     let found = standing(service.as_ref(), &server.world(&open, &report)).map_err(failure)?;
     if args.json {
         cx.ui.result(Value::from_iter(found.iter().map(standing_json)));

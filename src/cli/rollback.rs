@@ -24,7 +24,7 @@ pub(super) struct RollbackArgs {
 
 /// Goes back.
 pub(super) fn run(args: &RollbackArgs, cx: &Context) -> Result<(), Failure> {
-    let service: Service = args.service.parse().map_err(|error| failure(deploy::Error::Name(error)))?;
+    let service = server::service(&args.service)?;
     let server = Server::from_environment()?;
     // Nothing is opened: sealed blobs are taken over as they are.
     let keyring = Keyring::load(&keys::Places::default());

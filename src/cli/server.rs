@@ -175,6 +175,11 @@ pub(super) fn report(ui: Ui) -> impl Fn(Event<'_>) {
     }
 }
 
+/// The service of a name that was typed.
+pub(super) fn service(name: &str) -> Result<Service, Failure> {
+    name.parse().map_err(|error| failure(Error::Name(error)))
+}
+
 /// The exit code and the advice for every way in which a deploy can end badly.
 pub(super) fn failure(error: Error) -> Failure {
     let untouched = error.left_containers_alone();

@@ -70,10 +70,9 @@ impl Survey {
 
     fn add(&mut self, service: Service, tree: Result<Tree, Error>, world: &World<'_>) {
         let read = tree.and_then(|tree| read_wishes(&tree, world));
-        let host = world.host();
         match read {
             Ok(None) => self.others.push((service, "it has no compose file".to_owned())),
-            Ok(Some(wishes)) if !wishes.hosts.is_empty() && !wishes.hosts.contains(&host) => {
+            Ok(Some(wishes)) if !wishes.allow(&world.host()) => {
                 self.others.push((service, format!("it is for {}", wishes.hosts.join(", "))));
             }
             Ok(Some(wishes)) => drop(self.stacks.insert(service, wishes.after)),

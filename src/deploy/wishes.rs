@@ -103,6 +103,11 @@ pub fn wishes(x_hlx: &Value) -> Result<Wishes, BadWish> {
 }
 
 impl Wishes {
+    /// Whether this host may run the stack.
+    pub fn allow(&self, host: &str) -> bool {
+        self.hosts.is_empty() || self.hosts.iter().any(|allowed| allowed == host)
+    }
+
     fn set(&mut self, key: &str, value: &Value) -> Result<(), BadWish> {
         let wrong = |wanted| BadWish::Value { key: format!("x-hlx.{key}"), wanted };
         let time = || value.as_str().and_then(duration).ok_or(wrong("a duration like `1m30s`"));

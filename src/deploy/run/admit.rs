@@ -25,7 +25,7 @@ impl Deploy<'_> {
     pub(super) fn admit(&self, model: &Model, wishes: &Wishes) -> Result<(), Error> {
         let service = self.wish.service.clone();
         let host = self.world.host();
-        if !wishes.hosts.is_empty() && !wishes.hosts.contains(&host) {
+        if !wishes.allow(&host) {
             return Err(Error::OtherHost { service, host, hosts: wishes.hosts.clone() });
         }
         if let Some((service, image)) = model.kept_name() {

@@ -29,6 +29,18 @@ pub(super) enum Way<'w> {
     Back,
 }
 
+const SCRIPT: &str = "setup.sh";
+const ALWAYS: &str = "always";
+
+/// A `setup.sh` that is to run.
+pub(super) struct Due<'g> {
+    script: &'g [u8],
+    /// Its keyed hash, by which it is known once it has succeeded.
+    hash: String,
+    /// `new`, `changed`, or wanted `always`.
+    pub(super) why: &'static str,
+}
+
 impl Deploy<'_> {
     /// Brings a version to life, and gives its containers. Whatever happens, the vault is gone
     /// when this returns.
@@ -153,21 +165,27 @@ impl Deploy<'_> {
         key: &SecretBytes,
         when: Setup,
     ) -> Result<(), Error> {
-        const SCRIPT: &str = "setup.sh";
-        let Some(script) = ground.unsealed.plain(ground.tree, SCRIPT.as_ref()) else { return Ok(()) };
-        let hash = Some(keyed_hash(key, &[script]));
-        let is_known = self.stack.setup == hash;
-        let which = match (when, &self.stack.setup) {
-            (Setup::Never, _) => return Ok(()),
-            (Setup::Changed, _) if is_known => return Ok(()),
-            (Setup::Always, _) if is_known => "as always",
-            (_, Some(_)) => "which is changed",
-            (_, None) => "which is new",
-        };
-        (self.world.report)(Event::Step(&format!("running setup.sh, {which}")));
-        self.timings.measure("setup.sh", Whose::Setup, || stage.setup(SCRIPT, script))?;
-        self.stack.setup = hash;
+        let Some(Due { script, hash, why }) = self.due(ground, key, when) else { return Ok(()) };
+        let which = if why == ALWAYS { format!("as {why}") } else { format!("which is {why}") };
+        (self.world.report)(Event::Step(&format!("running {SCRIPT}, {which}")));
+        self.timings.measure(SCRIPT, Whose::Setup, || stage.setup(SCRIPT, script))?;
+        self.stack.setup = Some(hash);
         Ok(self.state.save(&self.wish.service, &self.stack)?)
+    }
+
+    /// The `setup.sh` of a version, if it would run.
+    pub(super) fn due<'g>(&self, ground: Ground<'g>, key: &SecretBytes, when: Setup) -> Option<Due<'g>> {
+        let script = ground.unsealed.plain(ground.tree, SCRIPT.as_ref())?;
+        let hash = keyed_hash(key, &[script]);
+        let is_known = self.stack.setup.as_ref() == Some(&hash);
+        let why = match (when, &self.stack.setup) {
+            (Setup::Never, _) => return None,
+            (Setup::Changed, _) if is_known => return None,
+            (Setup::Always, _) if is_known => ALWAYS,
+            (_, Some(_)) => "changed",
+            (_, None) => "new",
+        };
+        Some(Due { script, hash, why })
     }
 
     fn up(

@@ -13,13 +13,11 @@ use super::{Deploy, Error, Git, Mirror, Source, Version};
 use crate::deploy::changes::{self, Changes, Seen, Wanted};
 use crate::deploy::masks::Masks;
 use crate::deploy::model::Model;
-use crate::deploy::resident::{Plan, Resident, keyed_hash};
+use crate::deploy::resident::{Plan, Resident};
 use crate::deploy::sealed::Unsealed;
 use crate::deploy::stage::Stage;
 use crate::deploy::tree::{self, Tree};
-use crate::deploy::wishes::Setup;
 use crate::deploy::{Wish, World, deny};
-use crate::secret::SecretBytes;
 
 /// Says what deploying the newest commit of a service's branch would change.
 pub fn plan(wish: &Wish, world: &World<'_>) -> Result<Changes, Error> {
@@ -93,24 +91,8 @@ impl Deploy<'_> {
             resident: &places.resident(&self.wish.service),
         };
         let services = changes::services(&wanted, &model.expected(), &self.seen(&model.name)?);
-        Ok((services, self.would_set_up(next, &model, &key)?))
-    }
-
-    fn would_set_up(
-        &self,
-        next: &Version,
-        model: &Model,
-        key: &SecretBytes,
-    ) -> Result<Option<&'static str>, Error> {
-        let Some(script) = next.unsealed.plain(&next.tree, "setup.sh".as_ref()) else { return Ok(None) };
-        let is_known = self.stack.setup == Some(keyed_hash(key, &[script]));
-        Ok(match (model.wishes()?.setup, &self.stack.setup) {
-            (Setup::Never, _) => None,
-            (Setup::Changed, _) if is_known => None,
-            (Setup::Always, _) if is_known => Some("always"),
-            (_, Some(_)) => Some("changed"),
-            (_, None) => Some("new"),
-        })
+        let setup = self.due(ground, &key, model.wishes()?.setup).map(|due| due.why);
+        Ok((services, setup))
     }
 
     /// The images of registries that are here, by name.
