@@ -128,6 +128,35 @@ fn a_fault_before_any_container_is_touched_leaves_all_as_it_was() {
     lab.seal("token", TOKEN).compose(SLEEP, REST).commit().deploys(&[]);
 }
 
+/// Files are laid when all that can fail before has not failed: containers share them.
+#[test]
+fn a_deploy_that_fails_early_leaves_what_a_container_wrote() {
+    let Some(lab) = good_version("early") else { return };
+    lab.inside("web", "echo mine > /conf/app.conf");
+    let seen = format!("{TOKEN}mine\ndata\n");
+    let early = ["an invalid model", "a build that fails", "an image that nobody has"];
+    for fault in faults_before_up().into_iter().filter(|fault| early.contains(&fault.name)) {
+        faulty(&lab, 1, fault.script, &fault.rest);
+        (fault.then)(&lab);
+        lab.commit().fails(1, &[], &[fault.words, "no container was touched"]);
+        assert_eq!(lab.inside("web", LOOK), seen, "{}", fault.name);
+        let _ = fs::remove_file(lab.path("repo/Dockerfile"));
+    }
+}
+
+/// What a container wrote among the files is not the commit's.
+#[test]
+fn a_build_sees_the_commit_and_nothing_else() {
+    let Some(lab) = Lab::new("context") else { return };
+    lab.compose(SLEEP, "    volumes: [\".:/all\"]\n").commit().deploys(&[]);
+    lab.inside("web", "echo planted > /all/planted; echo planted > /all/clear");
+    lab.write("clear", "committed\n").seal("token", TOKEN);
+    lab.write("Dockerfile", format!("FROM {}\nCOPY . /context\n", lab.image()));
+    lab.compose(SLEEP, "    build: .\n    volumes: [\".:/all\"]\n").commit().deploys(&[]);
+    let look = "cd /context; /bin/busybox ls; cat clear; /bin/busybox grep -q ENC token && echo sealed";
+    assert_eq!(lab.inside("web", look), "Dockerfile\nclear\ncompose.yml\ntoken\ncommitted\nsealed\n");
+}
+
 #[test]
 fn a_state_that_cannot_be_written_touches_nothing() {
     let Some(lab) = good_version("faults-state") else { return };

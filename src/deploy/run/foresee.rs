@@ -5,7 +5,7 @@
 //! on each container, so compose itself is asked for the hashes of the new model.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::Value;
 
@@ -13,6 +13,7 @@ use super::{Deploy, Error, Git, Mirror, Source, Version};
 use crate::deploy::changes::{self, Changes, Seen, Wanted};
 use crate::deploy::masks::Masks;
 use crate::deploy::model::Model;
+use crate::deploy::project::Lent;
 use crate::deploy::resident::{Plan, Resident};
 use crate::deploy::sealed::Unsealed;
 use crate::deploy::stage::Stage;
@@ -40,8 +41,8 @@ fn foreseen(wish: &Wish, world: &World<'_>, masks: &Masks) -> Result<Changes, Er
     if let Ok(unsealed) = Unsealed::open(&former, world.open) {
         masks.add(&unsealed.masker);
     }
-    let place = Borrowed::new(world.places.project(&wish.service))?;
-    let (services, setup) = deploy.foresee(&next, &place.dir)?;
+    let place = Lent::new(world.places.project(&wish.service))?;
+    let (services, setup) = deploy.foresee(&next, place.dir())?;
     let changes = Changes {
         services,
         secrets: changes::secrets(&former, &next.tree, world.open)?,
@@ -110,28 +111,5 @@ impl Deploy<'_> {
         let label = format!("label=com.docker.compose.project={project}");
         let filters = ["--filter", &label, "--filter", "label=com.docker.compose.oneoff=False"];
         Ok(self.docker.inspected(&filters)?)
-    }
-}
-
-/// The project directory, there for as long as this lives: the vault needs one to lie over.
-/// What was not there before is gone afterwards.
-struct Borrowed {
-    dir: PathBuf,
-    made: Vec<PathBuf>,
-}
-
-impl Borrowed {
-    fn new(dir: PathBuf) -> Result<Self, Error> {
-        let made: Vec<PathBuf> =
-            dir.ancestors().take_while(|above| !above.exists()).map(Path::to_owned).collect();
-        std::fs::create_dir_all(&dir).map_err(|source| Error::Disk { path: dir.clone(), source })?;
-        Ok(Self { dir, made })
-    }
-}
-
-impl Drop for Borrowed {
-    fn drop(&mut self) {
-        // Another stack may use those above by now.
-        self.made.iter().for_each(|dir| drop(std::fs::remove_dir(dir)));
     }
 }
