@@ -11,6 +11,7 @@ mod foresee;
 mod keep;
 
 pub use foresee::plan;
+pub(super) use foresee::takes;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

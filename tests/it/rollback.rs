@@ -362,8 +362,21 @@ fn a_server_goes_back_by_a_commit_that_it_pushes_and_deploys() {
     push(&lab);
     lab.deploys(&[]);
     let second = lab.head();
+    // One that was not well here is not pushed again, nor is one that this host would not take.
+    let bad = lab.git(&["rev-parse", "HEAD~1"]);
+    let refused = rollback(&["--to", bad.trim()]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(text(&refused.stderr).contains("go back with --retry"), "{}", text(&refused.stderr));
+    fs::write(lab.path("config.yaml"), "deny: [privileged, host-mounts]\nstacks: [other]\n").unwrap();
+    let mut denied = lab.hlx(&["rollback", &lab.service, "--to", &good]);
+    let denied = denied.env("HLX_CONFIG", lab.path("config.yaml")).output().unwrap();
+    assert_eq!(denied.status.code(), Some(5), "{}", text(&denied.stderr));
+    let there = || text(&run(Command::new("git").args(["-C", &bare, "rev-parse", &lab.service])).stdout);
+    assert_eq!(there().trim(), second);
     let done = rollback(&[]);
     assert!(done.status.success(), "{}", text(&done.stderr));
+    let history = text(&run(&mut lab.hlx(&["history", &lab.service])).stdout);
+    assert!(history.contains("rollback  good") && history.contains("rollback  failed"), "{history}");
     as_before(&lab, "gone back");
     let tip = || {
         let mut git = Command::new("git");
@@ -410,6 +423,16 @@ fn a_clone_goes_back_by_a_commit_that_it_pushes() {
     assert_eq!(there.trim(), lab.head());
     assert_eq!(lab.git(&["diff", &good, "HEAD"]) + &lab.git(&["status", "--porcelain"]), "");
     assert_eq!(fs::read_to_string(lab.path("repo/conf/app.conf")).unwrap(), "one\n");
+    // Twice in a row leads on back, and not to what the first time led away from.
+    let [three, four] = ["three\n", "four\n"].map(|content| {
+        lab.write("conf/app.conf", content);
+        push(&lab);
+        lab.head()
+    });
+    for wanted in [&three, &good] {
+        assert!(rollback(&[]).status.success());
+        assert_eq!(lab.git(&["diff", wanted, "HEAD"]), "", "from {four}");
+    }
     // What is not pushed is not gone over.
     lab.write("conf/app.conf", "three\n").commit();
     let ahead = rollback(&[]);
