@@ -47,6 +47,7 @@ pub(super) fn in_commit(finding: &Finding, position: Position) -> String {
             Rule::Unprotected
             | Rule::SealedValue
             | Rule::Dotenv
+            | Rule::SecretFile
             | Rule::Abandoned
             | Rule::PlaintextValue
             | Rule::PlaintextComment
@@ -110,6 +111,9 @@ pub(super) fn hint(finding: &Finding) -> String {
         ),
         Rule::Dotenv => format!(
             "encrypt it: `hlx track {path}`, then `git add {path}`; if it holds no secret, put `# hlx:allow` on a line of its own in it"
+        ),
+        Rule::SecretFile => format!(
+            "encrypt it: `hlx track {path}`, then `git add {path}`; if it is no secret, put `# hlx:allow` behind its name in the compose file"
         ),
         Rule::Unprotected if finding.staged => format!(
             "`hlx track {path}`, then `git add {path}`; if that is meant, `hlx untrack {path}`"
