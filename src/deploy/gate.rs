@@ -43,20 +43,26 @@ pub(super) fn wait(
 ) -> Result<Vec<Container>, Ill> {
     let mut told: Vec<(String, String)> = Vec::new();
     let mut ends = Ends::default();
+    // What kept a probe from being good when there was time for it.
+    let mut silence = None;
     loop {
         let mut containers = docker.containers(project).map_err(|error| Ill::of_host(error.to_string()))?;
         ends.recall(&mut containers);
         match judge(&containers, rule, Timestamp::now(), began.elapsed()) {
-            Verdict::Good => match silent(docker, probes, &containers) {
+            Verdict::Good => match silent(docker, probes, &containers, began + rule.timeout) {
                 None => {
                     tell(&mut told, Vec::new(), report);
                     return Ok(containers);
                 }
-                Some((name, why)) if began.elapsed() >= rule.timeout => {
+                Some(last) if began.elapsed() >= rule.timeout => {
+                    let (name, why) = silence.unwrap_or(last);
                     let why = format!("{name}: {why}, still after {} s", rule.timeout.as_secs());
                     return Err(Ill::of_commit(why));
                 }
-                Some(waiting) => tell(&mut told, vec![waiting], report),
+                Some(waiting) => {
+                    silence = Some(waiting.clone());
+                    tell(&mut told, vec![waiting], report);
+                }
             },
             Verdict::Bad { id, why } => return Err(Ill { id, why, fault: Fault::Commit }),
             Verdict::Wait(waiting) => tell(&mut told, waiting, report),
@@ -65,10 +71,16 @@ pub(super) fn wait(
     }
 }
 
-/// The first probe that is not answered well, and why.
-fn silent(docker: &Docker, probes: &[Probe], containers: &[Container]) -> Option<(String, String)> {
+/// The first probe that is not answered well until `end`, and why.
+fn silent(
+    docker: &Docker,
+    probes: &[Probe],
+    containers: &[Container],
+    end: Instant,
+) -> Option<(String, String)> {
     probes.iter().find_map(|probe| {
-        let why = probe.ask(docker, containers).err()?;
+        let left = end.saturating_duration_since(Instant::now());
+        let why = probe.ask(docker, containers, left).err()?;
         Some((format!("probe {probe}"), why))
     })
 }
