@@ -42,6 +42,7 @@ pub enum Rule {
     ReaderUnknown,
     ReaderLost,
     ReadersDiffer,
+    PostQuantumWasted,
     ConfigBroken,
     ConfigGap,
     ConfigIdle,
@@ -159,6 +160,12 @@ const FACTS: [(Rule, &str, Severity, &str); 32] = [
         "readers-differ",
         Severity::Warning,
         "Files with the same data key are encrypted for different keys.",
+    ),
+    (
+        Rule::PostQuantumWasted,
+        "post-quantum-wasted",
+        Severity::Note,
+        "Files are encrypted for post-quantum keys, and for others who can read them alone.",
     ),
     (Rule::ConfigBroken, "config-broken", Severity::Error, "The `.sops.yaml` of a branch cannot be used."),
     (
