@@ -12,6 +12,7 @@ pub mod contexts;
 pub mod deny;
 pub mod docker;
 pub mod doctor;
+pub mod engine;
 pub mod error;
 pub mod guard;
 mod halves;
@@ -52,6 +53,7 @@ pub mod prune;
 mod run;
 
 mod stage;
+pub mod swarm;
 mod version;
 mod wire;
 

@@ -9,6 +9,7 @@ mod back;
 mod bring;
 mod foresee;
 mod keep;
+mod swarm;
 
 pub use foresee::plan;
 
@@ -27,6 +28,7 @@ use super::masks::Masks;
 use super::mirror::{Git, Mirror, Source};
 use super::outlet::Event;
 use super::state::{Ending, Record, Stack, State};
+use super::swarm::Before;
 use super::timings::{Account, Timings, Whose};
 use super::tree::{self, Tree};
 use super::version::Version;
@@ -101,6 +103,8 @@ struct Deploy<'d> {
     emptied: BTreeSet<PathBuf>,
     /// The restarts of each container before `up`.
     before: Vec<(String, u64)>,
+    /// The services and tasks of a Swarm before that.
+    services: Before,
 }
 
 impl<'d> Deploy<'d> {
@@ -133,6 +137,7 @@ impl<'d> Deploy<'d> {
             rollback: Rollback::default(),
             emptied: BTreeSet::new(),
             before: Vec::new(),
+            services: Before::default(),
         })
     }
 }

@@ -51,7 +51,7 @@ fn look(service: Service, state: &State, docker: &Docker) -> Result<Standing, Er
         None => None,
     };
     let containers = match &stack.project {
-        Some(project) => docker.containers(project)?,
+        Some(project) => stack.engine.containers(docker, project)?,
         None => Vec::new(),
     };
     let newest = state.history(Some(&service), 1)?.pop();

@@ -1,6 +1,7 @@
 //! Who may deploy, and whether this host may run the stack.
 
 use super::{Deploy, Error, Whose, Wish, World};
+use crate::deploy::engine::Engine;
 use crate::deploy::model::Model;
 use crate::deploy::resident::Ground;
 use crate::deploy::stage::Stage;
@@ -35,23 +36,29 @@ impl Deploy<'_> {
         if let Some(owner) = self.state.owner_of(&project, &service)? {
             return Err(Error::ProjectOf { project, owner });
         }
-        self.admit_project(project)
+        self.admit_project(project, wishes.engine)
     }
 
     /// Containers of another project of the same name, or of this stack under another name.
-    fn admit_project(&self, project: String) -> Result<(), Error> {
-        let there = |project: &str| {
-            self.timings.measure("looking for containers", Whose::Docker, || self.docker.containers(project))
+    fn admit_project(&self, project: String, engine: Engine) -> Result<(), Error> {
+        let there = |engine: Engine, project: &str| {
+            let look = || engine.containers(&self.docker, project);
+            self.timings.measure("looking for containers", Whose::Docker, look)
         };
+        let former = self.stack.engine;
         match &self.stack.project {
-            Some(old) if *old == project => return Ok(()),
-            Some(old) if !there(old)?.is_empty() => {
-                return Err(Error::Renamed { old: old.clone(), new: project });
+            Some(old) if *old == project && engine == former => return Ok(()),
+            Some(old) if !there(former, old)?.is_empty() => {
+                let (service, new) = (self.wish.service.clone(), engine.as_str());
+                return Err(match engine == former {
+                    true => Error::Renamed { old: old.clone(), new: project },
+                    false => Error::OtherEngine { service, old: former.as_str(), new },
+                });
             }
             _ if self.wish.adopt == Adopt::Yes => return Ok(()),
             _ => {}
         }
-        let names: Vec<String> = there(&project)?.into_iter().map(|found| found.name).collect();
+        let names: Vec<String> = there(engine, &project)?.into_iter().map(|found| found.name).collect();
         if names.is_empty() { Ok(()) } else { Err(Error::Foreign { project, names }) }
     }
 

@@ -211,7 +211,7 @@ impl Deploy<'_> {
         }
     }
 
-    fn fetch_missing(&self, recorded: &[Image]) -> Result<(), Error> {
+    pub(super) fn fetch_missing(&self, recorded: &[Image]) -> Result<(), Error> {
         for image in self.docker.missing(recorded)? {
             let service = image.service.clone();
             let origin = image.origin.as_ref().ok_or(Error::ImageGone { service })?;

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::{Deploy, Error, Git, Mirror, Source, Version};
 use crate::deploy::changes::{self, Changes, Seen, Wanted};
+use crate::deploy::engine::Engine;
 use crate::deploy::masks::Masks;
 use crate::deploy::model::Model;
 use crate::deploy::resident::{Plan, Resident};
@@ -78,21 +79,36 @@ impl Deploy<'_> {
         let resident = Resident::new(places.resident(&self.wish.service));
         let key = self.label_key()?;
         let plan = Plan::new(&model, ground)?;
-        if !plan.is_empty() {
-            stage.point(&resident.pointing(&plan, ground, &key))?;
-        }
-        let hashes = stage.hashes(&model.name)?;
-        let json: Value = serde_json::from_slice(stage.json()).map_err(Error::Unreadable)?;
-        stage.shred()?;
-        let wanted = Wanted {
-            model: &json,
-            hashes: &hashes,
-            images: &self.images(&model)?,
-            resident: &places.resident(&self.wish.service),
+        let services = match model.wishes()?.engine {
+            Engine::Compose => {
+                if !plan.is_empty() {
+                    stage.point(&resident.pointing(&plan, ground, &key))?;
+                }
+                self.foresee_containers(&mut stage, &model)?
+            }
+            Engine::Swarm => {
+                let ship = self.ship(&model, &plan, &stage, ground)?;
+                self.foresee_services(&model, &ship)?
+            }
         };
-        let services = changes::services(&wanted, &model.expected(), &self.seen(&model.name)?);
+        stage.shred()?;
         let setup = self.due(ground, &key, model.wishes()?.setup).map(|due| due.why);
         Ok((services, setup))
+    }
+
+    fn foresee_containers(
+        &self,
+        stage: &mut Stage<'_>,
+        model: &Model,
+    ) -> Result<Vec<changes::ServiceChange>, Error> {
+        let json: Value = serde_json::from_slice(stage.json()).map_err(Error::Unreadable)?;
+        let wanted = Wanted {
+            model: &json,
+            hashes: &stage.hashes(&model.name)?,
+            images: &self.images(model)?,
+            resident: &self.world.places.resident(&self.wish.service),
+        };
+        Ok(changes::services(&wanted, &model.expected(), &self.seen(&model.name)?))
     }
 
     /// The images of registries that are here, by name.

@@ -1,0 +1,40 @@
+//! The advice for what Docker, Compose and Swarm refuse.
+
+use super::{Exit, Failure};
+use crate::deploy::{docker, swarm};
+
+/// Docker or Compose is not there, or failed.
+pub(super) fn docker_failure(error: docker::Error) -> Failure {
+    let missing = Failure::new(Exit::Missing, &error);
+    match error {
+        docker::Error::Missing => {
+            missing.hint("install Docker Engine: https://docs.docker.com/engine/install/")
+        }
+        docker::Error::Down(_) => missing.hint("start it: systemctl start docker"),
+        docker::Error::EngineOld(_) => {
+            missing.hint("install a newer one: https://docs.docker.com/engine/install/")
+        }
+        docker::Error::ComposeV1(_) | docker::Error::ComposeMissing | docker::Error::ComposeOld(_) => {
+            missing.hint("install the Compose v2 plugin: https://docs.docker.com/compose/install/linux/")
+        }
+        docker::Error::Failed { .. } | docker::Error::Start(_) => Failure::new(Exit::Failed, error),
+    }
+}
+
+/// There is no Swarm, or it does not do what is asked for.
+pub(super) fn swarm_failure(error: &swarm::Error) -> Failure {
+    let missing = Failure::new(Exit::Missing, error);
+    match error {
+        swarm::Error::Inactive => {
+            missing.hint("`docker swarm init` makes one of this host, `docker swarm join` joins one")
+        }
+        swarm::Error::Locked => {
+            missing.hint("`docker swarm unlock` takes the key that `docker swarm init --autolock` showed")
+        }
+        swarm::Error::Worker => {
+            missing.hint("deploy on a manager, or make this one with `docker node promote` there")
+        }
+        swarm::Error::Cannot(_) => Failure::new(Exit::Failed, error)
+            .hint("change the compose file, or leave `x-hlx.engine` out: Compose does all of it on one host"),
+    }
+}
