@@ -1,7 +1,7 @@
 //! The advice for what Docker, Compose and Swarm refuse.
 
 use super::{Exit, Failure};
-use crate::deploy::{docker, swarm};
+use crate::deploy::{docker, engine, swarm};
 
 /// Docker or Compose is not there, or failed.
 pub(super) fn docker_failure(error: docker::Error) -> Failure {
@@ -36,5 +36,21 @@ pub(super) fn swarm_failure(error: &swarm::Error) -> Failure {
         }
         swarm::Error::Cannot(_) => Failure::new(Exit::Failed, error)
             .hint("change the compose file, or leave `x-hlx.engine` out: Compose does all of it on one host"),
+    }
+}
+
+/// The stack's containers are run by something else, or somewhere else.
+pub(super) fn engine_failure(error: &engine::Error) -> Failure {
+    match error {
+        engine::Error::OtherEngine { .. } => Failure::new(Exit::Policy, error)
+            .hint("run `hlx down` for the service first, or keep the old engine"),
+        engine::Error::OtherDocker { .. } => Failure::new(Exit::Policy, error)
+            .hint("`docker context ls` and DOCKER_HOST say which Docker is talked to")
+            .hint("to deploy it here, and leave alone what runs there, deploy with --adopt"),
+        engine::Error::Far { .. } => Failure::new(Exit::Failed, error).hint(
+            "run hlx on that host; or give secrets in the environment, which goes along, and data by volumes",
+        ),
+        engine::Error::StackLeft { .. } => Failure::new(Exit::Failed, error)
+            .hint("`docker node ls` shows whether a node is away; then run `hlx down` again"),
     }
 }

@@ -9,7 +9,7 @@ use crate::deploy::service::nearest;
 use crate::deploy::state::State;
 use crate::deploy::{
     self, Aftermath, Broken, Error, Event, Fault, Opener, Places, Report, Service, Settings, World, deny,
-    docker, mirror, resident, settings, wishes,
+    mirror, resident, settings, wishes,
 };
 use crate::keys::{self, Keyring};
 use crate::sys::process::Env;
@@ -230,8 +230,7 @@ fn advised(error: Error) -> Failure {
         Error::Wish(wish) => wish_failure(&wish),
         Error::Resident(error) => resident_failure(&error),
         Error::Swarm(error) => engines::swarm_failure(&error),
-        Error::OtherEngine { .. } => plain(Exit::Policy).hint("run `hlx down` for the service first, or keep the old engine"),
-        Error::StackLeft { .. } => plain(Exit::Failed).hint("`docker node ls` shows whether a node is away; then run `hlx down` again"),
+        Error::Engine(error) => engines::engine_failure(&error),
         Error::NotStarted { .. } => plain(Exit::Failed)
             .hint("is it installed on this host, and is its place in PATH?"),
         Error::KnownBad { .. } => plain(Exit::Failed)
@@ -386,6 +385,7 @@ mod tests {
 
     #[test]
     fn each_kind_of_failure_has_its_documented_exit_code() {
+        use deploy::docker;
         let service: deploy::Service = "web".parse().unwrap();
         assert_eq!(failure(Error::Busy(service.clone())).exit(), Exit::Busy);
         assert_eq!(failure(docker::Error::ComposeV1("1.29".into()).into()).exit(), Exit::Missing);

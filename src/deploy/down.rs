@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::clean;
 use super::docker::Docker;
+use super::engine;
 use super::error::Error;
 use super::mirror::{Git, Mirror, Source};
 use super::resident::Resident;
@@ -20,10 +21,14 @@ pub fn down(service: &Service, world: &World<'_>) -> Result<(), Error> {
     }
     let (start, began) = (Instant::now(), Timestamp::now().as_second());
     let docker = Docker::new(world.env, "/");
-    docker.check()?;
+    let endpoint = docker.check()?;
     let _lock = super::run::lock(service, world)?;
     let state = State::open(&world.places.state.join("state.db"))?;
     let stack = state.stack(service)?.ok_or_else(|| Error::NotDeployed(service.clone()))?;
+    if let Some(old) = stack.docker.as_deref().filter(|old| !endpoint.is(Some(old))) {
+        let (old, new) = (old.to_owned(), endpoint.to_string());
+        return Err(engine::Error::OtherDocker { service: service.clone(), old, new }.into());
+    }
     if state.settle_interrupted(service)? {
         let (git, source) = (Git::new(world.env), Source::from_record(&stack.repo));
         let mirror = Mirror::offline(&world.places.state, &source, &git);

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::masks::Hidden;
 use super::service::{BadName, Service};
 use super::wishes::BadWish;
-use super::{docker, mirror, resident, settings, state, swarm, tree};
+use super::{docker, engine, mirror, resident, settings, state, swarm, tree};
 use crate::keys;
 
 /// What went wrong. Everything but [`Error::Broken`] comes before any container was touched.
@@ -221,26 +221,9 @@ pub enum Error {
     /// The Swarm, or what it does not do.
     #[error(transparent)]
     Swarm(#[from] swarm::Error),
-    /// The stack's containers run by another engine.
-    #[error("`{service}` runs by {old}, and `x-hlx.engine` is `{new}` now")]
-    OtherEngine {
-        /// The service.
-        service: Service,
-        /// What runs it.
-        old: &'static str,
-        /// What should.
-        new: &'static str,
-    },
-    /// Something of a stack was still there long after it was removed.
-    #[error("`docker stack rm {project}` left something behind: {left}{}", mirror::indented(said))]
-    StackLeft {
-        /// The stack.
-        project: String,
-        /// What is left.
-        left: String,
-        /// What it said last.
-        said: String,
-    },
+    /// What runs the containers, or where that is.
+    #[error(transparent)]
+    Engine(#[from] engine::Error),
     /// A step before `up` failed.
     #[error("{what} failed: {end}{}", mirror::indented(said))]
     Step {
@@ -383,7 +366,10 @@ impl Error {
     pub fn left_containers_alone(&self) -> bool {
         match self {
             Self::Hidden(hidden) => hidden.error().left_containers_alone(),
-            other => !matches!(other, Self::Broken(_) | Self::Down(_) | Self::StackLeft { .. }),
+            other => !matches!(
+                other,
+                Self::Broken(_) | Self::Down(_) | Self::Engine(engine::Error::StackLeft { .. })
+            ),
         }
     }
 }

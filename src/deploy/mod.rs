@@ -45,6 +45,7 @@ pub mod wishes;
 mod asleep;
 mod clean;
 mod down;
+pub mod endpoint;
 mod exec;
 mod gate;
 pub mod preflight;

@@ -85,6 +85,18 @@ impl Probe {
         }
     }
 
+    /// True if it asks an address that every host has for itself.
+    pub(super) fn asks_this_host(&self) -> bool {
+        let host = match self {
+            Self::Http(url) => url.host.as_str(),
+            Self::Tcp(at) => at.as_str(),
+            Self::Exec { .. } => return false,
+        };
+        let name = host.strip_prefix('[').and_then(|rest| rest.split(']').next());
+        let name = name.unwrap_or_else(|| host.rsplit_once(':').map_or(host, |(name, _)| name));
+        name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+    }
+
     /// Everything in it that is text, to be searched for secrets.
     pub fn words(&self) -> Vec<&str> {
         match self {

@@ -22,6 +22,7 @@ use jiff::Timestamp;
 use self::back::Former;
 use super::clean;
 use super::docker::Docker;
+use super::endpoint::Endpoint;
 use super::error::{Aftermath, Error};
 use super::health::condition;
 use super::masks::Masks;
@@ -87,6 +88,7 @@ struct Deploy<'d> {
     masks: &'d Masks,
     timings: Timings,
     docker: Docker,
+    endpoint: Endpoint,
     lock: disk::Lock,
     state: State,
     stack: Stack,
@@ -116,17 +118,18 @@ impl<'d> Deploy<'d> {
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
         let timings = Timings::start();
         let docker = Docker::new(world.env, "/");
-        timings.measure("docker and compose", Whose::Docker, || docker.check())?;
+        let endpoint = timings.measure("docker and compose", Whose::Docker, || docker.check())?;
         let lock = lock(&wish.service, world)?;
         let state = State::open(&world.places.state.join("state.db"))?;
         let stack = state.stack(&wish.service)?;
         let known = stack.is_some();
-        Ok(Self {
+        let deploy = Self {
             wish,
             world,
             masks,
             timings,
             docker,
+            endpoint,
             lock,
             state,
             stack: stack.unwrap_or_default(),
@@ -138,7 +141,9 @@ impl<'d> Deploy<'d> {
             emptied: BTreeSet::new(),
             before: Vec::new(),
             services: Before::default(),
-        })
+        };
+        deploy.is_at_home()?;
+        Ok(deploy)
     }
 }
 
@@ -276,6 +281,7 @@ impl Deploy<'_> {
         }
         self.stack.repo = source.recorded();
         self.stack.directory = dir.to_string_lossy().into_owned();
+        self.stack.docker = Some(self.endpoint.to_string());
         Ok(self.state.save(&self.wish.service, &self.stack)?)
     }
 

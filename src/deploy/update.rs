@@ -13,10 +13,12 @@ pub fn stacks(world: &World<'_>) -> Result<Vec<Service>, Error> {
         return Ok(Vec::new());
     }
     let (state, docker) = (State::open(&path)?, Docker::new(world.env, "/"));
+    let endpoint = docker.endpoint()?;
     let mut there = Vec::new();
     for service in state.stacks()? {
         let stack = state.stack(&service)?.unwrap_or_default();
         if let Some(project) = &stack.project
+            && endpoint.is(stack.docker.as_deref())
             && !stack.engine.containers(&docker, project)?.is_empty()
         {
             there.push(service);

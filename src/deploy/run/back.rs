@@ -119,6 +119,7 @@ impl Deploy<'_> {
         let Some(commit) = old.tried.clone() else { return };
         (self.world.report)(Event::Step(&format!("putting back the files of {commit:.10}, which runs")));
         let mut put = || -> Result<(), Error> {
+            self.stack.docker.clone_from(&old.docker);
             self.take_over(old)?;
             let tree = tree::read(mirror, &commit)?;
             self.lay(&tree).map(drop)

@@ -94,6 +94,7 @@ impl Deploy<'_> {
             Engine::Compose => None,
             Engine::Swarm => Some(self.ship(&model, &plan, stage, ground)?),
         };
+        self.reaches(&model, &plan, stage, ground, ship.as_ref())?;
         if matches!(way, Way::Forward(_)) && model.builds() {
             (self.world.report)(Event::Step("building images, with sealed files left sealed"));
             self.timings.measure("building images", Whose::Docker, || stage.build(&model))?;
@@ -138,7 +139,7 @@ impl Deploy<'_> {
                 return Err(Error::SecretProbe);
             }
         }
-        self.is_ready(model, stage, ground)?;
+        self.is_ready(model, wishes.engine, stage, ground)?;
         for warning in contexts::find(model, ground) {
             (self.world.report)(Event::Warning(&warning));
         }

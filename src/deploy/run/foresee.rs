@@ -81,6 +81,7 @@ impl Deploy<'_> {
         let plan = Plan::new(&model, ground)?;
         let services = match model.wishes()?.engine {
             Engine::Compose => {
+                self.reaches(&model, &plan, &stage, ground, None)?;
                 if !plan.is_empty() {
                     stage.point(&resident.pointing(&plan, ground, &key))?;
                 }
@@ -88,6 +89,7 @@ impl Deploy<'_> {
             }
             Engine::Swarm => {
                 let ship = self.ship(&model, &plan, &stage, ground)?;
+                self.reaches(&model, &plan, &stage, ground, Some(&ship))?;
                 self.foresee_services(&model, &ship)?
             }
         };

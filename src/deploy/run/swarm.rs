@@ -21,7 +21,7 @@ use crate::deploy::wishes::Rollback;
 
 /// A stack that a Swarm takes.
 pub(super) struct Ship {
-    manager: Manager,
+    pub(super) manager: Manager,
     model: Value,
     objects: Vec<Object>,
 }

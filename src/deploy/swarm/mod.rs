@@ -20,7 +20,7 @@ use super::mirror::indented;
 pub(super) use changes::changes;
 pub(super) use judge::{Before, Rule, judge};
 pub(super) use objects::{Object, objects};
-pub(super) use services::inquire;
+pub(super) use services::{Service, inquire};
 pub(super) use stack::{Dress, Stack, refusals};
 
 /// Why a stack cannot be deployed on a Swarm.

@@ -9,11 +9,13 @@ use serde_json::Value;
 
 use super::objects::NAMESPACE;
 use crate::deploy::docker::{self, Docker};
+use crate::deploy::engine;
 use crate::deploy::error::{Aftermath, Broken, Error};
 use crate::deploy::gate::Ill;
 use crate::deploy::health::{Container, condition};
 use crate::deploy::mask::Masker;
 use crate::deploy::outlet::{TAIL, lines};
+use crate::deploy::preflight::Published;
 
 /// How long it may take until nothing of a stack is left.
 const GONE: Duration = Duration::from_secs(120);
@@ -28,6 +30,8 @@ pub(in crate::deploy) struct Service {
     pub(in crate::deploy) spec: Spec,
     previous_spec: Option<Spec>,
     pub(super) update_status: Option<UpdateStatus>,
+    #[serde(default)]
+    endpoint: Value,
 }
 
 /// What a service is to be.
@@ -107,6 +111,17 @@ impl Service {
     pub(in crate::deploy) fn key(&self, project: &str) -> &str {
         let name = &self.spec.name;
         name.strip_prefix(project).and_then(|rest| rest.strip_prefix('_')).unwrap_or(name)
+    }
+
+    /// The ports that it has on every node, or on those where it runs.
+    pub(in crate::deploy) fn published(&self) -> Vec<Published> {
+        let ports = self.endpoint["Ports"].as_array().into_iter().flatten();
+        let read = |port: &Value| {
+            let number = port["PublishedPort"].as_u64().and_then(|number| number.try_into().ok())?;
+            let protocol = port["Protocol"].as_str().unwrap_or("tcp");
+            Some(Published::of_service(&self.spec.name, self.label(NAMESPACE), number, protocol))
+        };
+        ports.filter_map(read).collect()
     }
 
     /// A label that is on the service itself.
@@ -207,6 +222,12 @@ impl Docker {
         self.inspect_all("service inspect", &["service", "inspect"], &listed)
     }
 
+    /// The services of all stacks, and those of none.
+    pub(in crate::deploy) fn all_services(&self) -> Result<Vec<Service>, docker::Error> {
+        let listed = self.demand("service ls", &["service", "ls", "-q"])?;
+        self.inspect_all("service inspect", &["service", "inspect"], &listed)
+    }
+
     /// The tasks of services, those that have ended and are remembered included.
     pub(in crate::deploy) fn tasks(&self, services: &[Service]) -> Result<Vec<Task>, docker::Error> {
         let ids: Vec<&str> = services.iter().map(|service| service.id.as_str()).collect();
@@ -274,7 +295,12 @@ impl Docker {
             }
             if began.elapsed() > GONE {
                 let said = String::from_utf8_lossy(done.err.expose()).trim().to_owned();
-                return Err(Error::StackLeft { project: project.to_owned(), left: left.join(", "), said });
+                return Err(engine::Error::StackLeft {
+                    project: project.to_owned(),
+                    left: left.join(", "),
+                    said,
+                }
+                .into());
             }
             std::thread::sleep(PAUSE);
         }
