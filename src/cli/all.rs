@@ -12,6 +12,7 @@ use super::server::{self, Server, failure};
 use super::{Context, Exit, Failure, Ui};
 use crate::deploy::all::{self, Survey};
 use crate::deploy::order::Fate;
+use crate::deploy::service::nearest;
 use crate::deploy::{self, Service};
 use crate::sys::process::{Call, Stream};
 
@@ -30,6 +31,13 @@ pub(super) fn run(args: &DeployArgs, cx: &Context) -> Result<(), Failure> {
     let survey = all::survey(args.repo.as_deref(), &server.world(&open, &report)).map_err(failure)?;
     for (service, why) in &survey.others {
         cx.ui.note(format!("{service} is left out: {}", first_line(why)));
+    }
+    for (service, name) in &survey.lost {
+        cx.ui.warning(format!("{service} is to come after {name}, and there is no such branch"));
+        let branches: Vec<&str> = survey.branches.iter().map(String::as_str).collect();
+        if let Some(meant) = nearest(name.as_str(), &branches) {
+            cx.ui.hint(format!("did you mean `{meant}`?"));
+        }
     }
     let Survey { mut stacks, broken, .. } = survey;
     let broken: BTreeMap<Service, String> = broken.into_iter().collect();

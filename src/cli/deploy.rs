@@ -88,14 +88,7 @@ pub(super) fn planned(
     adopt: bool,
     accept_rewrite: bool,
 ) -> Result<Wish, Failure> {
-    let args = DeployArgs {
-        repo,
-        adopt,
-        accept_rewrite,
-        retry: true,
-        without_rollback: true,
-        ..DeployArgs::of(service)
-    };
+    let args = DeployArgs { repo, adopt, accept_rewrite, without_rollback: true, ..DeployArgs::of(service) };
     wish(&args)
 }
 

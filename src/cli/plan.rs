@@ -52,6 +52,9 @@ fn lines(changes: &Changes) -> Vec<String> {
         lines.push(format!("{} service {}", verb(service.action), service.name));
         lines.extend(details(service).into_iter().map(|line| format!("    {line}")));
     }
+    let rebuilt =
+        |name: &String| format!("rebuild service {name}, and recreate it if its image is another then");
+    lines.extend(changes.rebuilt.iter().map(rebuilt));
     lines.extend(changes.setup.map(|why| format!("run setup.sh ({why})")));
     lines.extend(changes.secrets.iter().map(|name| format!("secret {name}")));
     let file = |how: &str, path: &std::path::Path| format!("file {how}: {}", path.display());

@@ -5,8 +5,7 @@ use clap::Args;
 use super::deploy::DeployArgs;
 use super::server::{self, Server, failure};
 use super::{Context, Exit, Failure, errors};
-use crate::deploy::{self, Service, revert};
-use crate::keys::{self, Keyring};
+use crate::deploy::{self, Retry, Service, revert};
 use crate::repo::rollback::{self, Error, Made};
 
 /// Go back to an earlier version of a service: make a commit with its files on top of the branch, and push it.
@@ -20,14 +19,16 @@ pub(super) struct RollbackArgs {
     /// Go back to this commit of the branch.
     #[arg(long, value_name = "COMMIT")]
     to: Option<String>,
+    /// Go back also to a commit that was not well on this server.
+    #[arg(long)]
+    retry: bool,
 }
 
 /// Goes back.
 pub(super) fn run(args: &RollbackArgs, cx: &Context) -> Result<(), Failure> {
     let service = server::service(&args.service)?;
     let server = Server::from_environment()?;
-    // Nothing is opened: sealed blobs are taken over as they are.
-    let keyring = Keyring::load(&keys::Places::default());
+    let keyring = cx.keyring();
     let open = deploy::opener(|sealed| keyring.open(sealed));
     let report = server::report(cx.ui);
     let world = server.world(&open, &report);
@@ -38,10 +39,21 @@ pub(super) fn run(args: &RollbackArgs, cx: &Context) -> Result<(), Failure> {
         }
         return in_clone(&service, args.to.as_deref(), cx);
     }
-    let made = revert::revert(&service, args.to.as_deref(), &world).map_err(failure)?;
+    let retry = if args.retry { Retry::Yes } else { Retry::No };
+    let made = revert::revert(&service, args.to.as_deref(), retry, &world);
+    let made = made.map_err(|error| server::unused_keys(explained(error), &keyring))?;
     warn_of_rules(made.rules_differ, &made.to, cx);
     cx.ui.note(format!("{:.10} has the files of {:.10}, and is pushed", made.commit, made.to));
     super::deploy::run(&DeployArgs::of(service.as_str()), cx)
+}
+
+/// The hints of a deploy fit, but for how one insists.
+fn explained(error: deploy::Error) -> Failure {
+    match error {
+        deploy::Error::KnownBad { .. } => Failure::new(Exit::Failed, error)
+            .hint("name another commit with --to; if the reason was elsewhere, go back with --retry"),
+        other => failure(other).hint("nothing was pushed"),
+    }
 }
 
 fn in_clone(service: &Service, to: Option<&str>, cx: &Context) -> Result<(), Failure> {

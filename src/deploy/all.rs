@@ -1,6 +1,6 @@
 //! Every stack of a host: which they are, in which order they go, and several at a time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc;
 
 use serde_json::Value;
@@ -9,6 +9,7 @@ use super::error::Error;
 use super::mirror::{Git, Mirror, Source};
 use super::order::{Fate, Order};
 use super::service::Service;
+use super::state::{Ending, State};
 use super::tree::{self, Tree};
 use super::wishes::{Wishes, wishes};
 use super::{World, model};
@@ -25,6 +26,10 @@ pub struct Survey {
     pub others: Vec<(Service, String)>,
     /// Those that cannot be deployed, and why.
     pub broken: Vec<(Service, String)>,
+    /// Stacks that come after a branch that is not there: the stack, and what it names.
+    pub lost: Vec<(Service, Service)>,
+    /// Every branch.
+    pub branches: BTreeSet<String>,
 }
 
 /// Finds the stacks of this host: those that its configuration names, else every branch with a
@@ -41,14 +46,21 @@ pub fn survey(repo: Option<&str>, world: &World<'_>) -> Result<Survey, Error> {
     crate::sys::disk::private_dir(&world.places.state)
         .map_err(|source| Error::Disk { path: world.places.state.clone(), source })?;
     let mirror = Mirror::open(&world.places.state, &source, &git)?;
+    let state = State::open_if_there(&world.places.state.join("state.db"))?;
     let mut survey = Survey::default();
     for (name, commit) in mirror.survey()? {
+        survey.branches.insert(name.clone());
         let Ok(service) = name.parse::<Service>() else { continue };
         if let Some(named) = &world.settings.stacks {
             if !named.contains(&name) {
                 continue;
             }
         } else if name == LANDING {
+            continue;
+        }
+        if is_down(&service, state.as_ref())? {
+            let why = format!("`hlx down` stopped it; `hlx decrypt-deploy {service}` starts it again");
+            survey.others.push((service, why));
             continue;
         }
         survey.add(service, tree::read(&mirror, &commit).map_err(Error::from), world);
@@ -59,7 +71,17 @@ pub fn survey(repo: Option<&str>, world: &World<'_>) -> Result<Survey, Error> {
             survey.broken.push((service, format!("{source} has no such branch")));
         }
     }
+    let after = survey.stacks.iter().flat_map(|(stack, after)| after.iter().map(move |name| (stack, name)));
+    let lost = after.filter(|(_, name)| !survey.branches.contains(name.as_str()));
+    survey.lost = lost.map(|(stack, name)| (stack.clone(), name.clone())).collect();
     Ok(survey)
+}
+
+/// What a person stopped stays so, until a person starts it.
+fn is_down(service: &Service, state: Option<&State>) -> Result<bool, Error> {
+    let Some(state) = state else { return Ok(false) };
+    let last = state.history(Some(service), 1)?;
+    Ok(last.first().is_some_and(|last| last.action == "down" && last.ending == Ending::Good))
 }
 
 impl Survey {

@@ -69,6 +69,8 @@ pub struct Changes {
     pub deployed: Option<String>,
     /// Services, in the order of their names.
     pub services: Vec<ServiceChange>,
+    /// Services that stay as they are but for their image, which is built from files that changed.
+    pub rebuilt: Vec<String>,
     /// Names of sealed values that changed, came or went: `.env: DB_PASSWORD`. Never a value.
     pub secrets: Vec<String>,
     /// Files.
@@ -97,6 +99,7 @@ impl Changes {
 
     /// True if a deploy would change nothing.
     pub fn is_empty(&self) -> bool {
+        // What is rebuilt is so for its files.
         self.services.is_empty() && self.secrets.is_empty() && self.files.is_empty() && self.setup.is_none()
     }
 }

@@ -59,19 +59,25 @@ pub(super) fn wait(
     report: Report<'_>,
 ) -> Result<Vec<Container>, Ill> {
     let mut told: Vec<(String, String)> = Vec::new();
+    // What kept a probe from being good when there was time for it.
+    let mut silence = None;
     loop {
         let (verdict, containers) = look(began.elapsed()).map_err(|error| Ill::of_host(error.to_string()))?;
         match verdict {
-            Verdict::Good => match silent(docker, probes, &containers) {
+            Verdict::Good => match silent(docker, probes, &containers, began + timeout) {
                 None => {
                     tell(&mut told, Vec::new(), report);
                     return Ok(containers);
                 }
-                Some((name, why)) if began.elapsed() >= timeout => {
+                Some(last) if began.elapsed() >= timeout => {
+                    let (name, why) = silence.unwrap_or(last);
                     let why = format!("{name}: {why}, still after {} s", timeout.as_secs());
                     return Err(Ill::of_commit(why));
                 }
-                Some(waiting) => tell(&mut told, vec![waiting], report),
+                Some(waiting) => {
+                    silence = Some(waiting.clone());
+                    tell(&mut told, vec![waiting], report);
+                }
             },
             Verdict::Bad { id, why } => return Err(Ill { id, why, fault: Fault::Commit }),
             Verdict::Wait(waiting) => tell(&mut told, waiting, report),
@@ -80,10 +86,16 @@ pub(super) fn wait(
     }
 }
 
-/// The first probe that is not answered well, and why.
-fn silent(docker: &Docker, probes: &[Probe], containers: &[Container]) -> Option<(String, String)> {
+/// The first probe that is not answered well until `end`, and why.
+fn silent(
+    docker: &Docker,
+    probes: &[Probe],
+    containers: &[Container],
+    end: Instant,
+) -> Option<(String, String)> {
     probes.iter().find_map(|probe| {
-        let why = probe.ask(docker, containers).err()?;
+        let left = end.saturating_duration_since(Instant::now());
+        let why = probe.ask(docker, containers, left).err()?;
         Some((format!("probe {probe}"), why))
     })
 }

@@ -22,7 +22,9 @@ use crate::sys::{namespace, ram};
 
 /// Where the files that lie over the project's are, below the vault.
 pub const TREE: &str = "tree";
-/// The same files, read-only: what is laid over the project is bound from here.
+/// The commit's files as git has them, sealed ones in ciphertext: what builds see.
+pub const SEALED: &str = "sealed";
+/// What is in [`TREE`], read-only: what is laid over files of the project is bound from here.
 const SHOWN: &str = "shown";
 /// Where programs put their temporary files, below the vault.
 pub const TEMPORARY: &str = "tmp";
@@ -83,7 +85,7 @@ fn obey(vault: &mut Option<View>, request: Request, output: &mut impl Write) -> 
         Request::Put { path, mode, content } => view.put(&path, mode, &content)?,
         Request::Cover(paths) => paths.into_iter().try_for_each(|path| view.cover(path))?,
         Request::Link { path, target } => view.vault.put_link(&path, &target).map(drop)?,
-        Request::Replace => view.replace()?,
+        Request::Replace(dir) => view.replace(&dir)?,
         Request::Check => view.check()?,
         Request::Uncover => view.uncover()?,
         Request::Feed(input) => view.input = input,
@@ -116,6 +118,7 @@ impl View {
         ram::mount(&at, Some(size))?;
         let vault = Root::open(&at)?;
         std::fs::create_dir(at.join(TREE))?;
+        std::fs::create_dir(at.join(SEALED))?;
         std::fs::create_dir(at.join(TEMPORARY))?;
         let shown = at.join(SHOWN);
         std::fs::create_dir(&shown)?;
@@ -147,10 +150,10 @@ impl View {
 
     /// A container that shares the project directory can rename and remove what is in it, and
     /// the kernel then takes away what was laid over it. The directory itself is out of its reach.
-    fn replace(&mut self) -> io::Result<()> {
-        namespace::bind(self.shown.at(Path::new(""), OFlags::PATH)?, self.seen(Path::new(""))?)?;
+    fn replace(&mut self, dir: &Path) -> io::Result<()> {
+        namespace::bind(self.vault.at(dir, OFlags::PATH)?, self.seen(Path::new(""))?)?;
         self.replaced = true;
-        Ok(())
+        namespace::freeze(&self.project_path)
     }
 
     fn check(&self) -> io::Result<()> {

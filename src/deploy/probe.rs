@@ -4,7 +4,8 @@
 
 use std::fmt;
 use std::io::{self, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -14,7 +15,7 @@ use super::health::Container;
 use super::service::nearest;
 use super::wishes::{BadWish, texts};
 
-/// How long one answer may take.
+/// How long one answer may take from the network.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The kinds of probes.
@@ -108,23 +109,37 @@ impl Probe {
         }
     }
 
-    /// Asks once; why not, if it is not well.
-    pub(super) fn ask(&self, docker: &Docker, containers: &[Container]) -> Result<(), String> {
+    /// Asks once, for as long as there is time `left`; why not, if it is not well. A program is
+    /// given all of it: it goes on in its container when it is given up, and must not pile up there.
+    pub(super) fn ask(
+        &self,
+        docker: &Docker,
+        containers: &[Container],
+        left: Duration,
+    ) -> Result<(), String> {
+        if left.is_zero() {
+            return Err("there is no time left for it".to_owned());
+        }
+        let until = Instant::now() + left.min(PATIENCE);
         match self {
-            Self::Http(url) => answered(url.get().map_err(|error| told(&error))?),
-            Self::Tcp(at) => connect(at).map(drop).map_err(|error| told(&error)),
+            Self::Http(url) => answered(url.get(until).map_err(|error| told(&error))?),
+            Self::Tcp(at) => connect(at, until).map(drop).map_err(|error| told(&error)),
             Self::Exec { service, command } => {
                 let running = |found: &&Container| found.service == *service && found.status == "running";
-                let container = containers.iter().find(running);
+                let here = |found: &&Container| running(found) && !found.id.is_empty();
+                let container = containers.iter().find(here).or_else(|| containers.iter().find(running));
                 let container = container.ok_or_else(|| format!("`{service}` has no running container"))?;
-                run(docker, &container.id, command)
+                match container.id.is_empty() {
+                    true => Err(format!("`{service}` runs on other nodes of the Swarm only")),
+                    false => run(docker, &container.id, command, left),
+                }
             }
         }
     }
 }
 
-fn run(docker: &Docker, id: &str, command: &[String]) -> Result<(), String> {
-    let end = docker.exec(id, command, PATIENCE).map_err(|error| error.to_string())?;
+fn run(docker: &Docker, id: &str, command: &[String], left: Duration) -> Result<(), String> {
+    let end = docker.exec(id, command, left).map_err(|error| error.to_string())?;
     if end.is_success() { Ok(()) } else { Err(end.to_string()) }
 }
 
@@ -145,10 +160,24 @@ fn port(at: &str) -> Option<u16> {
     port.parse().ok().filter(|port| *port > 0 && !host.is_empty())
 }
 
-fn connect(at: &str) -> io::Result<TcpStream> {
+/// The time that is left until then.
+fn left(until: Instant) -> io::Result<Duration> {
+    let left = until.saturating_duration_since(Instant::now());
+    if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
+}
+
+/// The addresses of a `host:port`. The resolver knows no limit, so it has a thread of its own.
+fn resolve(at: &str, until: Instant) -> io::Result<Vec<SocketAddr>> {
+    let (sender, receiver) = mpsc::channel();
+    let name = at.to_owned();
+    std::thread::spawn(move || sender.send(name.to_socket_addrs().map(Vec::from_iter)));
+    receiver.recv_timeout(left(until)?).map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+}
+
+fn connect(at: &str, until: Instant) -> io::Result<TcpStream> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for address in at.to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, PATIENCE) {
+    for address in resolve(at, until)? {
+        match TcpStream::connect_timeout(&address, left(until)?) {
             Ok(stream) => return Ok(stream),
             Err(error) => last = error,
         }
@@ -177,10 +206,9 @@ impl Url {
     }
 
     /// The status of the answer to a `GET`. Redirects are answers, and not followed.
-    fn get(&self) -> io::Result<u16> {
-        let until = Instant::now() + PATIENCE;
-        let mut stream = connect(&self.address())?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+    fn get(&self, until: Instant) -> io::Result<u16> {
+        let mut stream = connect(&self.address(), until)?;
+        stream.set_write_timeout(Some(left(until)?))?;
         let request = format!(
             "GET {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: hlx\r\nAccept: */*\r\nConnection: close\r\n\r\n",
             self.path, self.host
@@ -188,11 +216,7 @@ impl Url {
         stream.write_all(request.as_bytes())?;
         let mut line = Vec::new();
         while !line.contains(&b'\n') && line.len() < 256 {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(io::ErrorKind::TimedOut.into());
-            }
-            stream.set_read_timeout(Some(left))?;
+            stream.set_read_timeout(Some(left(until)?))?;
             let mut byte = [0; 64];
             match stream.read(&mut byte)? {
                 0 => break,
@@ -247,6 +271,10 @@ mod tests {
         assert_eq!(Probe::parse(&json!({"htp": "x"})), Err(typo));
     }
 
+    fn soon() -> Instant {
+        Instant::now() + PATIENCE
+    }
+
     /// Asks a server that answers like this.
     fn ask(answer: &'static [u8]) -> Result<(), String> {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -258,7 +286,7 @@ mod tests {
             stream.write_all(answer).unwrap();
             String::from_utf8_lossy(&request[..length]).into_owned()
         });
-        let result = url.get().map_err(|error| told(&error)).and_then(answered);
+        let result = url.get(soon()).map_err(|error| told(&error)).and_then(answered);
         assert!(server.join().unwrap().starts_with("GET /x HTTP/1.1\r\nHost: 127.0.0.1:"));
         result
     }
@@ -275,8 +303,14 @@ mod tests {
     #[test]
     fn a_port_that_nobody_listens_on_is_refused() {
         let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-        assert_eq!(connect(&free).map(drop).map_err(|error| told(&error)), Err("connection refused".into()));
+        assert_eq!(
+            connect(&free, soon()).map(drop).map_err(|error| told(&error)),
+            Err("connection refused".into())
+        );
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        assert!(connect(&listener.local_addr().unwrap().to_string()).is_ok());
+        let listens = listener.local_addr().unwrap().to_string();
+        assert!(connect(&listens, soon()).is_ok());
+        let late = connect(&listens, Instant::now()).map(drop).map_err(|error| told(&error));
+        assert_eq!(late, Err("no answer in time".into()));
     }
 }

@@ -26,6 +26,35 @@ pub(super) fn is_taken(dir: &Path) -> Result<bool, Error> {
     }
 }
 
+/// The project directory, there for as long as this lives: the vault needs one to lie over.
+/// If nothing came into it, what was not there before is gone afterwards.
+pub(super) struct Lent {
+    dir: PathBuf,
+    made: Vec<PathBuf>,
+}
+
+impl Lent {
+    /// Makes it, if it is not there.
+    pub(super) fn new(dir: PathBuf) -> Result<Self, Error> {
+        let made: Vec<PathBuf> =
+            dir.ancestors().take_while(|above| !above.exists()).map(Path::to_owned).collect();
+        std::fs::create_dir_all(&dir).map_err(|source| Error::Disk { path: dir.clone(), source })?;
+        Ok(Self { dir, made })
+    }
+
+    /// Where it is.
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        // Another stack may use those above by now.
+        self.made.iter().for_each(|dir| drop(std::fs::remove_dir(dir)));
+    }
+}
+
 /// Lays the tree into the directory and removes the files in `vanished`; leaves all else alone, also
 /// directories that are empty then: a container that has one mounted would be left with a removed one.
 pub(super) fn lay(dir: &Path, tree: &Tree, vanished: &[PathBuf]) -> Result<Changes, Error> {

@@ -1,10 +1,16 @@
 //! A commit that brings the files of an earlier one back, made on a server and pushed from its
 //! mirror. `hlx rollback` in a clone makes the same; here it is known which commits were good.
 
+use std::time::Instant;
+
+use jiff::Timestamp;
+
+use super::clean;
 use super::error::Error;
 use super::mirror::{FILES_OF, Git, Mirror, Source};
-use super::state::{Ending, State};
-use super::{Service, World};
+use super::state::{Ending, Record, Stack, State};
+use super::{At, Retry, Service, Wish, World};
+use crate::sys::disk;
 
 /// How far the history is looked through for a good commit.
 const DEPTH: u32 = 1000;
@@ -26,42 +32,100 @@ pub fn is_ours(service: &Service, world: &World<'_>) -> bool {
     state.is_ok_and(|state| state.is_some_and(|state| matches!(state.stack(service), Ok(Some(_)))))
 }
 
-/// Makes and pushes it. Without `to`, it goes back to the newest good commit before the branch's last.
-pub fn revert(service: &Service, to: Option<&str>, world: &World<'_>) -> Result<Reverted, Error> {
+/// Makes and pushes it, if this host would take it. Without `to`, it goes back to the newest good
+/// commit before the branch's last. One that is known to be bad here is taken only with [`Retry::Yes`].
+pub fn revert(
+    service: &Service,
+    to: Option<&str>,
+    retry: Retry,
+    world: &World<'_>,
+) -> Result<Reverted, Error> {
     if !rustix::process::geteuid().is_root() {
         return Err(Error::NotRoot);
     }
     if world.settings.verify.is_some() {
         return Err(Error::CannotSign);
     }
+    let (start, began) = (Instant::now(), Timestamp::now().as_second());
     let lock = super::run::lock(service, world)?;
     let state = State::open(&world.places.state.join("state.db"))?;
     let stack = state.stack(service)?.ok_or_else(|| Error::NotDeployed(service.clone()))?;
     let git = Git::new(world.env);
-    // The configuration has the login that the record leaves out.
-    let named = world.settings.repo.as_deref().and_then(|repo| Source::new(repo, world.cwd).ok());
-    let source = match named.filter(|source| source.recorded() == stack.repo) {
-        Some(source) => source,
-        None => Source::new(&stack.repo, world.cwd)?,
-    };
+    let source = source(&stack, world)?;
     let mirror = Mirror::open(&world.places.state, &source, &git)?;
-    let tip = lock.share(|| mirror.fetch(service)).map_err(Error::Vault)??;
-    let to = match to {
-        Some(to) => {
-            let unknown = || Error::NotInBranch { service: service.clone(), to: to.to_owned() };
-            let found = mirror.find(to)?.ok_or_else(unknown)?;
-            if mirror.goes_on(&found, &tip)? { found } else { return Err(unknown()) }
-        }
-        None => earlier(service, &tip, &state, &mirror)?,
-    };
-    if mirror.tree_of(&to)? == mirror.tree_of(&tip)? {
-        return Err(Error::SameFiles { to });
+    if state.settle_interrupted(service)? {
+        clean::after_a_kill(service, &stack, &state, &mirror)?;
     }
-    let rules_differ = mirror.rules_of(&to)? != mirror.rules_of(&tip)?;
-    let message = format!("Go back to {to:.10}\n\n{FILES_OF}{to}. Asked for by {}.", world.who);
-    let commit = mirror.commit(&to, &tip, &message, &world.host())?;
-    lock.share(|| mirror.push(service, &commit, &tip)).map_err(Error::Vault)??;
-    Ok(Reverted { commit, to, rules_differ })
+    let entry = state.begin(service, "rollback", world.who, began)?;
+    let asked = Asked { service, to, retry, world };
+    let done = asked.go_back(lock, &state, &stack, &mirror);
+    let first_line = |error: &Error| error.to_string().lines().next().unwrap_or_default().to_owned();
+    let record = Record {
+        repo: &stack.repo,
+        commit: done.as_ref().ok().map(|made| made.commit.as_str()),
+        ending: if done.is_ok() { Ending::Good } else { Ending::Failed },
+        result: &done.as_ref().err().map_or_else(|| "good".to_owned(), first_line),
+        took: start.elapsed(),
+        phases: "[]",
+    };
+    state.end(entry, &record)?;
+    done
+}
+
+/// The configuration has the login that the record leaves out.
+fn source(stack: &Stack, world: &World<'_>) -> Result<Source, Error> {
+    let named = world.settings.repo.as_deref().and_then(|repo| Source::new(repo, world.cwd).ok());
+    match named.filter(|source| source.recorded() == stack.repo) {
+        Some(source) => Ok(source),
+        None => Ok(Source::new(&stack.repo, world.cwd)?),
+    }
+}
+
+/// What is wanted.
+struct Asked<'a> {
+    service: &'a Service,
+    to: Option<&'a str>,
+    retry: Retry,
+    world: &'a World<'a>,
+}
+
+impl Asked<'_> {
+    fn go_back(
+        &self,
+        lock: disk::Lock,
+        state: &State,
+        stack: &Stack,
+        mirror: &Mirror<'_>,
+    ) -> Result<Reverted, Error> {
+        let Self { service, world, .. } = *self;
+        let tip = lock.share(|| mirror.fetch(service)).map_err(Error::Vault)??;
+        if let Some(old) = &stack.tried
+            && !mirror.goes_on(old, &tip)?
+        {
+            return Err(Error::Rewritten { service: service.clone(), old: old.clone(), new: tip });
+        }
+        let to = self.target(&tip, state, mirror)?;
+        if mirror.tree_of(&to)? == mirror.tree_of(&tip)? {
+            return Err(Error::SameFiles { to });
+        }
+        // A deploy of its own looks at it; what others may push meanwhile, the lease of the push tells.
+        drop(lock);
+        let wish = Wish { retry: self.retry, ..Wish::of(service.clone(), At::Newest) };
+        super::run::takes(&wish, &to, world)?;
+        let lock = super::run::lock(service, world)?;
+        let rules_differ = mirror.rules_of(&to)? != mirror.rules_of(&tip)?;
+        let message = format!("Go back to {to:.10}\n\n{FILES_OF}{to}. Asked for by {}.", world.who);
+        let commit = mirror.commit(&to, &tip, &message, &world.host())?;
+        lock.share(|| mirror.push(service, &commit, &tip)).map_err(Error::Vault)??;
+        Ok(Reverted { commit, to, rules_differ })
+    }
+
+    fn target(&self, tip: &str, state: &State, mirror: &Mirror<'_>) -> Result<String, Error> {
+        let Some(to) = self.to else { return earlier(self.service, tip, state, mirror) };
+        let unknown = || Error::NotInBranch { service: self.service.clone(), to: to.to_owned() };
+        let found = mirror.find(to)?.ok_or_else(unknown)?;
+        if mirror.goes_on(&found, tip)? { Ok(found) } else { Err(unknown()) }
+    }
 }
 
 /// The commit that a commit of [`revert`] went back to, however often; any other is its own.

@@ -12,6 +12,7 @@ mod keep;
 mod swarm;
 
 pub use foresee::plan;
+pub(super) use foresee::takes;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -97,6 +98,8 @@ struct Deploy<'d> {
     /// The hlx before this one was killed on the stack.
     interrupted: bool,
     commit: String,
+    /// The files in the project directory may no longer be as they were.
+    laid: bool,
     /// Containers may no longer be as they were.
     touched: bool,
     /// What the new version says of going back.
@@ -136,6 +139,7 @@ impl<'d> Deploy<'d> {
             known,
             interrupted: false,
             commit: String::new(),
+            laid: false,
             touched: false,
             rollback: Rollback::default(),
             emptied: BTreeSet::new(),
@@ -191,7 +195,6 @@ impl Deploy<'_> {
         former: &Former,
         mirror: &Mirror<'_>,
     ) -> Result<Vec<String>, Error> {
-        self.lay(&next.tree)?;
         let containers = self.bring(next, bring::Way::Forward(former), mirror)?;
         self.keep(next, &containers, mirror)?;
         self.sweep();
@@ -293,6 +296,7 @@ impl Deploy<'_> {
     fn lay(&mut self, tree: &Tree) -> Result<project::Changes, Error> {
         let began = Instant::now();
         let service = &self.wish.service;
+        self.laid = true;
         let before = self.state.manifest(service)?;
         let vanished: Vec<PathBuf> = before.into_iter().filter(|path| !tree.contains_key(path)).collect();
         self.state.add_to_manifest(service, tree)?;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::error::Error;
-use super::guard::{TEMPORARY, TREE};
+use super::guard::{SEALED, TEMPORARY, TREE};
 use super::mirror::os;
 use super::model::{self, Model, Naming};
 use super::outlet::{Outlet, Report};
@@ -85,7 +85,7 @@ impl<'s> Stage<'s> {
     /// The model as compose sees it, read from nothing but the commit. From here on compose is
     /// given the model that it printed.
     pub(super) fn model(&mut self, branch: &str) -> Result<Model, Error> {
-        self.vault.replace().map_err(Error::Vault)?;
+        self.vault.replace(TREE).map_err(Error::Vault)?;
         let read = self.read_model(branch);
         self.vault.uncover().map_err(Error::Vault)?;
         let (model, json) = read?;
@@ -146,8 +146,22 @@ impl<'s> Stage<'s> {
         })
     }
 
-    /// Builds images from contexts that show ciphertext; only `build.secrets` are plain.
+    /// Builds images from contexts that show the commit's files, and nothing else, as ciphertext;
+    /// only `build.secrets` are plain.
     pub(super) fn build(&mut self, model: &Model) -> Result<(), Error> {
+        let ground = self.ground;
+        ground
+            .tree
+            .iter()
+            .try_for_each(|(path, entry)| fill_sealed(&mut self.vault, path, entry))
+            .map_err(Error::Vault)?;
+        self.vault.replace(SEALED).map_err(Error::Vault)?;
+        let built = self.build_there(model);
+        self.vault.uncover().map_err(Error::Vault)?;
+        built
+    }
+
+    fn build_there(&mut self, model: &Model) -> Result<(), Error> {
         let secrets = self.build_secrets(model);
         self.vault.put(BUILD, 0o600, SecretBytes::new(secrets.to_string().into())).map_err(Error::Vault)?;
         let files = [MODEL, BUILD].map(|name| self.vault.dir().join(name));
@@ -321,7 +335,8 @@ fn room(ground: &Ground<'_>) -> Result<u64, Error> {
             total >> 20,
             MOST >> 20
         )))),
-        false => Ok(total + BESIDES),
+        // Twice: builds see a copy of their own.
+        false => Ok(2 * total + BESIDES),
     }
 }
 
@@ -333,6 +348,15 @@ fn fill(vault: &mut Vault, ground: &Ground<'_>, path: &Path, entry: &Entry) -> i
     match entry.kind {
         Kind::Link => vault.put_link(place, &entry.content),
         Kind::File | Kind::Program => vault.put(place, mode, SecretBytes::new(content.to_vec())),
+    }
+}
+
+/// Puts a path of the commit into the vault as builds should see it.
+fn fill_sealed(vault: &mut Vault, path: &Path, entry: &Entry) -> io::Result<()> {
+    let place = Path::new(SEALED).join(path);
+    match entry.kind {
+        Kind::Link => vault.put_link(place, &entry.content),
+        Kind::File | Kind::Program => vault.put(place, entry.mode(), SecretBytes::new(entry.content.clone())),
     }
 }
 

@@ -60,9 +60,9 @@ impl Vault {
         self.ask(&Request::Link { path: path.into(), target: target.to_vec() })
     }
 
-    /// Shows its tree, and nothing else, where the project directory is.
-    pub fn replace(&mut self) -> io::Result<()> {
-        self.ask(&Request::Replace)
+    /// Shows a directory of it, read-only and nothing else, where the project directory is.
+    pub fn replace(&mut self, dir: &str) -> io::Result<()> {
+        self.ask(&Request::Replace(dir.into()))
     }
 
     /// Fails if a covered file is no longer seen as the vault has it.

@@ -40,8 +40,8 @@ pub(super) enum Request {
     },
     /// Lay these files of the vault's `tree` over those of the same name in the project.
     Cover(Vec<PathBuf>),
-    /// Show the vault's `tree` alone where the project directory is.
-    Replace,
+    /// Show this directory of the vault alone, and read-only, where the project directory is.
+    Replace(PathBuf),
     /// Fail unless every file that was covered still is.
     Check,
     /// Write a symbolic link into the vault.
@@ -154,7 +154,7 @@ impl Request {
             Self::Uncover => write(to, 3, &[]),
             Self::Run(call) => send_call(to, call),
             Self::Shred => write(to, 5, &[]),
-            Self::Replace => write(to, 6, &[]),
+            Self::Replace(dir) => write(to, 6, &[bytes(dir)]),
             Self::Check => write(to, 7, &[]),
             Self::Link { path, target } => write(to, 8, &[bytes(path), target]),
             Self::Feed(input) => write(to, 9, &[input.expose()]),
@@ -175,7 +175,7 @@ impl Request {
             3 => Self::Uncover,
             4 => Self::Run(receive_call(frame)?),
             5 => Self::Shred,
-            6 => Self::Replace,
+            6 => Self::Replace(frame.path()?),
             7 => Self::Check,
             8 => Self::Link { path: frame.path()?, target: frame.next()?.to_vec() },
             9 => Self::Feed(SecretBytes::new(std::mem::take(&mut *frame.next()?))),

@@ -13,6 +13,8 @@ use super::service::{Service, duration, nearest};
 /// Every key of `x-hlx:`.
 const KEYS: [&str; 8] = ["hosts", "after", "timeout", "stable", "rollback", "setup", "engine", "probes"];
 
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
 /// What happens when the new version is not well.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Rollback {
@@ -111,7 +113,11 @@ impl Wishes {
 
     fn set(&mut self, key: &str, value: &Value) -> Result<(), BadWish> {
         let wrong = |wanted| BadWish::Value { key: format!("x-hlx.{key}"), wanted };
-        let time = || value.as_str().and_then(duration).ok_or(wrong("a duration like `1m30s`"));
+        let time = || {
+            let time = value.as_str().and_then(duration).ok_or(wrong("a duration like `1m30s`"))?;
+            // The stack's lock is held for so long.
+            if time > DAY { Err(wrong("a day at most")) } else { Ok(time) }
+        };
         match key {
             "timeout" => self.timeout = time()?,
             "stable" => self.stable = time()?,
@@ -191,6 +197,7 @@ mod tests {
     fn what_cannot_be_obeyed_is_refused() {
         let table = [
             (r#"{"timeout":60}"#, "`x-hlx.timeout` must be a duration like `1m30s`"),
+            (r#"{"stable":"25h"}"#, "`x-hlx.stable` must be a day at most"),
             (r#"{"rollback":"never"}"#, "`x-hlx.rollback` must be `auto` or `manual`"),
             (r#"{"rollback":false}"#, "`x-hlx.rollback` must be `auto` or `manual`"),
             (r#"{"setup":"allways"}"#, "`x-hlx.setup` must be `changed`, `always` or `never`"),

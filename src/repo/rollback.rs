@@ -46,7 +46,11 @@ pub struct Made {
     pub behind: Option<std::path::PathBuf>,
 }
 
-/// Makes and pushes it. Without `to`, it goes back by one commit.
+/// What the message of such a commit says before the name of the other.
+const FILES_OF: &str = "The files are those of ";
+
+/// Makes and pushes it. Without `to`, it goes back by one commit, from the one that the branch was
+/// taken back to if it was.
 pub fn rollback(git: &Git, branch: &str, to: Option<&str>) -> Result<Made, Error> {
     let remote = remote(git, branch)?;
     let tip = tip(git, branch, remote.as_deref())?;
@@ -94,7 +98,10 @@ fn tip(git: &Git, branch: &str, remote: Option<&str>) -> Result<String, Error> {
 }
 
 fn target(git: &Git, branch: &str, tip: &str, to: Option<&str>) -> Result<String, Error> {
-    let name = to.map_or_else(|| format!("{tip}~1"), str::to_owned);
+    let name = match to {
+        Some(to) => to.to_owned(),
+        None => format!("{}~1", origin(git, tip)?),
+    };
     let name = format!("{name}^{{commit}}");
     let found = git.text(&["rev-parse", "--verify", "--quiet", "--end-of-options", &name]).ok();
     let unknown = || match to {
@@ -105,9 +112,29 @@ fn target(git: &Git, branch: &str, tip: &str, to: Option<&str>) -> Result<String
     if git.test(&["merge-base", "--is-ancestor", &found, tip])? { Ok(found) } else { Err(unknown()) }
 }
 
+/// The commit that a commit like this went back to, however often; any other is its own. Whoever goes
+/// back twice does not want what the first time led away from.
+fn origin(git: &Git, tip: &str) -> Result<String, Error> {
+    let tree = |commit: &str| git.text(&["rev-parse", "--verify", "--quiet", "--end-of-options", commit]);
+    let mut at = tip.to_owned();
+    loop {
+        let message = git.text(&["log", "-1", "--format=%B", &at])?;
+        let Some(to) = message.lines().find_map(|line| line.strip_prefix(FILES_OF)?.split('.').next()) else {
+            return Ok(at);
+        };
+        // Its words are believed only if it has those files, and stands on them.
+        let is_one = tree(&format!("{to}^{{tree}}"))
+            .is_ok_and(|files| tree(&format!("{at}^{{tree}}")).is_ok_and(|own| own == files));
+        if !is_one || to == at || !git.test(&["merge-base", "--is-ancestor", to, &at])? {
+            return Ok(at);
+        }
+        at = to.to_owned();
+    }
+}
+
 fn commit(git: &Git, tree: &str, tip: &str, to: &str) -> Result<String, Error> {
     let subject = git.text(&["log", "-1", "--format=%s", to])?;
-    let message = format!("Go back to {to:.10}: {subject}\n\nThe files are those of {to}.");
+    let message = format!("Go back to {to:.10}: {subject}\n\n{FILES_OF}{to}.");
     let sign = git.text(&["config", "--type=bool", "--default=false", "commit.gpgsign"])? == "true";
     let mut words = vec!["commit-tree", tree, "-p", tip, "-m", &message];
     words.extend(sign.then_some("-S"));

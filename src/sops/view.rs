@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use crate::crypto::mac::Mac;
 use crate::crypto::value::Cipher;
-use crate::format::{Content, Document, Leaf, Scalar, Store, Tail};
+use crate::format::{Content, Document, Leaf, Scalar, Store, Style, Tail, yaml};
 use crate::secret::SecretBytes;
 
 use super::Error;
@@ -72,6 +72,11 @@ impl View<'_> {
     /// The plaintext: with the original spellings if the layout entry is good, else in the plain way. Also tells
     /// the layout that was used.
     pub(super) fn restore(&self, layout: Option<Layout>) -> Result<(SecretBytes, Layout), Error> {
+        if layout.is_none() && self.is_certain() {
+            let text = self.spell(&Layout::default());
+            debug_assert!(self.carries_the_values(&text), "what is certain is so");
+            return Ok((bytes(text), Layout::default()));
+        }
         for layout in layout.into_iter().chain([Layout::default()]) {
             let text = self.spell(&layout);
             if self.carries_the_values(&text) {
@@ -79,6 +84,32 @@ impl View<'_> {
             }
         }
         Err(Error::Unspellable)
+    }
+
+    /// Whether the plaintext, in the plain way, reads as the values that were authenticated, as can be told
+    /// without reading it: YAML whose metadata stand at the end, behind a value on one line, and whose
+    /// sealed values are such that nothing around them can be read otherwise.
+    fn is_certain(&self) -> bool {
+        let Some([cut]) = self.document.metadata.as_ref().map(|block| &block.cut[..]) else { return false };
+        let marked = |line: &str| line.starts_with("---") || line.starts_with("...");
+        let is_last = |leaf: &Leaf<'_>| {
+            let on_one_line = matches!(leaf.style, Style::Plain(_) | Style::Single(_) | Style::Double(_));
+            leaf.alias.is_none() && on_one_line && !leaf.span.is_empty() && leaf.span.end < cut.start
+        };
+        let data = &self.text[..cut.start];
+        let certain = |number: usize| {
+            let (leaf, content) = (&self.document.leaves[number], (self.contents)(number));
+            content.is_some_and(|content| yaml::spell::is_certain(self.text, leaf, &content))
+        };
+        self.store == Store::Yaml
+            && cut.end == self.text.len()
+            && data.ends_with('\n')
+            && self.text.ends_with('\n')
+            && matches!(self.document.tail, Tail::Lines(_))
+            && self.document.leaves.last().is_some_and(is_last)
+            && self.document.alias_items().is_empty()
+            && !data.lines().skip(1).any(marked)
+            && self.sealed_leaves().all(certain)
     }
 
     /// A sealed leaf in plaintext, in the plain way.

@@ -116,6 +116,18 @@ fn ports_mounts_files_and_services_that_go_are_told() {
     ] {
         assert!(said.contains(line), "`{line}` is missing in:\n{said}");
     }
+    // A build may give another image, and a port may be free by then.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let build = format!("    build: ./app\n    ports: [\"127.0.0.1:{port}:80\"]\n");
+    lab.write("app/Dockerfile", format!("FROM {}\n", lab.image())).compose(SLEEP, &build).commit();
+    let output = lab.hlx(&["plan", &lab.service]).output().unwrap();
+    let said = text(&output.stderr);
+    assert!(output.status.code() == Some(10) && said.contains("a deploy would stop here: "), "{said}");
+    drop(taken);
+    lab.deploys(&["--timings"]);
+    lab.write("app/Dockerfile", format!("FROM {}\nLABEL x=y\n", lab.image())).commit();
+    assert_eq!(lab.plan(10)["rebuilt"], serde_json::json!(["web"]));
     lab.compose(SLEEP, "    no_such_key: 1\n").commit();
     assert_eq!(lab.hlx(&["plan", &lab.service]).output().unwrap().status.code(), Some(1));
 }

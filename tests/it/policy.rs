@@ -102,6 +102,19 @@ fn what_is_denied_is_refused_however_it_is_spelled() {
     lab.compose(SLEEP, "    cap_add: [SYS_ADMIN]\n").commit().taken("deny: []\n");
 }
 
+/// The way back is judged by what is denied now, while all still runs.
+#[test]
+fn a_version_that_is_denied_by_now_is_no_way_back() {
+    let Some(lab) = Lab::new("denied-back") else { return };
+    lab.compose(SLEEP, "    volumes: [\"/etc/hostname:/x:ro\"]\n").commit().taken("deny: []\n");
+    let ids = lab.containers();
+    lab.compose("exit 3", "").commit();
+    lab.refused(DENY, &["could not be brought back", "/etc/hostname", "no container was touched"]);
+    assert_eq!(lab.containers(), ids);
+    lab.compose(SLEEP, "").commit();
+    run(lab.configured(DENY).arg("--without-rollback"));
+}
+
 #[test]
 fn a_link_that_a_container_planted_is_not_mounted() {
     let Some(lab) = Lab::new("planted") else { return };

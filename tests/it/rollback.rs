@@ -128,6 +128,35 @@ fn a_fault_before_any_container_is_touched_leaves_all_as_it_was() {
     lab.seal("token", TOKEN).compose(SLEEP, REST).commit().deploys(&[]);
 }
 
+/// Files are laid when all that can fail before has not failed: containers share them.
+#[test]
+fn a_deploy_that_fails_early_leaves_what_a_container_wrote() {
+    let Some(lab) = good_version("early") else { return };
+    lab.inside("web", "echo mine > /conf/app.conf");
+    let seen = format!("{TOKEN}mine\ndata\n");
+    let early = ["an invalid model", "a build that fails", "an image that nobody has"];
+    for fault in faults_before_up().into_iter().filter(|fault| early.contains(&fault.name)) {
+        faulty(&lab, 1, fault.script, &fault.rest);
+        (fault.then)(&lab);
+        lab.commit().fails(1, &[], &[fault.words, "no container was touched"]);
+        assert_eq!(lab.inside("web", LOOK), seen, "{}", fault.name);
+        let _ = fs::remove_file(lab.path("repo/Dockerfile"));
+    }
+}
+
+/// What a container wrote among the files is not the commit's.
+#[test]
+fn a_build_sees_the_commit_and_nothing_else() {
+    let Some(lab) = Lab::new("context") else { return };
+    lab.compose(SLEEP, "    volumes: [\".:/all\"]\n").commit().deploys(&[]);
+    lab.inside("web", "echo planted > /all/planted; echo planted > /all/clear");
+    lab.write("clear", "committed\n").seal("token", TOKEN);
+    lab.write("Dockerfile", format!("FROM {}\nCOPY . /context\n", lab.image()));
+    lab.compose(SLEEP, "    build: .\n    volumes: [\".:/all\"]\n").commit().deploys(&[]);
+    let look = "cd /context; /bin/busybox ls; cat clear; /bin/busybox grep -q ENC token && echo sealed";
+    assert_eq!(lab.inside("web", look), "Dockerfile\nclear\ncompose.yml\ntoken\ncommitted\nsealed\n");
+}
+
 #[test]
 fn a_state_that_cannot_be_written_touches_nothing() {
     let Some(lab) = good_version("faults-state") else { return };
@@ -333,8 +362,21 @@ fn a_server_goes_back_by_a_commit_that_it_pushes_and_deploys() {
     push(&lab);
     lab.deploys(&[]);
     let second = lab.head();
+    // One that was not well here is not pushed again, nor is one that this host would not take.
+    let bad = lab.git(&["rev-parse", "HEAD~1"]);
+    let refused = rollback(&["--to", bad.trim()]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(text(&refused.stderr).contains("go back with --retry"), "{}", text(&refused.stderr));
+    fs::write(lab.path("config.yaml"), "deny: [privileged, host-mounts]\nstacks: [other]\n").unwrap();
+    let mut denied = lab.hlx(&["rollback", &lab.service, "--to", &good]);
+    let denied = denied.env("HLX_CONFIG", lab.path("config.yaml")).output().unwrap();
+    assert_eq!(denied.status.code(), Some(5), "{}", text(&denied.stderr));
+    let there = || text(&run(Command::new("git").args(["-C", &bare, "rev-parse", &lab.service])).stdout);
+    assert_eq!(there().trim(), second);
     let done = rollback(&[]);
     assert!(done.status.success(), "{}", text(&done.stderr));
+    let history = text(&run(&mut lab.hlx(&["history", &lab.service])).stdout);
+    assert!(history.contains("rollback  good") && history.contains("rollback  failed"), "{history}");
     as_before(&lab, "gone back");
     let tip = || {
         let mut git = Command::new("git");
@@ -381,6 +423,16 @@ fn a_clone_goes_back_by_a_commit_that_it_pushes() {
     assert_eq!(there.trim(), lab.head());
     assert_eq!(lab.git(&["diff", &good, "HEAD"]) + &lab.git(&["status", "--porcelain"]), "");
     assert_eq!(fs::read_to_string(lab.path("repo/conf/app.conf")).unwrap(), "one\n");
+    // Twice in a row leads on back, and not to what the first time led away from.
+    let [three, four] = ["three\n", "four\n"].map(|content| {
+        lab.write("conf/app.conf", content);
+        push(&lab);
+        lab.head()
+    });
+    for wanted in [&three, &good] {
+        assert!(rollback(&[]).status.success());
+        assert_eq!(lab.git(&["diff", wanted, "HEAD"]), "", "from {four}");
+    }
     // What is not pushed is not gone over.
     lab.write("conf/app.conf", "three\n").commit();
     let ahead = rollback(&[]);

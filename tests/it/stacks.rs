@@ -12,7 +12,10 @@ use crate::soak::number;
 /// Makes an orphan branch of the lab's repository, for a tiny stack.
 fn stack(lab: &Lab, name: &str, x_hlx: &str, script: &str) {
     lab.git(&["switch", "--quiet", "--orphan", name]);
-    lab.compose(script, "    secrets: [t]\n    stop_grace_period: 0s\nsecrets:\n  t: {file: token}\n");
+    // Docker has about thirty networks to give away, unless it is told of more.
+    let rest =
+        "    secrets: [t]\n    network_mode: none\n    stop_grace_period: 0s\nsecrets:\n  t: {file: token}\n";
+    lab.compose(script, rest);
     let text = fs::read_to_string(lab.path("repo/compose.yml")).unwrap();
     let project = format!("name: {}\n", project(lab, name));
     lab.write("compose.yml", project + &text.replace("stable: 1s", &format!("{x_hlx}stable: 200ms")));
@@ -74,6 +77,7 @@ fn all_stacks_of_a_host_are_deployed_in_order_and_one_failure_stops_only_its_own
         format!("{sealed} is left out: "),
         format!("{late} is skipped: it comes after {bad}, which failed"),
         format!("{far} is left out: it is for elsewhere"),
+        format!("{app} is to come after elsewhere, and there is no such branch"),
         format!("{bad} | the deploy failed: "),
     ] {
         assert!(said.contains(&words), "`{words}` is missing in:\n{said}");
@@ -102,6 +106,13 @@ fn all_stacks_of_a_host_are_deployed_in_order_and_one_failure_stops_only_its_own
     assert!(of(&bad)["bad"].as_str().unwrap().contains("exit code 3"));
     let shown = text(&run(&mut lab.hlx(&["ps", &proxy])).stdout);
     assert!(shown.contains("  runs ") && shown.contains("-web-1: running"), "{shown}");
+    // What a person stopped is started by name alone.
+    run(&mut lab.hlx(&["down", &app]));
+    let said = text(&lab.hlx(&["decrypt-deploy", "--all"]).output().unwrap().stderr);
+    assert!(said.contains(&format!("{app} is left out: `hlx down` stopped it")), "{said}");
+    assert_eq!(started(&lab, &app), None);
+    run(&mut lab.hlx(&["decrypt-deploy", &app]));
+    assert!(started(&lab, &app).is_some());
     // Where notes are left out, what belongs to an error is not.
     let said = text(&lab.hlx(&["decrypt-deploy", "--all", "--quiet"]).output().unwrap().stderr);
     for words in [

@@ -35,6 +35,9 @@ impl Deploy<'_> {
         if let Some((service, image)) = model.kept_name() {
             return Err(Error::KeptName { service: service.to_owned(), image: image.to_owned() });
         }
+        if wishes.engine == Engine::Swarm {
+            self.timings.measure("asking the Swarm", Whose::Docker, || self.docker.manager())?;
+        }
         let project = model.name.clone();
         if let Some(owner) = self.state.owner_of(&project, &service)? {
             return Err(Error::ProjectOf { project, owner });

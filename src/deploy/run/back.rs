@@ -1,20 +1,24 @@
 //! When the new version is not well: what ran before runs again, or it is said what runs now.
 //!
-//! Before a container was touched nothing but the project directory has to go back: containers
-//! that share it see the clear files in it. After that, the last good commit is brought to life
+//! Before a container was touched nothing but the project directory has to go back, if files were
+//! laid into it: containers that share it see the clear ones. After that, the last good commit is brought to life
 //! again as any version is, but with the images that it ran with.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::bring::Way;
-use super::{Deploy, Error, Event, Mirror, Rollback, Stack, Version, Whose, tree};
+use super::{Deploy, Error, Event, Mirror, Rollback, Stack, Version, Whose, World, tree};
+use crate::deploy::deny;
 use crate::deploy::error::{Aftermath, Broken, Fault};
 use crate::deploy::health::{Container, condition};
 use crate::deploy::images::{self, Image};
 use crate::deploy::model::Model;
+use crate::deploy::project::Lent;
+use crate::deploy::stage::Stage;
 
 /// What there is to go back to.
 pub(super) enum Former {
@@ -54,13 +58,34 @@ impl Deploy<'_> {
         match self.timings.measure("opening the last good version", Whose::Own, read) {
             Ok(version) => {
                 self.masks.add(&version.unsealed.masker);
-                match self.look_for_images(&commit)? {
+                let gone = match self.is_accepted(&version) {
+                    Err(error) => Some(error.to_string()),
+                    Ok(()) => self.look_for_images(&commit)?,
+                };
+                match gone {
                     Some(why) => Ok(Former::Lost { commit, why }),
                     None => Ok(Former::Other(Box::new(version))),
                 }
             }
             Err(error) => Ok(Former::Lost { commit, why: error.to_string() }),
         }
+    }
+
+    /// Whether a version that was good is one still: what `deny` forbids and Compose accepts may be
+    /// another by now.
+    fn is_accepted(&self, version: &Version) -> Result<(), Error> {
+        let World { places, env, settings, .. } = *self.world;
+        let lent = Lent::new(PathBuf::from(&self.stack.directory))?;
+        let ground = version.ground(lent.dir());
+        let look = || -> Result<(), Error> {
+            let place = places.vault(&self.wish.service);
+            let mut stage = Stage::open(&place, ground, env, version.files.clone(), &|_| {})?;
+            deny::check_files(&settings.deny, ground, stage.files())?;
+            stage.model(&self.wish.service.project())?.wishes()?;
+            deny::check(&settings.deny, ground, stage.json(), &self.docker)?;
+            stage.shred()
+        };
+        self.timings.measure("asking Compose about it", Whose::Docker, look)
     }
 
     /// Why there is no way back, if an image has gone for good.
@@ -117,6 +142,12 @@ impl Deploy<'_> {
     /// No container was touched: those that run see the files that they were started with.
     fn put_back(&mut self, old: &Stack, mirror: &Mirror<'_>) {
         let Some(commit) = old.tried.clone() else { return };
+        if !self.laid && self.stack.directory == old.directory {
+            if let Err(error) = self.take_over(old) {
+                (self.world.report)(Event::Warning(&error.to_string()));
+            }
+            return;
+        }
         (self.world.report)(Event::Step(&format!("putting back the files of {commit:.10}, which runs")));
         let mut put = || -> Result<(), Error> {
             self.stack.docker.clone_from(&old.docker);

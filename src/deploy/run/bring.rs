@@ -15,6 +15,7 @@ use crate::deploy::gate::{self, Ill};
 use crate::deploy::halves;
 use crate::deploy::health::{Container, Rule};
 use crate::deploy::model::Model;
+use crate::deploy::project::Lent;
 use crate::deploy::resident::{Ground, Plan, Resident, keyed_hash};
 use crate::deploy::stage::Stage;
 use crate::deploy::wishes::{Rollback, Setup, Wishes};
@@ -52,6 +53,7 @@ impl Deploy<'_> {
         mirror: &Mirror<'_>,
     ) -> Result<Vec<Container>, Error> {
         let dir = PathBuf::from(&self.stack.directory);
+        let _lent = Lent::new(dir.clone())?;
         let ground = version.ground(&dir);
         let World { places, env, report, .. } = *self.world;
         let place = places.vault(&self.wish.service);
@@ -107,8 +109,19 @@ impl Deploy<'_> {
         }
         match way {
             Way::Forward(_) => {
-                self.setup(stage, ground, &key, model.wishes()?.setup)?;
-                self.pull(stage, &model)?;
+                // As late as can be: containers that run share the files with them.
+                let due = self.due(ground, &key, model.wishes()?.setup);
+                if due.is_none() {
+                    self.pull(stage, &model)?;
+                }
+                self.lay(&version.tree)?;
+                // Links of the commit are where Docker finds them only now.
+                deny::check(&self.world.settings.deny, ground, stage.json(), &self.docker)?;
+                if let Some(due) = due {
+                    self.setup(stage, due)?;
+                    // It may have logged in to a registry.
+                    self.pull(stage, &model)?;
+                }
             }
             Way::Back if ship.is_none() => stage.pin(&self.pins(&model)?)?,
             Way::Back => {}
@@ -168,15 +181,7 @@ impl Deploy<'_> {
         Ok(())
     }
 
-    /// Runs `setup.sh` if this very script has not yet succeeded here, or as the stack wishes.
-    fn setup(
-        &mut self,
-        stage: &mut Stage<'_>,
-        ground: Ground<'_>,
-        key: &SecretBytes,
-        when: Setup,
-    ) -> Result<(), Error> {
-        let Some(Due { script, hash, why }) = self.due(ground, key, when) else { return Ok(()) };
+    fn setup(&mut self, stage: &mut Stage<'_>, Due { script, hash, why }: Due<'_>) -> Result<(), Error> {
         let which = if why == ALWAYS { format!("as {why}") } else { format!("which is {why}") };
         (self.world.report)(Event::Step(&format!("running {SCRIPT}, {which}")));
         self.timings.measure(SCRIPT, Whose::Setup, || stage.setup(SCRIPT, script))?;
@@ -184,7 +189,8 @@ impl Deploy<'_> {
         Ok(self.state.save(&self.wish.service, &self.stack)?)
     }
 
-    /// The `setup.sh` of a version, if it would run.
+    /// The `setup.sh` of a version, if this very script has not yet succeeded here, or as the stack
+    /// wishes.
     pub(super) fn due<'g>(&self, ground: Ground<'g>, key: &SecretBytes, when: Setup) -> Option<Due<'g>> {
         let script = ground.unsealed.plain(ground.tree, SCRIPT.as_ref())?;
         let hash = keyed_hash(key, &[script]);
@@ -275,7 +281,10 @@ impl Deploy<'_> {
                 let rule = Rule { services, stable, timeout, before: self.before.clone() };
                 wait(&mut gate::look(&self.docker, &model.name, &rule))
             }
-            Engine::Swarm => wait(&mut self.look_at_stack(&model.name, &services, (stable, timeout))),
+            Engine::Swarm => {
+                let node = self.docker.manager()?.node;
+                wait(&mut self.look_at_stack(&model.name, &services, (stable, timeout), &node))
+            }
         };
         waited.map_err(|ill| self.broken(model, ill, version))
     }

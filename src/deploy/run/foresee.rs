@@ -9,16 +9,17 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::{Deploy, Error, Git, Mirror, Source, Version};
+use super::{Deploy, Error, Event, Git, Mirror, Source, Version};
 use crate::deploy::changes::{self, Changes, Seen, Wanted};
 use crate::deploy::engine::Engine;
 use crate::deploy::masks::Masks;
-use crate::deploy::model::Model;
+use crate::deploy::model::{self, Model};
+use crate::deploy::project::Lent;
 use crate::deploy::resident::{Plan, Resident};
 use crate::deploy::sealed::Unsealed;
 use crate::deploy::stage::Stage;
 use crate::deploy::tree::{self, Tree};
-use crate::deploy::{Wish, World, deny};
+use crate::deploy::{Retry, Wish, World, deny};
 
 /// Says what deploying the newest commit of a service's branch would change.
 pub fn plan(wish: &Wish, world: &World<'_>) -> Result<Changes, Error> {
@@ -34,6 +35,9 @@ fn foreseen(wish: &Wish, world: &World<'_>, masks: &Masks) -> Result<Changes, Er
     let source = deploy.source(&git)?;
     let mirror = Mirror::open(&world.places.state, &source, &git)?;
     let tree = deploy.fetch(&source, &mirror)?;
+    if let Err(error) = deploy.refuse_bad() {
+        would_stop(&error, world);
+    }
     let commit = deploy.commit.clone();
     let next = Version::open(&wish.service, &commit, tree, world.open)?;
     masks.add(&next.unsealed.masker);
@@ -41,17 +45,59 @@ fn foreseen(wish: &Wish, world: &World<'_>, masks: &Masks) -> Result<Changes, Er
     if let Ok(unsealed) = Unsealed::open(&former, world.open) {
         masks.add(&unsealed.masker);
     }
-    let place = Borrowed::new(world.places.project(&wish.service))?;
-    let (services, setup) = deploy.foresee(&next, &place.dir)?;
+    let place = Lent::new(world.places.project(&wish.service))?;
+    let Foreseen { services, setup, contexts } = deploy.foresee(&next, place.dir())?;
+    let files = changes::files(&former, &next.tree);
+    let is_listed = |name: &String| services.iter().any(|service| service.name == *name);
+    let is_changed = |context: &Path| files.iter().any(|file| file.path.starts_with(context));
+    let rebuilt = contexts.into_iter().filter(|(name, context)| !is_listed(name) && is_changed(context));
     let changes = Changes {
+        rebuilt: rebuilt.map(|(name, _)| name).collect(),
         services,
         secrets: changes::secrets(&former, &next.tree, world.open)?,
-        files: changes::files(&former, &next.tree),
+        files,
         setup,
         deployed: deploy.stack.commit.clone(),
         commit,
     };
     Ok(changes.masked(&|text| masks.text(text)))
+}
+
+/// Whether a commit of the branch could be deployed again, as far as can be told without touching a
+/// container: it opens, is for this host, asks for nothing that is denied, and Compose accepts it.
+pub(in crate::deploy) fn takes(wish: &Wish, commit: &str, world: &World<'_>) -> Result<(), Error> {
+    let masks = Masks::default();
+    // Its own deploy says all of it again.
+    let world = World { report: &|_| {}, ..*world };
+    let look = || -> Result<(), Error> {
+        let mut deploy = Deploy::open(wish, &world, &masks)?;
+        deploy.commit = commit.to_owned();
+        if wish.retry == Retry::No {
+            deploy.refuse_bad()?;
+        }
+        let git = Git::new(world.env);
+        let source = Source::from_record(&deploy.stack.repo);
+        let mirror = Mirror::offline(&world.places.state, &source, &git);
+        let version = Version::read(&wish.service, commit, &mirror, world.open)?;
+        masks.add(&version.unsealed.masker);
+        let lent = Lent::new(PathBuf::from(&deploy.stack.directory))?;
+        deploy.foresee(&version, lent.dir()).map(drop)
+    };
+    look().map_err(|error| masks.error(error))
+}
+
+/// What a deploy would stop at now need not be so when it is deployed.
+fn would_stop(error: &Error, world: &World<'_>) {
+    (world.report)(Event::Warning(&format!("a deploy would stop here: {error}")));
+}
+
+/// What would happen.
+struct Foreseen {
+    services: Vec<changes::ServiceChange>,
+    /// Why `setup.sh` would run.
+    setup: Option<&'static str>,
+    /// What services are built from, below the project directory.
+    contexts: Vec<(String, PathBuf)>,
 }
 
 impl Deploy<'_> {
@@ -63,11 +109,7 @@ impl Deploy<'_> {
     }
 
     /// What would happen to the services, and whether `setup.sh` would run.
-    fn foresee(
-        &self,
-        next: &Version,
-        dir: &Path,
-    ) -> Result<(Vec<changes::ServiceChange>, Option<&'static str>), Error> {
+    fn foresee(&self, next: &Version, dir: &Path) -> Result<Foreseen, Error> {
         let World { places, env, report, settings, .. } = *self.world;
         let ground = next.ground(dir);
         let mut stage =
@@ -75,11 +117,15 @@ impl Deploy<'_> {
         deny::check_files(&settings.deny, ground, stage.files())?;
         let model = stage.model(&self.wish.service.project())?;
         deny::check(&settings.deny, ground, stage.json(), &self.docker)?;
+        let engine = model.wishes()?.engine;
         self.admit(&model, &model.wishes()?)?;
+        if let Err(error) = self.is_ready(&model, engine, &stage, ground) {
+            would_stop(&error, self.world);
+        }
         let resident = Resident::new(places.resident(&self.wish.service));
         let key = self.label_key()?;
         let plan = Plan::new(&model, ground)?;
-        let services = match model.wishes()?.engine {
+        let services = match engine {
             Engine::Compose => {
                 self.reaches(&model, &plan, &stage, ground, None)?;
                 if !plan.is_empty() {
@@ -95,7 +141,11 @@ impl Deploy<'_> {
         };
         stage.shred()?;
         let setup = self.due(ground, &key, model.wishes()?.setup).map(|due| due.why);
-        Ok((services, setup))
+        let context = |(name, service): (&String, &model::Service)| {
+            let context = service.build.as_ref()?.context.as_deref()?;
+            Some((name.clone(), context.strip_prefix(dir).ok()?.to_owned()))
+        };
+        Ok(Foreseen { services, setup, contexts: model.services.iter().filter_map(context).collect() })
     }
 
     fn foresee_containers(
@@ -128,28 +178,5 @@ impl Deploy<'_> {
         let label = format!("label=com.docker.compose.project={project}");
         let filters = ["--filter", &label, "--filter", "label=com.docker.compose.oneoff=False"];
         Ok(self.docker.inspected(&filters)?)
-    }
-}
-
-/// The project directory, there for as long as this lives: the vault needs one to lie over.
-/// What was not there before is gone afterwards.
-struct Borrowed {
-    dir: PathBuf,
-    made: Vec<PathBuf>,
-}
-
-impl Borrowed {
-    fn new(dir: PathBuf) -> Result<Self, Error> {
-        let made: Vec<PathBuf> =
-            dir.ancestors().take_while(|above| !above.exists()).map(Path::to_owned).collect();
-        std::fs::create_dir_all(&dir).map_err(|source| Error::Disk { path: dir.clone(), source })?;
-        Ok(Self { dir, made })
-    }
-}
-
-impl Drop for Borrowed {
-    fn drop(&mut self) {
-        // Another stack may use those above by now.
-        self.made.iter().for_each(|dir| drop(std::fs::remove_dir(dir)));
     }
 }

@@ -158,6 +158,7 @@ impl Deploy<'_> {
         project: &'l str,
         services: &'l [String],
         (stable, timeout): (Duration, Duration),
+        node: &'l str,
     ) -> impl FnMut(Duration) -> Result<(Verdict, Vec<Container>), docker::Error> + 'l {
         move |waited| {
             let found = self.docker.services(project)?;
@@ -165,7 +166,7 @@ impl Deploy<'_> {
             let rule = Rule { project, services, stable, timeout, before: &self.services };
             let verdict = swarm::judge(&found, &tasks, &rule, Timestamp::now(), waited);
             let containers = match verdict {
-                Verdict::Good => self.docker.as_containers(&found, &tasks, project)?,
+                Verdict::Good => self.docker.as_containers(&found, &tasks, project, Some(node))?,
                 Verdict::Wait(_) | Verdict::Bad { .. } => Vec::new(),
             };
             Ok((verdict, containers))

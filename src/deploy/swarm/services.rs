@@ -248,21 +248,27 @@ impl Docker {
     ) -> Result<Vec<Container>, docker::Error> {
         let services = self.services(project)?;
         let tasks = self.tasks(&services)?;
-        self.as_containers(&services, &tasks, project)
+        self.as_containers(&services, &tasks, project, None)
     }
 
-    /// The same of services and tasks that were read. Their images get the id that they have on
+    /// The same of services and tasks that were read. With a node named, those of others have no id, as
+    /// no program can be started in them from here. Their images get the id that they have on
     /// this node, where they are here.
     pub(in crate::deploy) fn as_containers(
         &self,
         services: &[Service],
         tasks: &[Task],
         project: &str,
+        node: Option<&str>,
     ) -> Result<Vec<Container>, docker::Error> {
         let service_of = |task: &Task| services.iter().find(|service| service.id == task.service);
         let pairs = current(tasks).into_iter().filter_map(|task| Some((task, service_of(task)?)));
-        let mut containers: Vec<Container> =
-            pairs.map(|(task, service)| task.container(service, project)).collect();
+        let container = |(task, service): (&Task, &Service)| {
+            let is_far = node.is_some_and(|node| task.node != node);
+            let found = task.container(service, project);
+            if is_far { Container { id: String::new(), ..found } } else { found }
+        };
+        let mut containers: Vec<Container> = pairs.map(container).collect();
         containers.sort_by(|one, other| one.name.cmp(&other.name));
         let names: BTreeSet<String> = containers.iter().map(|container| container.image.clone()).collect();
         for name in names {
@@ -317,7 +323,7 @@ impl Docker {
 pub(in crate::deploy) fn inquire(docker: &Docker, project: &str, ill: Ill, masker: &Masker) -> Broken {
     let services = docker.services(project).unwrap_or_default();
     let tasks = docker.tasks(&services).unwrap_or_default();
-    let containers = docker.as_containers(&services, &tasks, project).unwrap_or_default();
+    let containers = docker.as_containers(&services, &tasks, project, None).unwrap_or_default();
     let suspect = match &ill.id {
         Some(id) => tasks.iter().find(|task| task.id == *id),
         None => tasks.iter().filter(|task| task.has_failed()).max_by_key(|task| task.created_at),

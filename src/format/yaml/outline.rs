@@ -8,7 +8,8 @@ use std::ops::Range;
 use granit_parser::{Event, Parser, ScalarStyle, Span, StrInput, StructureStyle, options};
 
 use super::super::{Context, Obstacle, Step, lines};
-use super::{flow_end, span, spell, start};
+use super::block::flow_end;
+use super::{span, spell, start};
 
 /// What a collection holds.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -49,6 +49,30 @@ pub fn open(text: &str, leaf: &Leaf<'_>, content: &Content<'_>) -> Zeroizing<Str
     })
 }
 
+/// Whether a sealed leaf, opened in the plain way, reads as what it says whatever stands around it:
+/// a text of a few harmless characters, without tag or anchor, in place of one on one line.
+pub fn is_certain(text: &str, leaf: &Leaf<'_>, content: &Content<'_>) -> bool {
+    let (Some(said), None, sealed) = (content.text(), leaf.alias, &text[leaf.span.clone()]) else {
+        return false;
+    };
+    let is_value = matches!(content, Content::Value(_));
+    let behind_key = text[..leaf.span.start].trim_end_matches(' ').ends_with([':', '-']);
+    let fits = match leaf.style {
+        Style::Plain(Context::Block) => {
+            let first = said.starts_with(|first: char| first.is_ascii_alphabetic());
+            let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./+=@%^~".contains(&byte);
+            let text = matches!(resolve::plain(said), Ok(Scalar::Str(_)));
+            sealed.starts_with("ENC[") && first && said.bytes().all(plain) && text
+        }
+        Style::Double(_) => {
+            let plain = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
+            sealed.starts_with("\"ENC[") && said.bytes().all(plain)
+        }
+        _ => false,
+    };
+    is_value && behind_key && fits
+}
+
 /// Ways to write another value in the place of a leaf of a plaintext: in its style, else in any.
 pub fn again(text: &str, leaf: &Leaf<'_>, content: &Content<'_>) -> Vec<(Range<usize>, Zeroizing<String>)> {
     let mut ways = vec![(leaf.span.clone(), open(text, leaf, content))];

@@ -7,7 +7,8 @@ use super::super::{Document, Error, Leaf, Style};
 /// Fails at the first character that go-yaml refuses, or takes for the end of a line.
 pub(super) fn characters(text: &str) -> Result<(), Error> {
     let ordinary = |byte: u8| matches!(byte, b'\t' | b'\n' | b'\r' | b' '..=b'~');
-    if text.bytes().all(ordinary) {
+    // Without a way out in between, so that many are looked at at once.
+    if text.bytes().fold(true, |all, byte| all & ordinary(byte)) {
         return Ok(());
     }
     let bad = |(at, character): &(usize, char)| match character {

@@ -1,5 +1,6 @@
 //! What the walk sees in a YAML text.
 
+use super::super::{Field, Step};
 use super::*;
 
 fn leaves(text: &str) -> Vec<String> {
