@@ -2,14 +2,16 @@
 
 use std::hint::black_box;
 
+use age::secrecy::ExposeSecret as _;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 
 use hlx::crypto::envelope::{Envelope, Recipient};
 use hlx::crypto::mac::Coverage;
 use hlx::crypto::value::{Cipher, Kind, Sealed as SealedValue};
-use hlx::crypto::{self, DataKey};
+use hlx::crypto::{self, DataKey, hybrid};
 use hlx::format::{Format, Store};
 use hlx::policy::Rule;
+use hlx::secret::Secret;
 use hlx::sops::{Basis, KeyGroups, Sealed, Stamp, seal};
 
 /// As in the program.
@@ -153,13 +155,25 @@ fn aead(criterion: &mut Criterion) {
 /// The data key, wrapped for an age recipient.
 fn age(criterion: &mut Criterion) {
     let identity = age::x25519::Identity::generate();
-    let recipient: Recipient = identity.to_public().to_string().parse().expect("it is a recipient");
+    wrap(criterion, "age x25519", &identity.to_public().to_string(), &identity);
+    let mut seed = Secret::new([0; 32]);
+    random(seed.expose_mut());
+    let identity = hybrid::Identity::from_seed(&seed);
+    wrap(criterion, "age mlkem768x25519", &identity.to_public().to_string(), &identity);
+    let text = hybrid::Identity::spell(&seed);
+    criterion.bench_function("age mlkem768x25519 identity", |bencher| {
+        bencher.iter(|| text.expose_secret().parse::<hybrid::Identity>().map(drop));
+    });
+}
+
+fn wrap(criterion: &mut Criterion, name: &str, public: &str, identity: &dyn age::Identity) {
+    let recipient: Recipient = public.parse().expect("it is a recipient");
     let none: crypto::envelope::Plugins<'_> = &|_| Err(crypto::Error::BadDataKey);
-    let mut group = criterion.benchmark_group("age x25519");
+    let mut group = criterion.benchmark_group(name);
     group.bench_function("wrap", |bencher| bencher.iter(|| recipient.wrap(key().expose(), none)));
     let envelope = recipient.wrap(key().expose(), none).expect("it wraps");
     group.bench_function("unwrap", |bencher| {
-        bencher.iter(|| envelope.unwrap(std::iter::once(&identity as &dyn age::Identity)));
+        bencher.iter(|| envelope.unwrap(std::iter::once(identity)));
     });
     group.finish();
 }

@@ -9,9 +9,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use age_core::format::Stanza;
 use hlx::check;
 use hlx::crypto::DataKey;
 use hlx::crypto::envelope::{Envelope, Recipient};
+use hlx::crypto::hybrid;
 use hlx::crypto::mac::Coverage;
 use hlx::crypto::value::{self, Cipher, Kind};
 use hlx::format::{Document, Field, Format, Store};
@@ -46,6 +48,7 @@ pub const LAWS: &[(&str, Law)] = &[
     ("regex", regex),
     ("value", value),
     ("envelope", envelope),
+    ("hybrid", hybrid),
     ("recipients", recipients),
     ("identities", identities),
     ("pktline", pktline),
@@ -352,14 +355,50 @@ fn value(data: &[u8]) {
 /// An armored age file.
 fn envelope(data: &[u8]) {
     let Some(text) = text(data) else { return };
-    let identity = identity();
+    let (identity, hybrid) = (identity(), hybrid_identity());
     let envelope = Envelope { recipient: String::new(), enc: text.to_owned() };
-    let _ = envelope.unwrap(std::iter::once(&identity as &dyn age::Identity));
+    let _ = envelope.unwrap([&identity as &dyn age::Identity, &hybrid].into_iter());
+}
+
+/// A post-quantum key, or the stanza of one: a line for each argument, and the last for its body.
+fn hybrid(data: &[u8]) {
+    let Some(text) = text(data) else { return };
+    for word in text.split_whitespace() {
+        if let Ok(recipient) = word.parse::<hybrid::Recipient>() {
+            assert!(recipient.to_string().eq_ignore_ascii_case(word), "it is spelled otherwise");
+        }
+        if let Ok(identity) = word.parse::<hybrid::Identity>() {
+            let public = identity.to_public().to_string();
+            assert!(public.parse() == Ok(identity.to_public()), "its public key is another");
+        }
+    }
+    let mut lines = text.lines().map(str::to_owned);
+    let body = lines.next_back().unwrap_or_default().into_bytes();
+    let stanza = Stanza { tag: "mlkem768x25519".to_owned(), args: lines.collect(), body };
+    if let Some(Ok(_)) = age::Identity::unwrap_stanza(&hybrid_identity(), &stanza) {
+        assert!(stanza.args.len() == 1 && stanza.body.len() == 32, "a stanza of another form opens");
+    }
+}
+
+fn hybrid_identity() -> hybrid::Identity {
+    let file = include_str!("../tests/vectors/keys/hybrid.txt");
+    file.lines().find_map(|line| line.parse().ok()).expect("the file holds an identity")
 }
 
 fn identity() -> age::x25519::Identity {
     let file = include_str!("../tests/vectors/keys/a.txt");
     file.lines().find_map(|line| line.parse().ok()).expect("the file holds an identity")
+}
+
+/// The argument of the stanza in the file that age made.
+fn vector_share() -> String {
+    let armored = include_str!("../tests/vectors/age/hybrid.age");
+    let base64: String = armored.lines().filter(|line| !line.starts_with('-')).collect();
+    let file =
+        base64::Engine::decode(&base64::engine::general_purpose::STANDARD, base64).expect("it is base64");
+    let header = String::from_utf8_lossy(&file);
+    let stanza = header.lines().find_map(|line| line.strip_prefix("-> mlkem768x25519 "));
+    stanza.expect("it has such a stanza").to_owned()
 }
 
 /// A file of recipients.
@@ -478,7 +517,16 @@ pub fn seeds(name: &str) -> Vec<Vec<u8>> {
             let recipient: Recipient = identity().to_public().to_string().parse().expect("it is a recipient");
             let none: hlx::crypto::envelope::Plugins<'_> =
                 &|_| Err(hlx::crypto::Error::Wrap("no plugin".to_owned()));
-            vec![recipient.wrap(&[5; 32], none).expect("it wraps").enc.into_bytes()]
+            let hybrid = include_str!("../tests/vectors/age/hybrid.age");
+            vec![recipient.wrap(&[5; 32], none).expect("it wraps").enc.into_bytes(), hybrid.into()]
+        }
+        "hybrid" => {
+            let mut seeds = files(|path| path.ends_with("/keys/hybrid.txt"));
+            // The share of the vector, and a body of its length that does not belong to it.
+            let share = vector_share();
+            seeds.push(format!("{share}\n{}\n", "b".repeat(32)).into_bytes());
+            seeds.push(format!("{share}\n{share}\n").into_bytes());
+            seeds
         }
         "recipients" => {
             let mut keys = files(|path| path.ends_with(".pub"));

@@ -9,7 +9,7 @@ use crate::format::Format;
 use crate::git;
 use crate::keys::Standing;
 use crate::policy::{self, creation::Config};
-use crate::sops::Sealed;
+use crate::sops::{KeyGroups, Sealed};
 use crate::trust::{Readers, of_groups};
 
 use super::compose::{self, Compose, Origin};
@@ -44,6 +44,8 @@ pub(super) struct Examined {
     pub(super) readers: BTreeSet<String>,
     /// Those who can read it, with the groups that must come together.
     pub(super) audience: Readers,
+    /// It is sealed for post-quantum keys, and for others who can read it alone.
+    pub(super) wastes_post_quantum: bool,
     /// The rule that it is sealed by; none for a whole file.
     pub(super) rule: Option<(policy::Rule, Coverage)>,
     /// Which data key it has, where that is known.
@@ -93,6 +95,7 @@ impl Checker<'_> {
         examined.clear = judged.standing == Standing::Clear;
         examined.key = judged.key;
         examined.rule = judged.rule;
+        examined.wastes_post_quantum = judged.groups.as_ref().is_some_and(KeyGroups::wastes_post_quantum);
         examined.audience = judged.groups.as_ref().map(of_groups).unwrap_or_default();
         examined.readers = judged.groups.iter().flat_map(|groups| groups.recipients()).map(normal).collect();
         examined.spots.extend(of_standing(&judged.standing, protected));

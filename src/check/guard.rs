@@ -303,6 +303,7 @@ fn stops(rule: Rule) -> bool {
         | Rule::ReaderUnknown
         | Rule::ReaderLost
         | Rule::ReadersDiffer
+        | Rule::PostQuantumWasted
         | Rule::ConfigGap
         | Rule::ConfigIdle
         | Rule::MustBeClear

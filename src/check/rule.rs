@@ -41,6 +41,7 @@ pub enum Rule {
     ReaderUnknown,
     ReaderLost,
     ReadersDiffer,
+    PostQuantumWasted,
     ConfigBroken,
     ConfigGap,
     ConfigIdle,
@@ -82,7 +83,7 @@ impl Rule {
 }
 
 /// Every rule in order: its name, how bad it is, and what it finds.
-const FACTS: [(Rule, &str, Severity, &str); 31] = [
+const FACTS: [(Rule, &str, Severity, &str); 32] = [
     (Rule::Plaintext, "plaintext", Severity::Error, "A protected file is in git in clear."),
     (
         Rule::PlaintextValue,
@@ -152,6 +153,12 @@ const FACTS: [(Rule, &str, Severity, &str); 31] = [
         "readers-differ",
         Severity::Warning,
         "Files with the same data key are encrypted for different keys.",
+    ),
+    (
+        Rule::PostQuantumWasted,
+        "post-quantum-wasted",
+        Severity::Note,
+        "Files are encrypted for post-quantum keys, and for others who can read them alone.",
     ),
     (Rule::ConfigBroken, "config-broken", Severity::Error, "The `.sops.yaml` of a branch cannot be used."),
     (

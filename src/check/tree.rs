@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
+use crate::crypto::hybrid;
 use crate::git::Attributes;
 use crate::git::branch::Entry;
 use crate::policy::creation::Config;
@@ -94,6 +95,7 @@ impl Tree {
         };
         let mut findings: Vec<Finding> = self.files.iter().flat_map(of_file).collect();
         findings.extend(self.unprotected().map(|spot| self.finding(None, spot)));
+        findings.extend(self.wasted().map(|spot| self.finding(None, spot)));
         findings.extend(self.of_config().into_iter().map(|spot| self.finding(Some(CONFIG), spot)));
         findings
     }
@@ -110,6 +112,23 @@ impl Tree {
             }
         );
         (sealed > 0 && !self.is_protected()).then(|| Spot::new(Rule::Abandoned, message))
+    }
+
+    /// Post-quantum keys that protect nothing. That is the branch's readers' matter, and said once.
+    fn wasted(&self) -> Option<Spot> {
+        let files: Vec<&File> = self.files.iter().filter(|file| file.examined.wastes_post_quantum).collect();
+        let others = files.first()?.examined.readers.iter().filter(|key| !hybrid::is_post_quantum(key));
+        let others: Vec<String> = others.map(|key| short(key)).collect();
+        let message = format!(
+            "{} encrypted for post-quantum keys, and for others, which a quantum computer could break: {}",
+            if files.len() == 1 {
+                format!("{} is", files[0].path)
+            } else {
+                format!("{} files are", files.len())
+            },
+            others.join(", ")
+        );
+        Some(Spot::new(Rule::PostQuantumWasted, message))
     }
 
     fn is_protected(&self) -> bool {

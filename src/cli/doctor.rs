@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::context::variable;
+use super::context::{time, variable};
 use super::server::{self, Server};
 use super::ui::counted;
 use super::{Context, Exit, Failure};
 use crate::deploy::doctor::{self, Finding, Verdict};
 use crate::deploy::{Settings, opener};
-use crate::keys::Keyring;
+use crate::keys::plugins::Idle;
+use crate::keys::{Found, Tried};
 
 /// Say whether this host is fit to deploy on, and what to do where it is not.
 #[derive(Debug, Args)]
@@ -24,7 +25,7 @@ pub struct DoctorArgs {
 pub(super) fn run(args: &DoctorArgs, cx: &Context) -> Result<(), Failure> {
     let config = variable("HLX_CONFIG").map_or_else(|| PathBuf::from("/etc/hlx/config.yaml"), PathBuf::from);
     let keyring = cx.keyring();
-    let mut findings = vec![settings(&config), keys(&keyring)];
+    let mut findings = vec![settings(&config), keys(keyring.tried())];
     // A configuration that cannot be read is a finding, and no reason to see no other.
     let server = Server::with(Settings::read(&config).unwrap_or_default())?;
     let open = opener(|sealed| keyring.open(sealed));
@@ -80,26 +81,108 @@ fn settings(config: &Path) -> Finding {
     }
 }
 
-fn keys(keyring: &Keyring) -> Finding {
+/// What a deploy that nobody sits before can use, and what it cannot.
+fn keys(tried: &[Tried]) -> Finding {
     const NAME: &str = "keys";
-    let found =
-        keyring.tried().iter().filter(|tried| tried.outcome.as_ref().is_ok_and(|keys| !keys.is_empty()));
-    let places: Vec<&str> = found.map(|tried| tried.place.as_str()).collect();
-    let unused = keyring.tried().iter();
-    let unused = unused.filter_map(|tried| Some(format!("{}: {}", tried.place, tried.unusable()?)));
-    let unused: Vec<String> = unused.collect();
-    match (places.is_empty(), unused.is_empty()) {
+    const JOIN: &str = "a key that asks nobody: hlx server join URL";
+    let usable: Vec<String> = tried.iter().filter_map(usable).collect();
+    let waiting: Vec<String> = tried.iter().flat_map(waiting).collect();
+    let broken = tried.iter().filter_map(|tried| Some(format!("{}: {}", tried.place, tried.unusable()?)));
+    let broken: Vec<String> = broken.collect();
+    let others: Vec<String> = waiting.iter().chain(&broken).cloned().collect();
+    let is_lasting = |tried: &Tried| tried.until.is_none() && usable_at(tried);
+    match (usable.is_empty(), others.is_empty()) {
         (true, true) => Finding::fail(NAME, "none is here", "hlx server join URL"),
-        (true, false) => Finding::fail(
+        (true, false) if waiting.is_empty() => Finding::fail(
             NAME,
-            format!("none is here that can be used: {}", unused.join("; ")),
+            format!("none is here that can be used: {}", broken.join("; ")),
             "mend what is said there; for another key: hlx server join URL",
         ),
+        (true, false) => {
+            Finding::fail(NAME, format!("none is here that a deploy can use: {}", others.join("; ")), JOIN)
+        }
+        (false, _) if !tried.iter().any(is_lasting) => Finding::warn(NAME, usable.join(", "), JOIN),
+        (false, true) => Finding::ok(NAME, usable.join(", ")),
+        (false, false) if broken.is_empty() => {
+            Finding::ok(NAME, format!("{}; not for deploys: {}", usable.join(", "), others.join("; ")))
+        }
         (false, false) => Finding::warn(
             NAME,
-            format!("{}; not used: {}", places.join(", "), unused.join("; ")),
+            format!("{}; not used: {}", usable.join(", "), others.join("; ")),
             "hlx keys list -v",
         ),
-        (false, true) => Finding::ok(NAME, places.join(", ")),
+    }
+}
+
+fn usable_at(tried: &Tried) -> bool {
+    tried.outcome.iter().flatten().any(|found| matches!(found, Found::Of(_) | Found::OfPlugin(_)))
+}
+
+/// The place of a key that is ready, and until when it is.
+fn usable(tried: &Tried) -> Option<String> {
+    let until = tried.until.map(|until| format!(" (locked by a passphrase from {} on)", time(Some(until))));
+    usable_at(tried).then(|| format!("{}{}", tried.place, until.unwrap_or_default()))
+}
+
+/// Why a key that is there is of no use without a person.
+fn waiting(tried: &Tried) -> Vec<String> {
+    let reason = |found: &Found| match found {
+        Found::Locked(_) => Some("locked by a passphrase".to_owned()),
+        Found::InKeychain(_) => Some("open in a desktop's session only".to_owned()),
+        Found::Idle(plugin, Idle::NotAllowed) => Some(format!("the age plugin `{plugin}` is not allowed")),
+        Found::Idle(plugin, Idle::Missing) => Some(format!("no `age-plugin-{plugin}` is on the PATH")),
+        Found::Of(_) | Found::OfPlugin(_) => None,
+    };
+    let mut reasons: Vec<String> = tried.outcome.iter().flatten().filter_map(reason).collect();
+    reasons.dedup();
+    reasons.iter().map(|reason| format!("{} ({reason})", tried.place)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+    use crate::keys::Missing;
+
+    #[test]
+    fn a_key_counts_if_a_deploy_can_use_it_with_nobody_there() {
+        let key = "age1xk7yh7phvy5fcapfuzwvhrr8hehh35p0zyrk4hur70yge458ayxq6dm0nj";
+        let of = || Found::Of(key.parse().unwrap());
+        let tried = |place: &str, found: Vec<Found>| Tried {
+            place: place.to_owned(),
+            outcome: Ok(found),
+            until: None,
+        };
+        let open = || tried("open", vec![of()]);
+        let locked = || tried("locked", vec![Found::Locked(None)]);
+        let unlocked = || {
+            let until = SystemTime::UNIX_EPOCH + Duration::from_secs(4_000_000_000);
+            Tried { until: Some(until), ..tried("unlocked", vec![of()]) }
+        };
+        let chain = || tried("keychain", vec![Found::InKeychain(key.parse().unwrap())]);
+        let idle = || tried("toy.key", vec![Found::Idle("toy".to_owned(), Idle::NotAllowed)]);
+        let failed = |missing| Tried { outcome: Err(missing), ..tried("x", Vec::new()) };
+        let absent = || failed(Missing::Nothing("not there"));
+        let broken = || failed(Missing::Unusable("others can read it".to_owned()));
+        for (places, verdict, text) in [
+            (vec![absent()], Verdict::Fail, "none is here"),
+            (vec![open(), absent()], Verdict::Ok, "open"),
+            (vec![locked()], Verdict::Fail, "a deploy can use: locked (locked by a passphrase)"),
+            (
+                vec![chain(), idle()],
+                Verdict::Fail,
+                "keychain (open in a desktop's session only); toy.key (the",
+            ),
+            (vec![open(), locked()], Verdict::Ok, "open; not for deploys: locked (locked by"),
+            (vec![unlocked()], Verdict::Warn, "unlocked (locked by a passphrase from 2096-"),
+            (vec![unlocked(), open()], Verdict::Ok, "open"),
+            (vec![broken()], Verdict::Fail, "that can be used: x: others can read it"),
+            (vec![broken(), open()], Verdict::Warn, "open; not used: x: others can read it"),
+        ] {
+            let finding = keys(&places);
+            assert_eq!(finding.verdict, verdict, "{finding:?}");
+            assert!(finding.text.contains(text), "{finding:?}");
+        }
     }
 }

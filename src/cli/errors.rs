@@ -70,6 +70,11 @@ pub(super) fn named_keys(fact: &str, path: &str, error: keys::Error) -> Failure 
     named(path, &message, keys(error))
 }
 
+/// What it takes for post-quantum keys to protect something.
+pub(super) fn all_post_quantum() -> &'static str {
+    "that protection takes such a key for every reader: `hlx keys generate --pq`, `hlx recipients add` and `remove`"
+}
+
 /// How to let a plugin of age run.
 pub(super) fn allow(plugin: &str) -> String {
     format!(

@@ -57,6 +57,7 @@ pub(super) fn in_commit(finding: &Finding, position: Position) -> String {
             | Rule::ReaderUnknown
             | Rule::ReaderLost
             | Rule::ReadersDiffer
+            | Rule::PostQuantumWasted
             | Rule::ConfigBroken
             | Rule::ConfigGap
             | Rule::ConfigIdle
@@ -130,6 +131,7 @@ pub(super) fn hint(finding: &Finding) -> String {
         }
         Rule::ReaderLost => format!("let it in: `hlx recipients add KEY --branch {}`", finding.place),
         Rule::ReadersDiffer => "someone may have wrapped a key that they know: `hlx rotate` gives new ones".to_owned(),
+        Rule::PostQuantumWasted => errors::all_post_quantum().to_owned(),
         Rule::ConfigBroken => "correct `.sops.yaml`".to_owned(),
         Rule::ConfigGap => "add a rule to `.sops.yaml`: one without `path_regex` is for every file".to_owned(),
         Rule::ConfigIdle => "take the rule out, or correct its `path_regex`".to_owned(),

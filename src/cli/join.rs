@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 
 use crate::crypto::envelope::Recipient;
 use crate::deploy::Settings;
-use crate::git::Git;
+use crate::git::{self, Git};
 use crate::keys::{Found, Keyring, Places};
 use crate::sys::disk;
 
@@ -39,6 +39,9 @@ pub(super) struct JoinArgs {
     /// Make a key of its own in /etc/hlx/identity, rather than use the host's ssh key.
     #[arg(long)]
     own_key: bool,
+    /// Do not try the repository: its host has yet to let this server in, or cannot be reached now.
+    #[arg(long)]
+    offline: bool,
 }
 
 /// Runs `hlx server …`.
@@ -56,23 +59,59 @@ fn join(args: &JoinArgs, cx: &Context) -> Result<(), Failure> {
             Failure::new(Exit::Failed, "only root can give this server a key").hint("run it with sudo")
         );
     }
-    let (recipient, place) = identity(named, args, cx)?;
-    cx.ui.note(format!("this server's key is {}, from {}", recipient.short(), place.display()));
     // A path is one from where the user stands.
     let local = Path::new(&args.repo).canonicalize();
     let repo = local.map_or_else(|_| args.repo.clone(), |path| path.display().to_string());
-    configure(&repo, cx)?;
-    let there = branches(&repo, cx);
+    let there = if args.offline { Ok(None) } else { branches(&repo).map(Some) };
+    if let Ok(Some(there)) = &there {
+        refuse_unknown(&args.branches, there, &repo)?;
+    }
+    let (recipient, place) = identity(named, args, cx)?;
+    cx.ui.note(format!("this server's key is {}, from {}", recipient.short(), place.display()));
+    if there.is_ok() {
+        configure(&repo, cx)?;
+    }
+    print_line(args, &recipient, cx);
+    let there = there.map_err(|error| unreachable(&repo, &error))?.unwrap_or_default();
+    let services: Vec<&str> =
+        there.iter().map(String::as_str).filter(|name| !matches!(*name, "main" | "master")).collect();
+    if args.branches.is_empty() && !services.is_empty() {
+        cx.ui
+            .hint(format!("put the services of this server in the place of BRANCH: {}", services.join(", ")));
+    }
+    Ok(())
+}
+
+/// The one line for whoever owns the repository.
+fn print_line(args: &JoinArgs, recipient: &Recipient, cx: &Context) {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let name = args.name.clone().unwrap_or(host);
     cx.ui.note("to let it in, run this in a clone, where you can read these branches:");
     let branches = if args.branches.is_empty() { "BRANCH".to_owned() } else { args.branches.join(" ") };
     let name = quoted(&name);
     cx.ui.result(format!("hlx recipients add \"{recipient}\" --name {name} --push --branch {branches}"));
-    if args.branches.is_empty() && !there.is_empty() {
-        cx.ui.hint(format!("put the services of this server in the place of BRANCH: {}", there.join(", ")));
-    }
-    Ok(())
+}
+
+/// Fails if a branch was named that the repository does not have.
+fn refuse_unknown(named: &[String], there: &[String], repo: &str) -> Result<(), Failure> {
+    let Some(unknown) = named.iter().find(|name| !there.contains(name)) else { return Ok(()) };
+    let likeness =
+        |known: &&String| strsim::damerau_levenshtein(&known.to_lowercase(), &unknown.to_lowercase());
+    let nearest = there.iter().filter(|known| likeness(known) <= 3).min_by_key(likeness);
+    let hint = match nearest {
+        Some(nearest) => format!("did you mean `{nearest}`?"),
+        None => format!("it has these: {}", there.join(", ")),
+    };
+    Err(Failure::new(Exit::Usage, format!("{repo} has no branch `{unknown}`"))
+        .hint(hint)
+        .hint("nothing was changed here"))
+}
+
+/// What is to be done where the repository does not answer. The line was printed, since its host may wait for that key.
+fn unreachable(repo: &str, error: &git::Error) -> Failure {
+    Failure::new(Exit::Failed, format!("{repo} cannot be read from here, so no configuration was written: {error}"))
+        .hint("if that is mistyped, run it again with the right one")
+        .hint("if its host has yet to let this server in (with a deploy key, for example), do that and run it again, or now with `--offline`")
 }
 
 /// The key that is there, or a new one, and its file.
@@ -130,19 +169,11 @@ fn configure(repo: &str, cx: &Context) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The branches of the repository, as far as this server can read it.
-fn branches(repo: &str, cx: &Context) -> Vec<String> {
-    match Git::at("/").text(&["ls-remote", "--heads", "--", repo]) {
-        Ok(text) => {
-            let name = |line: &str| Some(line.split_once("refs/heads/")?.1.to_owned());
-            text.lines().filter_map(name).filter(|name| !matches!(name.as_str(), "main" | "master")).collect()
-        }
-        Err(error) => {
-            cx.ui.warning(format!("this server cannot read the repository yet: {error}"));
-            cx.ui.hint("its git host must let it in too, with a deploy key for example");
-            Vec::new()
-        }
-    }
+/// The branches of the repository.
+fn branches(repo: &str) -> Result<Vec<String>, git::Error> {
+    let text = Git::at("/").text(&["ls-remote", "--heads", "--", repo])?;
+    let name = |line: &str| Some(line.split_once("refs/heads/")?.1.to_owned());
+    Ok(text.lines().filter_map(name).collect())
 }
 
 /// A word for a shell.

@@ -147,6 +147,14 @@ fn no_key() -> Failure {
     Failure::new(Exit::Usage, "no key is named").hint("name a key, or a file of keys with `-R`")
 }
 
+/// Says that post-quantum keys protect nothing on a branch.
+pub(super) fn warn_of_waste(branch: &str, cx: &Context) {
+    cx.ui.warning(format!(
+        "{branch}: post-quantum keys and others can read the same files; a quantum computer could break the others, so that the post-quantum ones protect nothing"
+    ));
+    cx.ui.hint(errors::all_post_quantum());
+}
+
 /// Keys that are there, as such or by the name that `.sops.yaml` gives them.
 pub(super) fn keys_or_names(words: &[String], cx: &Context) -> Result<Vec<Recipient>, Failure> {
     words.iter().map(|word| key_or_name(word, cx)).collect()

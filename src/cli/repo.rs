@@ -5,19 +5,20 @@ use std::path::{Component, Path};
 use clap::Args;
 
 use crate::crypto::envelope::Recipient;
-use crate::git::{Git, Repository};
+use crate::crypto::hybrid;
+use crate::git::{Git, Repository, branch};
 use crate::keys::recipients::Named;
 use crate::keys::{Found, Keyring, Tried};
 use crate::repo::hooks::{self, Hook, Outcome};
 use crate::repo::new::{Form, Service, Setup};
 use crate::repo::status::{self, Branch, InGit, InTree};
-use crate::repo::{config, index, init as setup, new as services};
+use crate::repo::{config, index, init as setup, new as services, recipients as lists};
 use crate::sys::random;
 use crate::trust;
 
 use super::context::{Context, default_key_file};
-use super::recipients::KeyArgs;
-use super::ui::counted;
+use super::recipients::{self, KeyArgs};
+use super::ui::{counted, key as shown};
 use super::uninstall::{self, Files};
 use super::{Exit, Failure, errors, keys, lock, quote};
 
@@ -61,14 +62,19 @@ pub(super) fn init(args: &InitArgs, cx: &Context) -> Result<(), Failure> {
     install_hooks(&repository, &git, &program, &hooks::CLONE, cx)?;
     warn_of_config(&repository, cx);
     match (&own(&keyring, cx)[..], args.no_key) {
-        ([first, ..], _) => cx.ui.note(format!("your public key is {}", first.recipient)),
+        ([first, ..], _) => cx.ui.note(format!("your public key is {}", shown(&first.recipient))),
         ([], true) => cx.ui.note("there is no private key here: encrypted files stay so"),
-        ([], false) => {
-            let path = default_key_file().ok_or_else(|| Failure::new(Exit::Failed, "no HOME is set"))?;
-            let recipient = keys::make(&path, cx)?;
-            cx.ui.note(format!("your public key is {recipient}"));
-            keyring = cx.keyring();
-        }
+        ([], false) => match of_logins(&keyring, cx).into_iter().find(|key| reads(&repository, &git, key)) {
+            Some(Named { recipient, .. }) => {
+                cx.ui
+                    .note(format!("your public key is {}: branches are encrypted for it", recipient.short()));
+                cx.ui.hint("a passphrase protects it: `hlx keys unlock` asks for that once for some hours");
+            }
+            None => {
+                make_key(&keyring, cx)?;
+                keyring = cx.keyring();
+            }
+        },
     }
     if let Some(branches) = trust::begin(&repository, &keyring).map_err(errors::trust)?
         && branches > 0
@@ -85,6 +91,32 @@ pub(super) fn init(args: &InitArgs, cx: &Context) -> Result<(), Failure> {
     let sealed = lock::open(&repository, &git, &keyring, cx)?;
     lock::warn(&sealed, cx);
     Ok(())
+}
+
+/// Makes a private key for a user who has none for this.
+fn make_key(keyring: &Keyring, cx: &Context) -> Result<(), Failure> {
+    let path = default_key_file().ok_or_else(|| Failure::new(Exit::Failed, "no HOME is set"))?;
+    let recipient = keys::make(&path, cx)?;
+    cx.ui.note(format!("your public key is {}", shown(&recipient)));
+    let places = keyring.tried().iter().filter(|tried| is_for_logins(&tried.place));
+    let is_locked =
+        |tried: &&Tried| tried.outcome.iter().flatten().any(|key| matches!(key, Found::Locked(_)));
+    if let Some(Tried { place, .. }) = places.into_iter().find(is_locked) {
+        cx.ui.note(format!(
+            "{place} was not taken: a passphrase protects it, and git would have to wait for that"
+        ));
+        cx.ui.hint(format!(
+            "to use it all the same: `hlx recipients add \"$(cat {place}.pub)\"`, and `hlx keys unlock {place}` each time before you work"
+        ));
+    }
+    Ok(())
+}
+
+/// Whether some branch here is encrypted for a key.
+fn reads(repository: &Repository, git: &Git, key: &Named) -> bool {
+    let tips = branch::tips(git).unwrap_or_default();
+    let readers = tips.iter().filter_map(|(name, commit)| lists::list(repository, name, commit).ok());
+    readers.into_iter().any(|branch| branch.readers.contains_key(key.recipient.as_str()))
 }
 
 /// Fails if one's own key file is there, but of no use: another cannot be made in its place.
@@ -153,16 +185,20 @@ pub(super) fn new(args: &NewArgs, cx: &Context) -> Result<(), Failure> {
     let repository = cx.repository()?;
     let git = cx.git(&repository)?;
     let keyring = cx.keyring();
-    let mut recipients = own(&keyring, cx);
+    let mut readers = own(&keyring, cx);
+    if readers.is_empty() {
+        // It was unlocked when `init` took it.
+        readers = of_logins(&keyring, cx);
+    }
     for named in args.keys.read(cx)? {
-        if !recipients.iter().any(|known| known.recipient == named.recipient) {
-            recipients.push(named);
+        if !readers.iter().any(|known| known.recipient == named.recipient) {
+            readers.push(named);
         }
     }
     let setup = if args.setup { Setup::With } else { Setup::Without };
     let form = if args.sealed { Form::Sealed } else { Form::Open };
     let service =
-        Service { name: &args.service, recipients: &recipients, setup, form, plugins: keyring.plugins() };
+        Service { name: &args.service, recipients: &readers, setup, form, plugins: keyring.plugins() };
     let commit =
         services::create(&repository, &git, &service, cx.stamp(&mut random::fill)).map_err(errors::repo)?;
     cx.ui.result(format!("{}: new branch at {commit:.10}", args.service));
@@ -172,7 +208,11 @@ pub(super) fn new(args: &NewArgs, cx: &Context) -> Result<(), Failure> {
         Ok(None) => {}
         Err(error) => cx.ui.warning(format!("the list of services was left as it is: {error}")),
     }
-    if recipients.len() == 1 {
+    let keys = readers.iter().map(|named| named.recipient.as_str());
+    if hybrid::is_wasted(std::iter::once(keys), 1) {
+        recipients::warn_of_waste(&args.service, cx);
+    }
+    if readers.len() == 1 {
         cx.ui.hint(format!("let the server in: `hlx recipients add KEY --branch {}`", args.service));
     }
     cx.ui.hint(format!("edit it: `git switch {0}`, or `git worktree add ../{0} {0}`", args.service));
@@ -193,14 +233,37 @@ pub(super) fn index(cx: &Context) -> Result<(), Failure> {
 /// One's own keys, as readers: those that a person uses, not the host's.
 pub(super) fn own(keyring: &Keyring, cx: &Context) -> Vec<Named> {
     let host = Path::new("/etc/ssh/ssh_host_ed25519_key").display().to_string();
-    // An ssh key with a passphrase may be there for logins alone: who wants it for this adds it.
-    let is_for_logins = |tried: &Tried, found: &Found| {
-        matches!(found, Found::Locked(_)) && tried.place.starts_with("~/.ssh/")
+    let is_meant = |tried: &Tried, found: &Found| {
+        tried.place != host && !(matches!(found, Found::Locked(_)) && is_for_logins(&tried.place))
     };
-    let places = keyring.tried().iter().filter(|tried| tried.place != host);
-    let found = places
-        .flat_map(|tried| tried.outcome.iter().flatten().filter(move |found| !is_for_logins(tried, found)));
-    let known: Vec<Recipient> = found.filter_map(Found::recipient).cloned().chain(keyring.hidden()).collect();
+    as_readers(keyring, is_meant, keyring.hidden(), cx)
+}
+
+/// One's ssh keys that a passphrase protects. They may be there for logins alone: who wants one for this adds it.
+fn of_logins(keyring: &Keyring, cx: &Context) -> Vec<Named> {
+    let is_meant =
+        |tried: &Tried, found: &Found| matches!(found, Found::Locked(_)) && is_for_logins(&tried.place);
+    as_readers(keyring, is_meant, Vec::new(), cx)
+}
+
+fn is_for_logins(place: &str) -> bool {
+    place.starts_with("~/.ssh/")
+}
+
+/// The public keys of what was found and is meant, and more, under the user's name.
+fn as_readers(
+    keyring: &Keyring,
+    is_meant: impl Fn(&Tried, &Found) -> bool,
+    more: Vec<Recipient>,
+    cx: &Context,
+) -> Vec<Named> {
+    let found = keyring
+        .tried()
+        .iter()
+        .flat_map(|tried| tried.outcome.iter().flatten().map(move |found| (tried, found)));
+    let found = found.filter(|(tried, found)| is_meant(tried, found));
+    let known: Vec<Recipient> =
+        found.filter_map(|(_, found)| found.recipient()).cloned().chain(more).collect();
     let (mut named, me): (Vec<Named>, _) = (Vec::new(), cx.user());
     for recipient in &known {
         if !named.iter().any(|known| known.recipient == *recipient) {

@@ -12,6 +12,7 @@ use crate::repo::rotate::{
 };
 
 use super::context::Context;
+use super::ui::counted;
 use super::{Exit, Failure, errors, recipients};
 
 /// Seal what is encrypted anew: for whom `.sops.yaml` says, under new data keys. All branches change, or none,
@@ -225,6 +226,9 @@ impl Report {
             false => self.rows.iter().for_each(|row| self.show_row(row, cx)),
         }
         self.show_sum(pushed, cx);
+        if matches!(change, Change::Add(_)) {
+            self.warn_of_waste(cx);
+        }
         if how.dry_run {
             cx.ui.note("nothing was changed: this is what would be");
         } else {
@@ -237,7 +241,8 @@ impl Report {
         let fresh = sealed.iter().filter(|file| file.data_keys == DataKeys::Fresh).count();
         let what = match (fresh, sealed.len() - fresh) {
             (0, 0) => ".sops.yaml changed".to_owned(),
-            (0, same) => format!("{same} files rewrapped"),
+            (0, same) => format!("{} rewrapped", counted(same, "file", "files")),
+            (1, 0) => "1 file under a new data key".to_owned(),
             (fresh, 0) => format!("{fresh} files under new data keys"),
             (fresh, same) => format!("{fresh} files under new data keys, {same} rewrapped"),
         };
@@ -254,12 +259,13 @@ impl Report {
 
     fn show_sum(&self, pushed: &[Pushed], cx: &Context) {
         let changed = self.rows.len();
-        cx.ui.note(format!("{} branches looked at, {changed} with something to change", self.covered));
+        let covered = counted(self.covered, "branch", "branches");
+        cx.ui.note(format!("{covered} looked at, {changed} with something to change"));
         if !self.bare.is_empty() && self.bare.len() < self.covered && self.covered < 10 {
             cx.ui.note(format!("without encrypted files: {}", self.bare.join(", ")));
         }
         for Pushed { remote, branches } in pushed {
-            cx.ui.note(format!("{branches} branches pushed to {remote}"));
+            cx.ui.note(format!("{} pushed to {remote}", counted(*branches, "branch", "branches")));
         }
     }
 
@@ -288,6 +294,17 @@ impl Report {
             (true, _, local) => {
                 cx.ui.note(format!("{local} of the branches are on no remote yet, and were not pushed"))
             }
+        }
+    }
+
+    /// Says where post-quantum keys protect nothing, once for all branches.
+    fn warn_of_waste(&self, cx: &Context) {
+        let sealed = |row: &&Row| {
+            row.files.iter().any(|(_, sealed)| sealed.as_ref().is_some_and(|file| file.wastes_post_quantum))
+        };
+        let branches: Vec<&str> = self.rows.iter().filter(sealed).map(|row| row.branch.as_str()).collect();
+        if !branches.is_empty() {
+            recipients::warn_of_waste(&branches.join(", "), cx);
         }
     }
 

@@ -1,5 +1,6 @@
 //! The only place that prints: results go to stdout, all else to stderr behind `hlx:`.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, IsTerminal as _, Write};
@@ -8,6 +9,7 @@ use std::os::fd::AsFd;
 use age::secrecy::{ExposeSecret as _, SecretString};
 
 use super::Failure;
+use crate::crypto::envelope::Recipient;
 
 /// The terminal, or whatever stands in its place.
 #[derive(Debug, Clone, Copy, Default)]
@@ -111,6 +113,14 @@ impl Ui {
 /// A number of things, in words.
 pub fn counted(count: usize, one: &str, several: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { several })
+}
+
+/// A public key for a person to read: whole, unless it would fill the screen, as a post-quantum one does.
+pub fn key(recipient: &Recipient) -> Cow<'_, str> {
+    match recipient.as_str() {
+        text if text.len() < 1000 => text.into(),
+        _ => recipient.short().into(),
+    }
 }
 
 /// Shows what a plugin of age has to say.

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use age::armor::{ArmoredReader, ArmoredWriter, Format};
 
-use super::{Error, shamir};
+use super::{Error, hybrid, shamir};
 use crate::secret::{Secret, SecretBytes};
 
 /// A public key that a data key can be wrapped for, in the spelling that `.sops.yaml` uses.
@@ -25,6 +25,11 @@ impl Recipient {
     /// The spelling: `age1…`, or type and key of an ssh public key without its comment.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Whether what is wrapped for this key stays closed to a quantum computer. Of a plugin's keys that is not known.
+    pub fn is_post_quantum(&self) -> bool {
+        hybrid::is_post_quantum(&self.0)
     }
 
     /// The first and last characters, enough for a person to tell keys apart.
@@ -69,16 +74,20 @@ impl Recipient {
     fn parsed(&self) -> Result<Parsed, Error> {
         let text = self.0.as_str();
         let native = |key| Parsed::Native(key);
-        let found = if text.starts_with("age1") {
+        let found = if hybrid::Recipient::is_meant(text) {
+            hybrid::Recipient::from_str(text).map(|key| native(Box::new(key))).ok()
+        } else if text.starts_with("age1") {
             let x25519 = age::x25519::Recipient::from_str(text).map(|key| native(Box::new(key))).ok();
             let tag = || age::tag::Recipient::from_str(text).map(|key| native(Box::new(key))).ok();
-            let hybrid = || age::tagpq::Recipient::from_str(text).map(|key| native(Box::new(key))).ok();
+            let tag_pq = || age::tagpq::Recipient::from_str(text).map(|key| native(Box::new(key))).ok();
             let plugin = || age::plugin::Recipient::from_str(text).map(Parsed::Plugin).ok();
-            x25519.or_else(tag).or_else(hybrid).or_else(plugin)
+            x25519.or_else(tag).or_else(tag_pq).or_else(plugin)
         } else {
             age::ssh::Recipient::from_str(text).map(|key| native(Box::new(key))).ok()
         };
-        found.ok_or_else(|| Error::BadRecipient(self.0.clone()))
+        // A post-quantum key would fill the screen.
+        let shown = || if text.len() > 200 { self.short() } else { text.to_owned() };
+        found.ok_or_else(|| Error::BadRecipient(shown()))
     }
 }
 
@@ -99,7 +108,7 @@ fn reason(error: &impl fmt::Display) -> String {
 impl FromStr for Recipient {
     type Err = Error;
 
-    /// Reads `age1…`, `age1PLUGIN1…`, `ssh-ed25519 AAAA… [comment]` or `ssh-rsa AAAA… [comment]`.
+    /// Reads `age1…`, `age1pq1…`, `age1PLUGIN1…`, `ssh-ed25519 AAAA… [comment]` or `ssh-rsa AAAA… [comment]`.
     fn from_str(text: &str) -> Result<Self, Error> {
         let mut words = text.split_whitespace();
         let spelling = match (words.next(), words.next()) {

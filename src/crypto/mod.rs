@@ -1,6 +1,7 @@
 //! The cryptography of a SOPS file: values, the MAC over them, and the envelopes of the data key.
 
 pub mod envelope;
+pub mod hybrid;
 pub mod mac;
 pub mod shamir;
 pub mod value;
@@ -25,7 +26,7 @@ pub enum Error {
     #[error("the data key cannot be wrapped for `{0}`")]
     Wrap(String),
     /// The recipient needs a plugin of age, which is a program, and the user did not allow it.
-    #[error("{recipient} is a key of the age plugin `{plugin}`, which is not allowed to run{}", native(.plugin))]
+    #[error("{recipient} is a key of the age plugin `{plugin}`, which is not allowed to run")]
     PluginNotAllowed {
         /// The plugin's name.
         plugin: String,
@@ -33,7 +34,9 @@ pub enum Error {
         recipient: String,
     },
     /// The plugin is allowed, but not installed.
-    #[error("{recipient} is a key of the age plugin `{plugin}`, but `age-plugin-{plugin}` is not on the PATH{}", native(.plugin))]
+    #[error(
+        "{recipient} is a key of the age plugin `{plugin}`, but `age-plugin-{plugin}` is not on the PATH"
+    )]
     PluginMissing {
         /// The plugin's name.
         plugin: String,
@@ -54,14 +57,6 @@ pub enum Error {
     /// The shares of a data key do not belong together.
     #[error("the shares of the data key do not belong together")]
     BadShare,
-}
-
-/// The post-quantum hybrid is a kind of age's own elsewhere, so that a plugin is not what one expects.
-fn native(plugin: &str) -> &'static str {
-    match plugin {
-        "pq" => " (hlx has post-quantum keys only through that plugin)",
-        _ => "",
-    }
 }
 
 /// The source of randomness for initialization vectors and data keys: fills the buffer.

@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use zeroize::Zeroizing;
 
 use crate::crypto::envelope::Recipient;
+use crate::crypto::hybrid;
 
 use super::locked::{self, Locked};
 use super::plugins::{Idle, Plugins};
@@ -23,6 +24,7 @@ pub struct Identity {
 
 enum Key {
     X25519(age::x25519::Identity),
+    Hybrid(hybrid::Identity),
     Ssh(Box<age::ssh::Identity>),
     Plugin(String, Box<dyn age::Identity>),
     Locked(Box<Locked>),
@@ -79,6 +81,7 @@ impl Identity {
     pub fn native(&self) -> Option<&dyn age::Identity> {
         match &self.key {
             Key::X25519(key) => Some(key),
+            Key::Hybrid(key) => Some(key),
             Key::Ssh(key) => Some(key.as_ref()),
             Key::Plugin(..) | Key::Locked(_) | Key::Idle => None,
         }
@@ -88,7 +91,7 @@ impl Identity {
     pub fn plugin(&self) -> Option<(&str, &dyn age::Identity)> {
         match &self.key {
             Key::Plugin(name, key) => Some((name, key.as_ref())),
-            Key::X25519(_) | Key::Ssh(_) | Key::Locked(_) | Key::Idle => None,
+            Key::X25519(_) | Key::Hybrid(_) | Key::Ssh(_) | Key::Locked(_) | Key::Idle => None,
         }
     }
 
@@ -96,7 +99,7 @@ impl Identity {
     pub fn locked(&self) -> Option<&Locked> {
         match &self.key {
             Key::Locked(locked) => Some(locked),
-            Key::X25519(_) | Key::Ssh(_) | Key::Plugin(..) | Key::Idle => None,
+            Key::X25519(_) | Key::Hybrid(_) | Key::Ssh(_) | Key::Plugin(..) | Key::Idle => None,
         }
     }
 
@@ -112,6 +115,11 @@ impl Identity {
     fn x25519(key: age::x25519::Identity) -> Self {
         let recipient = key.to_public().to_string().parse().expect("a public key of age is a recipient");
         Self { key: Key::X25519(key), found: Found::Of(recipient) }
+    }
+
+    fn hybrid(key: hybrid::Identity) -> Self {
+        let recipient = key.to_public().to_string().parse().expect("a public key of age is a recipient");
+        Self { key: Key::Hybrid(key), found: Found::Of(recipient) }
     }
 
     fn ssh(key: age::ssh::Identity) -> Result<Self, String> {
@@ -241,11 +249,10 @@ fn parse_line(
     said: Option<Recipient>,
     plugins: &Plugins,
 ) -> Result<Identity, String> {
-    if line.starts_with("AGE-SECRET-KEY-PQ-1") {
-        let found = Found::Idle("pq".to_owned(), Idle::NotOfPlugin);
-        return Ok(Identity { key: Key::Idle, found });
-    }
     let broken = format!("key {number} in it is no age identity");
+    if hybrid::Identity::is_meant(line) {
+        return line.parse().map(Identity::hybrid).map_err(|_| broken);
+    }
     if line.starts_with("AGE-PLUGIN-") {
         let key = age::plugin::Identity::from_str(line).map_err(|_| broken)?;
         return Ok(Identity::of_plugin(&key, said, plugins));
@@ -274,12 +281,23 @@ mod tests {
     #[test]
     fn a_key_of_a_plugin_spoils_no_other_and_runs_nothing_unless_allowed() {
         let key = age::x25519::Identity::generate().to_string();
-        let file =
-            format!("AGE-PLUGIN-TOY-1VYS8GMME7G92NT\n{}\nAGE-SECRET-KEY-PQ-1QQ\n", key.expose_secret());
+        let file = format!("AGE-PLUGIN-TOY-1VYS8GMME7G92NT\n{}\n", key.expose_secret());
         let found = parse_plain(file.as_bytes(), &Plugins::default()).unwrap();
         assert_eq!(*found[0].found(), Found::Idle("toy".to_owned(), Idle::NotAllowed));
         assert!(found[1].native().is_some() && found[0].plugin().is_none());
-        assert_eq!(*found[2].found(), Found::Idle("pq".to_owned(), Idle::NotOfPlugin));
         assert!(parse_plain(b"AGE-PLUGIN-TOY-1VYS8GMME7G92NX\n", &Plugins::default()).is_err());
+    }
+
+    #[test]
+    fn post_quantum_keys_need_no_plugin() {
+        let text = include_str!("../../tests/vectors/keys/hybrid.txt");
+        let found = parse_plain(text.as_bytes(), &Plugins::default()).unwrap();
+        let public = found[0].found().recipient().unwrap();
+        assert!(found[0].native().is_some() && public.plugin().is_none() && public.is_post_quantum());
+        assert!(text.contains(public.as_str()));
+        for broken in ["AGE-SECRET-KEY-PQ-1QQ", "AGE-PLUGIN-PQ-1QQ"] {
+            let refused = parse_plain(broken.as_bytes(), &Plugins::default());
+            assert_eq!(refused.unwrap_err(), "key 1 in it is no age identity");
+        }
     }
 }

@@ -55,7 +55,7 @@ impl From<keyring::Error> for Error {
 }
 
 /// The public keys whose private ones are in the keychain, by the list of them.
-pub(super) fn listed(list: &Path) -> Result<Vec<Recipient>, String> {
+pub fn listed(list: &Path) -> Result<Vec<Recipient>, String> {
     match fs::read_to_string(list) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(format!("{}: {error}", list.display())),
@@ -83,6 +83,36 @@ pub(super) fn put(list: &Path, recipient: &Recipient, content: &SecretBytes) -> 
         true => Ok(()),
         false => Ok(add(list, recipient)?),
     }
+}
+
+/// What became of a key that was to be taken out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Removed {
+    /// It was there, and is no more.
+    Gone,
+    /// It was on the list only: the keychain did not have it.
+    Unlisted,
+}
+
+/// Takes a private key out of the keychain, makes sure that it is gone, and takes it off the list.
+pub fn remove(list: &Path, recipient: &Recipient) -> Result<Removed, Error> {
+    let entry = entry(recipient)?;
+    let removed = match entry.delete_credential() {
+        Ok(()) => Removed::Gone,
+        Err(keyring::Error::NoEntry) => Removed::Unlisted,
+        Err(error) => return Err(error.into()),
+    };
+    match entry.get_secret().map(SecretBytes::new) {
+        Err(keyring::Error::NoEntry) => {}
+        Ok(_) => return Err(Error::Refused("it still has the key".to_owned())),
+        Err(error) => return Err(error.into()),
+    }
+    let text = fs::read_to_string(list)?;
+    let is_other =
+        |line: &&str| recipients::parse_one(line).map_or(true, |named| named.recipient != *recipient);
+    let others: String = text.lines().filter(is_other).map(|line| format!("{line}\n")).collect();
+    replace::content(list, others.as_bytes())?;
+    Ok(removed)
 }
 
 fn entry(recipient: &Recipient) -> Result<Entry, Error> {

@@ -44,8 +44,6 @@ pub enum Idle {
     NotAllowed,
     /// The program is not on the PATH.
     Missing,
-    /// It is an identity of age's own post-quantum kind, which is not that of the plugin.
-    NotOfPlugin,
 }
 
 impl Plugins {

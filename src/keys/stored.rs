@@ -10,20 +10,35 @@ use std::path::Path;
 use age::secrecy::{ExposeSecret as _, SecretString};
 
 use crate::crypto::envelope::Recipient;
+use crate::crypto::hybrid;
 use crate::secret::{Secret, SecretBytes};
-use crate::sys::replace;
+use crate::sys::{random, replace};
 
 use super::identity::{self, Found, Held, Readers};
 use super::keychain;
 use super::plugins::Plugins;
 use super::protected;
 
-/// Makes an X25519 identity and writes it to a new file, in the form of `age-keygen`; with a passphrase, protected by it
+/// The kinds of keys that are made here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// X25519: `age1…`.
+    Classical,
+    /// ML-KEM-768 and X25519 together: `age1pq1…`, which age has since 1.3.
+    PostQuantum,
+}
+
+/// Makes an identity and writes it to a new file, in the form of `age-keygen`; with a passphrase, protected by it
 /// and with the public key in a file beside it.
 ///
 /// An existing file is never overwritten: that is an error of kind `AlreadyExists`.
-pub fn generate(path: &Path, now: &str, passphrase: Option<SecretString>) -> io::Result<Recipient> {
-    let (content, recipient) = fresh(now);
+pub fn generate(
+    path: &Path,
+    kind: Kind,
+    now: &str,
+    passphrase: Option<SecretString>,
+) -> io::Result<Recipient> {
+    let (content, recipient) = fresh(kind, now);
     match passphrase {
         None => create(path, content.expose().as_bytes())?,
         Some(passphrase) => {
@@ -34,19 +49,28 @@ pub fn generate(path: &Path, now: &str, passphrase: Option<SecretString>) -> io:
     Ok(recipient)
 }
 
-/// Makes an X25519 identity and puts it into the keychain, and its public key into the list of those that are there.
-pub fn generate_in_keychain(list: &Path, now: &str) -> Result<Recipient, keychain::Error> {
-    let (content, recipient) = fresh(now);
+/// Makes an identity and puts it into the keychain, and its public key into the list of those that are there.
+pub fn generate_in_keychain(list: &Path, kind: Kind, now: &str) -> Result<Recipient, keychain::Error> {
+    let (content, recipient) = fresh(kind, now);
     let content = SecretBytes::new(content.expose().as_bytes().to_vec());
     keychain::put(list, &recipient, &content)?;
     Ok(recipient)
 }
 
 /// A new identity as a file has it, and its public key.
-fn fresh(now: &str) -> (Secret<String>, Recipient) {
-    let identity = age::x25519::Identity::generate();
-    let public = identity.to_public().to_string();
-    let secret = identity.to_string();
+fn fresh(kind: Kind, now: &str) -> (Secret<String>, Recipient) {
+    let (secret, public) = match kind {
+        Kind::Classical => {
+            let identity = age::x25519::Identity::generate();
+            (identity.to_string(), identity.to_public().to_string())
+        }
+        Kind::PostQuantum => {
+            let mut seed = Secret::new([0; 32]);
+            random::fill(seed.expose_mut());
+            let identity = hybrid::Identity::from_seed(&seed);
+            (hybrid::Identity::spell(&seed), identity.to_public().to_string())
+        }
+    };
     let content = format!("# created: {now}\n# public key: {public}\n{}\n", secret.expose_secret());
     (Secret::new(content), public.parse().expect("a public key of age is a recipient"))
 }
@@ -191,11 +215,14 @@ mod tests {
     fn a_file_is_made_private_and_never_overwritten() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a/b/key");
-        let recipient = generate(&path, "now", None).unwrap();
+        let recipient = generate(&path, Kind::Classical, "now", None).unwrap();
         let before = fs::read(&path).unwrap();
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(path.parent().unwrap().metadata().unwrap().permissions().mode() & 0o777, 0o700);
-        assert_eq!(generate(&path, "now", None).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(
+            generate(&path, Kind::Classical, "now", None).unwrap_err().kind(),
+            io::ErrorKind::AlreadyExists
+        );
         assert_eq!(fs::read(&path).unwrap(), before);
         let key = Key::read(&path, &Plugins::default()).unwrap();
         assert_eq!(key.recipients().collect::<Vec<_>>(), [&recipient]);
@@ -206,7 +233,7 @@ mod tests {
     fn with_a_passphrase_only_the_public_key_can_be_read() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("key");
-        let recipient = generate(&path, "now", Some(passphrase("p"))).unwrap();
+        let recipient = generate(&path, Kind::Classical, "now", Some(passphrase("p"))).unwrap();
         assert!(!String::from_utf8(fs::read(&path).unwrap()).unwrap().contains("SECRET"));
         let key = Key::read(&path, &Plugins::default()).unwrap();
         assert_eq!(key.recipients().collect::<Vec<_>>(), [&recipient]);
@@ -214,7 +241,7 @@ mod tests {
         fs::remove_file(&path).unwrap();
         // A public key that belongs to something else is not taken for this one's.
         assert_eq!(
-            generate(&path, "now", Some(passphrase("p"))).unwrap_err().kind(),
+            generate(&path, Kind::Classical, "now", Some(passphrase("p"))).unwrap_err().kind(),
             io::ErrorKind::AlreadyExists
         );
     }
@@ -223,7 +250,7 @@ mod tests {
     fn keys_are_added_to_others_once_and_lose_none() {
         let dir = tempfile::tempdir().unwrap();
         let [a, b, c, ssh] = ["a", "b", "c", "ssh"].map(|name| dir.path().join(name));
-        let recipients = [&a, &b].map(|path| generate(path, "now", None).unwrap());
+        let recipients = [&a, &b].map(|path| generate(path, Kind::Classical, "now", None).unwrap());
         let plugins = Plugins::default();
         let import = |from: &Path, to: &Path| Key::read(from, &plugins).unwrap().import(to);
         assert_eq!(import(&a, &c).unwrap(), Imported::Made);
@@ -233,7 +260,7 @@ mod tests {
         let both = Key::read(&c, &plugins).unwrap();
         assert_eq!(both.recipients().collect::<Vec<_>>(), recipients.iter().collect::<Vec<_>>());
         assert_eq!(c.metadata().unwrap().permissions().mode() & 0o777, 0o600);
-        generate(&ssh, "now", Some(passphrase("p"))).unwrap();
+        generate(&ssh, Kind::Classical, "now", Some(passphrase("p"))).unwrap();
         assert!(matches!(import(&ssh, &c), Err(Error::OwnFile)));
         fs::set_permissions(&c, fs::Permissions::from_mode(0o640)).unwrap();
         assert!(matches!(import(&ssh, &c), Err(Error::Unreadable(_))));

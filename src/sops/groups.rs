@@ -7,7 +7,7 @@
 
 use crate::crypto::envelope::{Envelope, Plugins, Recipient};
 use crate::crypto::shamir::{self, Share};
-use crate::crypto::{self, DataKey, Entropy};
+use crate::crypto::{self, DataKey, Entropy, hybrid};
 use crate::format::{Field, Step};
 use crate::policy::creation::Audience;
 use crate::secret::SecretBytes;
@@ -89,6 +89,15 @@ impl KeyGroups {
     /// Every recipient of every group, as written.
     pub fn recipients(&self) -> impl Iterator<Item = &str> {
         self.groups.iter().flat_map(|group| &group.envelopes).map(|envelope| envelope.recipient.as_str())
+    }
+
+    /// Whether others alone can read what post-quantum keys are named for, so that those protect nothing.
+    pub fn wastes_post_quantum(&self) -> bool {
+        let keys = self.groups.iter().map(|group| {
+            let foreign = (!group.foreign.is_empty()).then_some("");
+            group.envelopes.iter().map(|envelope| envelope.recipient.as_str()).chain(foreign)
+        });
+        hybrid::is_wasted(keys, self.needed())
     }
 
     /// The data key, from the unwrapped parts of as many groups as are [`KeyGroups::needed`].
@@ -381,6 +390,30 @@ mod tests {
         ] {
             assert_eq!(read(fields), Err(Error::Metadata(reason.to_owned())));
         }
+    }
+
+    #[test]
+    fn post_quantum_keys_are_wasted_where_enough_others_can_do_without_them() {
+        const KEYS: [&str; 4] = ["age1pq1x", "age1tagpq1x", "age1x", "ssh-ed25519 x"];
+        let group = |keys: &[usize]| {
+            let envelope = |key: &usize| Envelope { recipient: KEYS[*key].to_owned(), enc: String::new() };
+            Group { envelopes: keys.iter().map(envelope).collect(), foreign: Vec::new() }
+        };
+        for (groups, threshold, wasted) in [
+            (&[&[0, 1][..]][..], 0, false),
+            (&[&[2, 3]], 0, false),
+            (&[&[0, 2]], 0, true),
+            (&[&[1, 3]], 0, true),
+            // All groups must come together, and in one of them there are no others.
+            (&[&[0], &[2, 3]], 0, false),
+            (&[&[0], &[2], &[3]], 2, true),
+            (&[&[0, 2], &[0, 3]], 2, true),
+        ] {
+            let groups = KeyGroups { groups: groups.iter().map(|keys| group(keys)).collect(), threshold };
+            assert_eq!(groups.wastes_post_quantum(), wasted, "{:?}", of(&groups));
+        }
+        let pgp = read(&[("age.0.enc", "x"), ("age.0.recipient", "age1pq1x"), ("pgp.0.fp", "F")]).unwrap();
+        assert!(pgp.wastes_post_quantum());
     }
 
     #[test]

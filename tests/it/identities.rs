@@ -266,6 +266,43 @@ fn ssh_keys_with_passphrases_open_what_is_sealed_for_them_and_nothing_else_is_as
     }
 }
 
+/// An ssh key with a passphrase is for whoever unlocks it first; else it is left alone, which is said.
+#[test]
+fn an_ssh_key_with_a_passphrase_is_taken_by_init_if_it_is_unlocked() {
+    let Some(person) = Person::new() else { return };
+    person.sandbox.sh(
+        ".",
+        "mkdir -m 700 home/.ssh; ssh-keygen -q -t ed25519 -N swordfish -C x -f home/.ssh/id_ed25519",
+    );
+    person.own(".");
+    let repository = |name: &str| {
+        person.ok(
+            ".",
+            &["sh", "-euc", &format!("git init -q {name}; git -C {name} commit -q --allow-empty -m x")],
+        );
+    };
+    repository("lab");
+    let unlocked = person.types(".", "hlx keys unlock home/.ssh/id_ed25519", &["swordfish"]);
+    assert_eq!(unlocked.code, Some(0), "{unlocked:?}");
+    let taken = person.run("lab", &["hlx", "init"]);
+    assert!(taken.code == Some(0) && taken.err.contains("your public key is ssh-ed25519 "), "{taken:?}");
+    person.ok("lab", &["hlx", "new", "app"]);
+    person.ok(".", &["hlx", "keys", "forget"]);
+    // On another day: it is still the one.
+    let again = person.run("lab", &["hlx", "init"]);
+    assert!(again.code == Some(0) && again.err.contains("branches are encrypted for it"), "{again:?}");
+    let new = person.run("lab", &["hlx", "new", "web"]);
+    assert_eq!(new.code, Some(0), "{new:?}");
+    let readers = person.ok("lab", &["hlx", "recipients", "list"]);
+    assert!(readers.matches("ssh-ed25519 ").count() == 2 && !readers.contains("age1"), "{readers}");
+    assert!(!person.sandbox.path(KEYS).exists());
+    // Where it was never taken, it is left alone.
+    repository("other");
+    let made = person.run("other", &["hlx", "init"]);
+    assert!(made.code == Some(0) && made.err.contains("your public key is age1"), "{made:?}");
+    assert!(made.err.contains("~/.ssh/id_ed25519 was not taken: a passphrase protects it"), "{made:?}");
+}
+
 #[test]
 fn a_key_that_was_made_by_hand_with_a_passphrase_is_known_once_it_is_given() {
     let Some(person) = Person::behind_a_passphrase() else { return };

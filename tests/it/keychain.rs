@@ -130,6 +130,53 @@ fn a_key_in_the_keychain_opens_and_is_in_no_file() {
 }
 
 #[test]
+fn a_key_is_taken_out_of_the_keychain_only_if_there_is_a_copy_or_the_user_says_so() {
+    let Some(desktop) = Desktop::new() else { return };
+    let none = desktop.run(".", &["hlx", "keys", "forget", "--keychain"]);
+    assert!(none.code == Some(1) && none.err.contains("no private key is in the keychain"), "{none:?}");
+    let first = desktop.ok(".", &["hlx", "keys", "generate", "--keychain", "--pq"]);
+    let first = first.trim();
+    let secrets = || {
+        let search = "dbus-send --session --print-reply --dest=org.freedesktop.secrets /org/freedesktop/secrets org.freedesktop.Secret.Service.SearchItems dict:string:string:service,hlx | grep -c 'object path' || true";
+        desktop.ok(".", &["sh", "-c", search]).trim().to_owned()
+    };
+    assert_eq!(secrets(), "1");
+    // The post-quantum key from the keychain opens what is sealed for it.
+    desktop.sandbox.write("x.env", format!("A={CANARY}\n"));
+    desktop.sandbox.write(".sops.yaml", format!("creation_rules:\n  - age: {first}"));
+    assert!(
+        desktop.ok(".", &["sh", "-euc", "hlx encrypt --in-place x.env; hlx show x.env"]).contains(CANARY)
+    );
+    let forget = |words: &[&str]| {
+        // Nobody sits there.
+        desktop.run(".", &[&["setsid", "-w", "hlx", "keys", "forget", "--keychain"], words].concat())
+    };
+    let refused = forget(&[]);
+    assert!(refused.code == Some(5) && refused.err.contains("finds no copy"), "{refused:?}");
+    // Without `--keychain` it is only what was unlocked that goes.
+    desktop.run(".", &["hlx", "keys", "forget"]);
+    assert_eq!(secrets(), "1");
+    desktop.ok(".", &["hlx", "keys", "generate", "-o", "copied"]);
+    let copied = desktop.ok(".", &["hlx", "keys", "import", "--keychain", "copied"]);
+    let copied = copied.trim();
+    let which = forget(&["--yes"]);
+    assert!(which.code == Some(2) && which.err.contains("name one of these"), "{which:?}");
+    let unknown = forget(&["age1unknown", "--yes"]);
+    assert!(unknown.code == Some(2) && unknown.err.contains("is not in the keychain"), "{unknown:?}");
+    // A copy is at hand.
+    let variables = [("HLX_IDENTITY", desktop.sandbox.path("copied").display().to_string())];
+    let mut command = desktop.sandbox.command(".", &["hlx", "keys", "forget", "--keychain", &copied[..12]]);
+    let gone = Done::of(command.envs(desktop.variables()).envs(variables).output().unwrap());
+    assert!(gone.code == Some(0) && gone.err.contains("a copy of it is in"), "{gone:?}");
+    assert_eq!(gone.out.trim(), copied);
+    assert!(secrets() == "1" && !desktop.sandbox.read(LIST).contains(copied));
+    let gone = forget(&[first, "--yes"]);
+    assert!(gone.code == Some(0) && gone.err.contains("in the keychain no more"), "{gone:?}");
+    assert!(secrets() == "0" && !desktop.sandbox.read(LIST).contains("age1"));
+    assert_eq!(desktop.run(".", &["hlx", "show", "x.env"]).code, Some(3));
+}
+
+#[test]
 fn without_a_keychain_nothing_is_made() {
     let sandbox = Sandbox::new();
     let nowhere = format!("unix:path={}", sandbox.path("nowhere").display());

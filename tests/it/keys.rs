@@ -9,9 +9,6 @@ use crate::sandbox::{CANARY, Done, Sandbox};
 const TOY: &str = "age1toy1vys8gmmeuqp3ag";
 const TOY_IDENTITY: &str = "AGE-PLUGIN-TOY-1VYS8GMME7G92NT";
 
-/// A post-quantum recipient in form; its key is too short to be one.
-const HYBRID: &str = "age1pq1qqqqqqqrhtqjv";
-
 /// A branch `app` that seals for two of three groups: mine, `b` and `c`.
 fn three_groups(sandbox: &Sandbox) -> String {
     sandbox.lab();
@@ -319,18 +316,4 @@ fn what_a_plugin_wrapped_opens_by_it_and_by_the_others_without_it() {
             && failed.err.contains("it is not plugged in"),
         "{failed:?}"
     );
-}
-
-#[test]
-fn post_quantum_keys_name_the_plugin_that_they_need() {
-    let sandbox = Sandbox::new();
-    sandbox.lab();
-    let config = sandbox.read("lab/.sops.yaml");
-    sandbox.write("lab/.sops.yaml", format!("{config}      - {HYBRID}\n"));
-    sandbox.write("lab/app.env", "A=1\n");
-    let refused = sandbox.run("lab", &["git", "add", "app.env"]);
-    assert!(refused.err.contains("age plugin `pq`") && refused.err.contains("post-quantum"), "{refused:?}");
-    let allowed = [("HLX_ALLOW_PLUGINS", "pq")];
-    let refused = sandbox.run_in("lab", &["git", "add", "app.env"], &allowed);
-    assert!(refused.err.contains("`age-plugin-pq` is not on the PATH"), "{refused:?}");
 }

@@ -10,6 +10,7 @@ use hlx::crypto::envelope::Recipient;
 use hlx::crypto::mac::Coverage;
 use hlx::format::Format;
 use hlx::keys::Plugins;
+use hlx::keys::stored::Kind;
 use hlx::policy::Rule;
 use hlx::sops::{Basis, KeyGroups, Stamp, seal};
 
@@ -46,7 +47,8 @@ impl Lab {
         let dir = std::env::temp_dir().join(&service);
         fs::create_dir_all(dir.join("repo")).unwrap();
         let reader =
-            hlx::keys::stored::generate(&dir.join("identity"), "2026-01-01T00:00:00Z", None).unwrap();
+            hlx::keys::stored::generate(&dir.join("identity"), Kind::Classical, "2026-01-01T00:00:00Z", None)
+                .unwrap();
         let lab = Self { dir, service, reader };
         lab.git(&["init", "--quiet", "--initial-branch", &lab.service]);
         lab.build_image();
@@ -94,8 +96,13 @@ impl Lab {
     /// Another key takes the place of the host's.
     pub(crate) fn change_key(&mut self) -> &Self {
         fs::remove_file(self.path("identity")).unwrap();
-        self.reader =
-            hlx::keys::stored::generate(&self.path("identity"), "2026-01-01T00:00:00Z", None).unwrap();
+        self.reader = hlx::keys::stored::generate(
+            &self.path("identity"),
+            Kind::Classical,
+            "2026-01-01T00:00:00Z",
+            None,
+        )
+        .unwrap();
         self
     }
 

@@ -14,6 +14,7 @@ mod heap;
 mod hooks;
 mod hostile;
 mod https;
+mod hybrid;
 mod identities;
 mod ini;
 mod interop;

@@ -420,6 +420,10 @@ fn a_server_joins_with_one_line() {
         let words = [&["hlx", "server", "join", "lab"], words].concat();
         sandbox.run_in(".", &words, &[("HLX_IDENTITY", &identity), ("HLX_CONFIG", &config)])
     };
+    // What is mistyped changes nothing.
+    let wrong = join("etc/identity", &["--branch", "ap"]);
+    assert!(wrong.code == Some(2) && wrong.err.contains("did you mean `app`?"), "{wrong:?}");
+    assert!(!sandbox.path("etc").exists());
     let asked = join("etc/identity", &[]);
     assert!(asked.code == Some(0) && asked.out.contains("--branch BRANCH"), "{asked:?}");
     assert!(asked.err.contains("in the place of BRANCH: app"), "{asked:?}");
@@ -451,6 +455,18 @@ fn a_server_joins_with_one_line() {
     assert!(join("host_key", &[]).err.contains("stays as it is"));
     sandbox.write("broken", "x");
     assert_eq!(join("broken", &[]).code, Some(3));
+    // The owner still gets the line, since the git host may wait for the server's key; but nothing is configured.
+    let elsewhere = |words: &[&str]| {
+        let place = |name: &str| sandbox.path(name).display().to_string();
+        let words = [&["hlx", "server", "join", "/nowhere/lab.git", "--branch", "app"], words].concat();
+        let variables = [("HLX_IDENTITY", &*place("host_key")), ("HLX_CONFIG", &place("new/config.yaml"))];
+        sandbox.run_in(".", &words, &variables)
+    };
+    let unread = elsewhere(&[]);
+    assert!(unread.code == Some(1) && unread.out.contains("hlx recipients add"), "{unread:?}");
+    assert!(unread.err.contains("cannot be read from here") && !sandbox.path("new").exists(), "{unread:?}");
+    assert_eq!(elsewhere(&["--offline"]).code, Some(0));
+    assert_eq!(sandbox.read("new/config.yaml"), "repo: /nowhere/lab.git\n");
 }
 
 /// Files that stock sops wrote, in all stores and with key groups, go under a new data key: only ciphertext and

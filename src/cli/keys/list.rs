@@ -8,7 +8,7 @@ use crate::keys::plugins::Idle;
 use crate::keys::{Found, Missing, Tried};
 
 use super::super::context::{Context, time};
-use super::super::{Exit, Failure, errors};
+use super::super::{Exit, Failure, errors, ui};
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct ListArgs {
@@ -41,6 +41,11 @@ pub(super) fn list(args: &ListArgs, cx: &Context) -> Result<(), Failure> {
             Err(reason) => cx.ui.note(format!("{}: {reason}", tried.place)),
         }
     }
+    let keys = keyring.tried().iter().flat_map(|tried| tried.outcome.iter().flatten());
+    let is_cut = |key: &Recipient| ui::key(key) != key.as_str();
+    if keys.filter_map(Found::recipient).any(is_cut) {
+        cx.ui.hint("`hlx keys export --public` prints post-quantum keys whole");
+    }
     let is_key = |found: &Found| !matches!(found, Found::Idle(..));
     if !keyring.tried().iter().flat_map(|tried| tried.outcome.iter().flatten()).any(is_key) {
         cx.ui.note("no private key was found that can be used");
@@ -67,14 +72,14 @@ fn show(key: &Found, tried: &Tried, cx: &Context) {
     match key {
         Found::Of(recipient) => {
             let until = tried.until.map(|until| format!("  (unlocked until {})", time(Some(until))));
-            cx.ui.result(format!("{recipient}  {place}{}", until.unwrap_or_default()));
+            cx.ui.result(format!("{}  {place}{}", ui::key(recipient), until.unwrap_or_default()));
         }
         Found::Locked(known) => {
-            let known = known.as_ref().map_or("(its public key is not known)", Recipient::as_str);
+            let known = known.as_ref().map_or("(its public key is not known)".into(), ui::key);
             cx.ui.result(format!("{known}  {place}  (locked by a passphrase)"));
             cx.ui.hint(errors::unlock(place));
         }
-        Found::InKeychain(recipient) => cx.ui.result(format!("{recipient}  {place}")),
+        Found::InKeychain(recipient) => cx.ui.result(format!("{}  {place}", ui::key(recipient))),
         Found::OfPlugin(plugin) => cx.ui.result(format!("(a key of the age plugin `{plugin}`)  {place}")),
         Found::Idle(plugin, Idle::NotAllowed) => {
             cx.ui.note(format!("{place}: a key of the age plugin `{plugin}`, which is not allowed to run"));
@@ -84,12 +89,6 @@ fn show(key: &Found, tried: &Tried, cx: &Context) {
             cx.ui.note(format!(
                 "{place}: a key of the age plugin `{plugin}`: no `age-plugin-{plugin}` is on the PATH"
             ));
-        }
-        Found::Idle(plugin, Idle::NotOfPlugin) => {
-            cx.ui.note(format!(
-                "{place}: a post-quantum key, which hlx can use only as a key of the age plugin `{plugin}`"
-            ));
-            cx.ui.hint("`age-plugin-pq -identity` turns it into one");
         }
     }
 }

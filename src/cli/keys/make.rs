@@ -8,7 +8,7 @@ use clap::Args;
 
 use crate::crypto::envelope::Recipient;
 use crate::keys::keychain;
-use crate::keys::stored::{self, Imported};
+use crate::keys::stored::{self, Imported, Kind};
 use crate::secret::SecretBytes;
 
 use super::super::context::{Context, default_key_file, keychain_list};
@@ -25,6 +25,10 @@ pub(in crate::cli) struct GenerateArgs {
     /// Keep it in the keychain of the desktop (the Secret Service) rather than in a file.
     #[arg(long, conflicts_with_all = ["output", "passphrase"])]
     keychain: bool,
+    /// Make a post-quantum key (`age1pq1…`), as age has them since 1.3. It protects files that all their readers have
+    /// such keys for.
+    #[arg(long)]
+    pq: bool,
 }
 
 #[derive(Debug, Args)]
@@ -41,8 +45,9 @@ pub(in crate::cli) struct ImportArgs {
 
 /// `hlx keys generate`
 pub(super) fn generate(args: &GenerateArgs, cx: &Context) -> Result<(), Failure> {
+    let kind = if args.pq { Kind::PostQuantum } else { Kind::Classical };
     if args.keychain {
-        let recipient = stored::generate_in_keychain(&list()?, &cx.now()).map_err(keychain_failure)?;
+        let recipient = stored::generate_in_keychain(&list()?, kind, &cx.now()).map_err(keychain_failure)?;
         cx.ui.result(recipient);
         cx.ui.note(
             "made a private key in the keychain: it is nowhere else, so let a second key read what matters",
@@ -56,7 +61,7 @@ pub(super) fn generate(args: &GenerateArgs, cx: &Context) -> Result<(), Failure>
     }
     let passphrase = if args.passphrase { Some(new_passphrase()?) } else { None };
     let is_protected = passphrase.is_some();
-    cx.ui.result(make_with(&path, passphrase, cx)?);
+    cx.ui.result(make_with(&path, kind, passphrase, cx)?);
     if is_protected {
         cx.ui.hint(
             "`hlx keys unlock` asks for the passphrase once for some hours, so that git can use the key",
@@ -67,11 +72,17 @@ pub(super) fn generate(args: &GenerateArgs, cx: &Context) -> Result<(), Failure>
 
 /// Makes a key that nothing but the mode of its file protects, and says where it is.
 pub(in crate::cli) fn make(path: &Path, cx: &Context) -> Result<Recipient, Failure> {
-    make_with(path, None, cx)
+    make_with(path, Kind::Classical, None, cx)
 }
 
-fn make_with(path: &Path, passphrase: Option<SecretString>, cx: &Context) -> Result<Recipient, Failure> {
-    let recipient = stored::generate(path, &cx.now(), passphrase).map_err(|error| unwritten(path, &error))?;
+fn make_with(
+    path: &Path,
+    kind: Kind,
+    passphrase: Option<SecretString>,
+    cx: &Context,
+) -> Result<Recipient, Failure> {
+    let recipient = stored::generate(path, kind, &cx.now(), passphrase);
+    let recipient = recipient.map_err(|error| unwritten(path, &error))?;
     cx.ui.note(format!("made a private key in {}: keep a copy in a safe place", path.display()));
     Ok(recipient)
 }
@@ -85,7 +96,7 @@ fn list() -> Result<PathBuf, Failure> {
     keychain_list().ok_or_else(|| Failure::new(Exit::Usage, "no HOME is set"))
 }
 
-fn keychain_failure(error: keychain::Error) -> Failure {
+pub(super) fn keychain_failure(error: keychain::Error) -> Failure {
     use keychain::Error as E;
     let message = error.to_string();
     match error {

@@ -1,5 +1,6 @@
 //! `hlx keys`: making, taking in, listing and unlocking private keys.
 
+mod forget;
 mod list;
 mod make;
 mod unlock;
@@ -25,8 +26,11 @@ pub(super) enum KeysCommand {
     /// The kernel keeps the key in its memory, for this user alone, and drops it when the time is up. Nothing is written
     /// to a disk. Without a file, all keys that are protected and found are asked for.
     Unlock(unlock::UnlockArgs),
-    /// Drop what was unlocked.
-    Forget,
+    /// Lock again what was unlocked: the kernel drops it at once. Files with private keys stay as they are.
+    ///
+    /// With `--keychain`, take a private key out of the keychain of the desktop instead, where `generate --keychain` or
+    /// `import --keychain` put it.
+    Forget(forget::ForgetArgs),
 }
 
 /// Runs `hlx keys …`.
@@ -37,6 +41,6 @@ pub(super) fn run(command: &KeysCommand, cx: &Context) -> Result<(), Failure> {
         KeysCommand::Export(args) => list::export(args, cx),
         KeysCommand::List(args) => list::list(args, cx),
         KeysCommand::Unlock(args) => unlock::unlock(args, cx),
-        KeysCommand::Forget => unlock::forget(cx),
+        KeysCommand::Forget(args) => forget::forget(args, cx),
     }
 }

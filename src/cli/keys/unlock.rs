@@ -1,4 +1,4 @@
-//! `hlx keys unlock` and `forget`: passphrases that are asked for once.
+//! `hlx keys unlock`: passphrases that are asked for once.
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
@@ -6,11 +6,10 @@ use std::time::{Duration, SystemTime};
 use clap::Args;
 
 use crate::keys::locked::{Error, Shut};
-use crate::keys::{Keyring, Locked, Places, Tried, unlocked};
-use crate::sys::kernel_keys;
+use crate::keys::{Keyring, Locked, Places, Tried};
 
 use super::super::context::{Context, time};
-use super::super::ui::{self, counted};
+use super::super::ui;
 use super::super::{Exit, Failure};
 
 #[derive(Debug, Args)]
@@ -83,20 +82,6 @@ fn unlock_one(key: &Locked, for_time: Duration, cx: &Context) -> Result<bool, Fa
         Err(error @ Error::Kernel(_)) => Err(failed(Exit::Missing, &error)
             .hint("without it, commands in a terminal ask each time, and git's filter cannot use this key")),
     }
-}
-
-/// `hlx keys forget`
-pub(super) fn forget(cx: &Context) -> Result<(), Failure> {
-    match unlocked::forget() {
-        Ok(0) => cx.ui.note("no private key was unlocked"),
-        Ok(count) => {
-            cx.ui.note(format!("{} locked again", counted(count, "private key is", "private keys are")))
-        }
-        Err(error @ (kernel_keys::Error::Unavailable(_) | kernel_keys::Error::Full)) => {
-            return Err(Failure::new(Exit::Missing, error));
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -145,5 +145,6 @@ pub(super) fn difference(keyring: &Keyring, old: &KeyGroups, made: &Made) -> Dif
         gained: after.difference(&before).cloned().collect(),
         lost: before.difference(&after).cloned().collect(),
         locked_out: reads(old) && !reads(&made.groups),
+        wastes_post_quantum: made.groups.wastes_post_quantum(),
     }
 }

@@ -53,6 +53,8 @@ pub struct Difference {
     pub lost: Vec<String>,
     /// Whether the user's own keys can open it no more, and could.
     pub locked_out: bool,
+    /// Whether others can read it now without its post-quantum keys, so that those protect nothing.
+    pub wastes_post_quantum: bool,
 }
 
 /// Makes the new tips.
