@@ -84,7 +84,7 @@ impl Rule {
 }
 
 /// Every rule in order: its name, how bad it is, and what it finds.
-const FACTS: [(Rule, &str, Severity, &str); 32] = [
+const FACTS: &[(Rule, &str, Severity, &str)] = &[
     (Rule::Plaintext, "plaintext", Severity::Error, "A protected file is in git in clear."),
     (
         Rule::PlaintextValue,
