@@ -47,6 +47,7 @@ mod signers;
 mod soak;
 mod stacks;
 mod textconv;
+mod tpm;
 mod tracking;
 mod trust;
 mod values;
