@@ -8,6 +8,7 @@ pub mod deploy;
 pub mod doctor;
 pub mod down;
 mod edit;
+mod engines;
 mod errors;
 mod exec;
 mod exposure;

@@ -69,6 +69,7 @@ fn verb(action: Action) -> &'static str {
     match action {
         Action::Create => "create",
         Action::Recreate => "recreate",
+        Action::Update => "update",
         Action::Start => "start",
         Action::Remove => "remove",
     }

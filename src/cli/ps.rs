@@ -50,6 +50,10 @@ fn head(one: &Standing) -> String {
     let short = |commit: &Option<String>| commit.as_deref().map_or("-".to_owned(), |id| format!("{id:.10}"));
     let verb = if one.runs() { "runs" } else { "no container runs of" };
     let running = match (&one.stack.tried, &one.stack.commit) {
+        (tried, _) if one.elsewhere.is_some() => {
+            let docker = one.elsewhere.as_deref().unwrap_or_default();
+            format!("{} was deployed to the Docker at {docker}, which is not asked", short(tried))
+        }
         _ if one.containers.is_empty() => "no containers".to_owned(),
         (tried, good) if tried == good => format!("{verb} {}", short(good)),
         (tried, None) => format!("{verb} {}, which was never good", short(tried)),
@@ -76,6 +80,8 @@ fn standing_json(one: &Standing) -> Value {
         "repo": one.stack.repo,
         "directory": one.stack.directory,
         "project": one.stack.project,
+        "engine": one.stack.engine.as_str(),
+        "docker": one.stack.docker,
         "commit": one.stack.tried,
         "good": one.stack.commit,
         "bad": one.bad,

@@ -4,12 +4,12 @@ use std::cell::RefCell;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use super::{Exit, Failure, Ui, errors};
+use super::{Exit, Failure, Ui, engines, errors};
 use crate::deploy::service::nearest;
 use crate::deploy::state::State;
 use crate::deploy::{
     self, Aftermath, Broken, Error, Event, Fault, Opener, Places, Report, Service, Settings, World, deny,
-    docker, mirror, resident, settings, wishes,
+    mirror, resident, settings, wishes,
 };
 use crate::keys::{self, Keyring};
 use crate::sys::process::Env;
@@ -202,7 +202,7 @@ fn advised(error: Error) -> Failure {
         }
         Error::OtherHost { .. } => plain(Exit::Policy)
             .hint("`x-hlx.hosts` in the compose file says so, and `host` in the server configuration names this host"),
-        Error::Docker(error) => docker_failure(error),
+        Error::Docker(error) => engines::docker_failure(error),
         Error::Busy(_) => plain(Exit::Busy).hint("try again when it has finished"),
         Error::Git(error) => git_failure(error),
         Error::Rewritten { .. } => plain(Exit::Policy).hint("if that was meant, deploy with --accept-rewrite"),
@@ -217,19 +217,20 @@ fn advised(error: Error) -> Failure {
         Error::Tree(_) => plain(Exit::Failed).hint("remove it from the branch and push again"),
         Error::NoComposeFile(_) => plain(Exit::Failed).hint("a service's branch has a compose.yml at its top"),
         Error::Keys { path, source } => keys_failure(&path, source),
-        Error::NotReady(_) => plain(Exit::Failed),
         Error::Denied(_) => plain(Exit::Policy)
             .hint("take it out of the branch, or allow it in the server configuration"),
         Error::Unsigned { .. } => plain(Exit::Policy)
             .hint("sign it with ssh (`git config gpg.format ssh`, `git commit -S`), by a key that is listed there"),
         Error::Lost { .. } => plain(Exit::Failed).hint("deploy the service again: that fetches it"),
         Error::Model { .. } => plain(Exit::Failed).hint("correct the compose file or `.env`, and push again"),
-        Error::Unreadable(_) | Error::Disk { .. } | Error::State(_) | Error::Vault(_) | Error::Down(_) => {
+        Error::Unreadable(_) | Error::Disk { .. } | Error::State(_) | Error::Vault(_) | Error::Down(_)
+        | Error::NotReady(_) | Error::Step { .. } | Error::ImageGone { .. } | Error::OtherImage { .. } => {
             plain(Exit::Failed)
         }
         Error::Wish(wish) => wish_failure(&wish),
         Error::Resident(error) => resident_failure(&error),
-        Error::Step { .. } => plain(Exit::Failed),
+        Error::Swarm(error) => engines::swarm_failure(&error),
+        Error::Engine(error) => engines::engine_failure(&error),
         Error::NotStarted { .. } => plain(Exit::Failed)
             .hint("is it installed on this host, and is its place in PATH?"),
         Error::KnownBad { .. } => plain(Exit::Failed)
@@ -239,7 +240,6 @@ fn advised(error: Error) -> Failure {
         Error::NotInBranch { .. } => plain(Exit::Usage).hint("name a commit by its hash; `hlx history` shows those that were deployed here"),
         Error::NothingEarlier(_) | Error::SameFiles { .. } => plain(Exit::Failed).hint("name another commit with --to"),
         Error::CannotSign => plain(Exit::Policy).hint("run `hlx rollback` in a clone whose commits are signed"),
-        Error::ImageGone { .. } | Error::OtherImage { .. } => plain(Exit::Failed),
         Error::KeptName { .. } => plain(Exit::Policy).hint("choose a name that does not begin with `hlx/`"),
         Error::SecretProbe => plain(Exit::Policy)
             .hint("let a program in the container read it from where the container has it: `exec: [SERVICE, sh, -c, …]`"),
@@ -320,23 +320,6 @@ fn settings_failure(error: settings::Error) -> Failure {
     }
 }
 
-fn docker_failure(error: docker::Error) -> Failure {
-    let missing = Failure::new(Exit::Missing, &error);
-    match error {
-        docker::Error::Missing => {
-            missing.hint("install Docker Engine: https://docs.docker.com/engine/install/")
-        }
-        docker::Error::Down(_) => missing.hint("start it: systemctl start docker"),
-        docker::Error::EngineOld(_) => {
-            missing.hint("install a newer one: https://docs.docker.com/engine/install/")
-        }
-        docker::Error::ComposeV1(_) | docker::Error::ComposeMissing | docker::Error::ComposeOld(_) => {
-            missing.hint("install the Compose v2 plugin: https://docs.docker.com/compose/install/linux/")
-        }
-        docker::Error::Failed { .. } | docker::Error::Start(_) => Failure::new(Exit::Failed, error),
-    }
-}
-
 fn git_failure(error: mirror::Error) -> Failure {
     let failed = Failure::new(Exit::Failed, &error);
     match error {
@@ -364,7 +347,6 @@ fn wish_failure(wish: &wishes::BadWish) -> Failure {
         wishes::BadWish::Unknown { nearest: Some(nearest), .. } => {
             failure.hint(format!("did you mean `{nearest}`?"))
         }
-        wishes::BadWish::Later(_) => failure.hint("remove it: what it asks for would not be done"),
         wishes::BadWish::Unknown { nearest: None, .. } | wishes::BadWish::Value { .. } => failure,
     }
 }
@@ -403,6 +385,7 @@ mod tests {
 
     #[test]
     fn each_kind_of_failure_has_its_documented_exit_code() {
+        use deploy::docker;
         let service: deploy::Service = "web".parse().unwrap();
         assert_eq!(failure(Error::Busy(service.clone())).exit(), Exit::Busy);
         assert_eq!(failure(docker::Error::ComposeV1("1.29".into()).into()).exit(), Exit::Missing);

@@ -20,6 +20,8 @@ pub enum Action {
     Create,
     /// What is there is replaced.
     Recreate,
+    /// What is there is replaced by a Swarm, in its own way.
+    Update,
     /// What is there is started.
     Start,
     /// The service is gone.

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::endpoint::Endpoint;
 use super::health::Container;
 use super::preflight::{self, Published};
+use super::swarm::Service;
 use crate::sys::process::{Call, End, Env, Finished};
 
 const ASK: Duration = Duration::from_secs(60);
@@ -66,12 +68,6 @@ impl Docker {
         Self { env: env.clone(), cwd: cwd.into() }
     }
 
-    /// The socket of the daemon, where the environment names one on this host.
-    pub(super) fn socket(&self) -> Option<PathBuf> {
-        let (_, host) = self.env.iter().find(|(name, _)| name == "DOCKER_HOST")?;
-        host.to_str()?.strip_prefix("unix://").map(PathBuf::from)
-    }
-
     pub(super) fn call(&self, args: &[&str], limit: Duration) -> Call {
         Call::new("docker", &self.cwd, &self.env, limit).args(args)
     }
@@ -91,10 +87,12 @@ impl Docker {
         }
     }
 
-    /// Makes sure that the daemon answers and that Compose is there and new enough.
-    pub fn check(&self) -> Result<(), Error> {
+    /// Makes sure that the daemon answers and that Compose is there and new enough; says where the
+    /// daemon is.
+    pub fn check(&self) -> Result<Endpoint, Error> {
         std::thread::scope(|scope| {
             let compose = scope.spawn(|| self.ask(&["compose", "version", "--short"]));
+            let endpoint = scope.spawn(|| self.endpoint());
             let daemon = self.ask(&["version", "--format", "{{.Server.Version}}"])?;
             let compose = compose.join().expect("asking does not panic")?;
             if !daemon.end.is_success() {
@@ -104,7 +102,8 @@ impl Docker {
             if parse_version(&version).is_some_and(|found| found < OLDEST_ENGINE) {
                 return Err(Error::EngineOld(version));
             }
-            self.check_compose(&compose)
+            self.check_compose(&compose)?;
+            endpoint.join().expect("asking does not panic")
         })
     }
 
@@ -189,6 +188,12 @@ impl Docker {
             Some(preflight::published(name, project, ports))
         };
         Ok(listed.lines().filter_map(read).flatten().collect())
+    }
+
+    /// The ports that services of the Swarm have, on every node.
+    pub(super) fn published_by_services(&self) -> Result<Vec<Published>, Error> {
+        let services = self.all_services()?;
+        Ok(services.iter().flat_map(Service::published).collect())
     }
 
     /// True if there is a `network` or `volume` of this name.

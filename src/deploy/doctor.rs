@@ -128,7 +128,11 @@ fn signers(path: &Path) -> Finding {
 fn engine(docker: &Docker) -> (Finding, Option<PathBuf>) {
     const DOCS: &str = "https://docs.docker.com/engine/install/";
     match docker.check() {
-        Ok(()) => {
+        Ok(endpoint) if endpoint.is_far() => {
+            let said = docker.versions().unwrap_or_default();
+            (Finding::ok("docker", format!("{said}, on another host: {endpoint}")), None)
+        }
+        Ok(_) => {
             let said = docker.versions().unwrap_or_default();
             (Finding::ok("docker", said), preflight::data_root(docker))
         }

@@ -7,11 +7,11 @@ use jiff::Timestamp;
 
 use super::clean;
 use super::docker::Docker;
+use super::engine;
 use super::error::Error;
 use super::mirror::{Git, Mirror, Source};
-use super::outlet::lines;
 use super::resident::Resident;
-use super::state::{Ending, Record, State};
+use super::state::{Ending, Record, Stack, State};
 use super::{Event, Service, World};
 
 /// Stops and removes a stack's containers, and shreds what was kept in RAM for them.
@@ -21,17 +21,21 @@ pub fn down(service: &Service, world: &World<'_>) -> Result<(), Error> {
     }
     let (start, began) = (Instant::now(), Timestamp::now().as_second());
     let docker = Docker::new(world.env, "/");
-    docker.check()?;
+    let endpoint = docker.check()?;
     let _lock = super::run::lock(service, world)?;
     let state = State::open(&world.places.state.join("state.db"))?;
     let stack = state.stack(service)?.ok_or_else(|| Error::NotDeployed(service.clone()))?;
+    if let Some(old) = stack.docker.as_deref().filter(|old| !endpoint.is(Some(old))) {
+        let (old, new) = (old.to_owned(), endpoint.to_string());
+        return Err(engine::Error::OtherDocker { service: service.clone(), old, new }.into());
+    }
     if state.settle_interrupted(service)? {
         let (git, source) = (Git::new(world.env), Source::from_record(&stack.repo));
         let mirror = Mirror::offline(&world.places.state, &source, &git);
         clean::after_a_kill(service, &stack, &state, &mirror)?;
     }
     let entry = state.begin(service, "down", world.who, began)?;
-    let result = take_down(service, stack.project.as_deref(), &docker, world);
+    let result = take_down(service, &stack, &docker, world);
     if result.is_ok() {
         state.forget_resident(service, &BTreeSet::new())?;
     }
@@ -48,20 +52,10 @@ pub fn down(service: &Service, world: &World<'_>) -> Result<(), Error> {
     result
 }
 
-fn take_down(
-    service: &Service,
-    project: Option<&str>,
-    docker: &Docker,
-    world: &World<'_>,
-) -> Result<(), Error> {
-    if let Some(project) = project {
+fn take_down(service: &Service, stack: &Stack, docker: &Docker, world: &World<'_>) -> Result<(), Error> {
+    if let Some(project) = &stack.project {
         (world.report)(Event::Step(&format!("stopping the containers of `{project}`")));
-        let done = docker.down(project)?;
-        let said = lines(&String::from_utf8_lossy(done.err.expose()));
-        if !done.end.is_success() {
-            return Err(Error::Down(said));
-        }
-        said.lines().for_each(|text| (world.report)(Event::Line { from: "down", text }));
+        stack.engine.down(docker, project, world.report)?;
     }
     // A deploy that was killed left the place of its vault.
     let vault = world.places.vault(service);

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::masks::Hidden;
 use super::service::{BadName, Service};
 use super::wishes::BadWish;
-use super::{docker, mirror, resident, settings, state, tree};
+use super::{docker, engine, mirror, resident, settings, state, swarm, tree};
 use crate::keys;
 
 /// What went wrong. Everything but [`Error::Broken`] comes before any container was touched.
@@ -218,6 +218,12 @@ pub enum Error {
     /// File secrets.
     #[error(transparent)]
     Resident(#[from] resident::Error),
+    /// The Swarm, or what it does not do.
+    #[error(transparent)]
+    Swarm(#[from] swarm::Error),
+    /// What runs the containers, or where that is.
+    #[error(transparent)]
+    Engine(#[from] engine::Error),
     /// A step before `up` failed.
     #[error("{what} failed: {end}{}", mirror::indented(said))]
     Step {
@@ -360,7 +366,10 @@ impl Error {
     pub fn left_containers_alone(&self) -> bool {
         match self {
             Self::Hidden(hidden) => hidden.error().left_containers_alone(),
-            other => !matches!(other, Self::Broken(_) | Self::Down(_)),
+            other => !matches!(
+                other,
+                Self::Broken(_) | Self::Down(_) | Self::Engine(engine::Error::StackLeft { .. })
+            ),
         }
     }
 }

@@ -15,9 +15,10 @@ const PAUSE: Duration = Duration::from_millis(400);
 
 /// Why the containers are not well, and the container that is the reason.
 pub(super) struct Ill {
-    id: Option<String>,
-    why: String,
-    fault: Fault,
+    /// Docker's id of it.
+    pub(super) id: Option<String>,
+    pub(super) why: String,
+    pub(super) fault: Fault,
 }
 
 impl Ill {
@@ -32,31 +33,45 @@ impl Ill {
     }
 }
 
+/// One look at what runs: how it is, and the containers, after so much time.
+pub(super) type Look<'l> = &'l mut dyn FnMut(Duration) -> Result<(Verdict, Vec<Container>), docker::Error>;
+
+/// A look at the containers of a compose project.
+pub(super) fn look<'l>(
+    docker: &'l Docker,
+    project: &'l str,
+    rule: &'l Rule,
+) -> impl FnMut(Duration) -> Result<(Verdict, Vec<Container>), docker::Error> + 'l {
+    let mut ends = Ends::default();
+    move |waited| {
+        let mut containers = docker.containers(project)?;
+        ends.recall(&mut containers);
+        Ok((judge(&containers, rule, Timestamp::now(), waited), containers))
+    }
+}
+
 /// Waits until all is well or will not become so. `began` is when `up` did.
 pub(super) fn wait(
     docker: &Docker,
-    project: &str,
-    rule: &Rule,
-    probes: &[Probe],
+    look: Look<'_>,
+    (probes, timeout): (&[Probe], Duration),
     began: Instant,
     report: Report<'_>,
 ) -> Result<Vec<Container>, Ill> {
     let mut told: Vec<(String, String)> = Vec::new();
-    let mut ends = Ends::default();
     // What kept a probe from being good when there was time for it.
     let mut silence = None;
     loop {
-        let mut containers = docker.containers(project).map_err(|error| Ill::of_host(error.to_string()))?;
-        ends.recall(&mut containers);
-        match judge(&containers, rule, Timestamp::now(), began.elapsed()) {
-            Verdict::Good => match silent(docker, probes, &containers, began + rule.timeout) {
+        let (verdict, containers) = look(began.elapsed()).map_err(|error| Ill::of_host(error.to_string()))?;
+        match verdict {
+            Verdict::Good => match silent(docker, probes, &containers, began + timeout) {
                 None => {
                     tell(&mut told, Vec::new(), report);
                     return Ok(containers);
                 }
-                Some(last) if began.elapsed() >= rule.timeout => {
+                Some(last) if began.elapsed() >= timeout => {
                     let (name, why) = silence.unwrap_or(last);
-                    let why = format!("{name}: {why}, still after {} s", rule.timeout.as_secs());
+                    let why = format!("{name}: {why}, still after {} s", timeout.as_secs());
                     return Err(Ill::of_commit(why));
                 }
                 Some(waiting) => {

@@ -61,6 +61,15 @@ pub fn is_kept_name(name: &str) -> bool {
     hub.unwrap_or(name).strip_prefix("hlx/").is_some_and(|rest| rest.contains('/'))
 }
 
+/// An image's name without tag and digest.
+fn repository(name: &str) -> &str {
+    let name = name.split('@').next().unwrap_or(name);
+    match name.rsplit_once(':') {
+        Some((repository, tag)) if !tag.contains('/') => repository,
+        _ => name,
+    }
+}
+
 fn bent(name: &str) -> String {
     let lower = name.to_lowercase();
     let words = lower.split(|letter: char| !letter.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
@@ -112,6 +121,15 @@ impl Docker {
         let shown = self.ask(&["image", "inspect", "--format", "{{.Id}}", "--", name])?;
         let id = String::from_utf8_lossy(shown.out.expose()).trim().to_owned();
         Ok(Some(id).filter(|id| shown.end.is_success() && !id.is_empty()))
+    }
+
+    /// The name by which a registry has an image: of those with this image's own repository, if
+    /// there are some. `None` if only this host has it.
+    pub fn reference(&self, name: &str, id: &str) -> Result<Option<String>, Error> {
+        let found = self.found(&[id])?;
+        let digests = || found.iter().flat_map(|found| found.repo_digests.iter().flatten());
+        let own = digests().find(|digest| digest.split('@').next() == Some(repository(name)));
+        Ok(own.or_else(|| digests().next()).cloned())
     }
 
     /// Gives an image one more name.
@@ -169,6 +187,13 @@ mod tests {
         }
         for name in ["hlx/a:b", "hlx", "x/hlx/a/b", "example.org/hlx/a/b", "hlxx/a/b"] {
             assert!(!is_kept_name(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_repository_is_a_name_without_what_changes() {
+        for name in ["h:5000/a/b", "h:5000/a/b:1", "h:5000/a/b@sha256:00", "h:5000/a/b:1@sha256:00"] {
+            assert_eq!(repository(name), "h:5000/a/b");
         }
     }
 

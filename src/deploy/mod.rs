@@ -12,6 +12,7 @@ pub mod contexts;
 pub mod deny;
 pub mod docker;
 pub mod doctor;
+pub mod engine;
 pub mod error;
 pub mod guard;
 mod halves;
@@ -44,6 +45,7 @@ pub mod wishes;
 mod asleep;
 mod clean;
 mod down;
+pub mod endpoint;
 mod exec;
 mod gate;
 pub mod preflight;
@@ -52,6 +54,7 @@ pub mod prune;
 mod run;
 
 mod stage;
+pub mod swarm;
 mod version;
 mod wire;
 

@@ -86,6 +86,18 @@ impl Probe {
         }
     }
 
+    /// True if it asks an address that every host has for itself.
+    pub(super) fn asks_this_host(&self) -> bool {
+        let host = match self {
+            Self::Http(url) => url.host.as_str(),
+            Self::Tcp(at) => at.as_str(),
+            Self::Exec { .. } => return false,
+        };
+        let name = host.strip_prefix('[').and_then(|rest| rest.split(']').next());
+        let name = name.unwrap_or_else(|| host.rsplit_once(':').map_or(host, |(name, _)| name));
+        name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+    }
+
     /// Everything in it that is text, to be searched for secrets.
     pub fn words(&self) -> Vec<&str> {
         match self {
@@ -114,9 +126,13 @@ impl Probe {
             Self::Tcp(at) => connect(at, until).map(drop).map_err(|error| told(&error)),
             Self::Exec { service, command } => {
                 let running = |found: &&Container| found.service == *service && found.status == "running";
-                let container = containers.iter().find(running);
+                let here = |found: &&Container| running(found) && !found.id.is_empty();
+                let container = containers.iter().find(here).or_else(|| containers.iter().find(running));
                 let container = container.ok_or_else(|| format!("`{service}` has no running container"))?;
-                run(docker, &container.id, command, left)
+                match container.id.is_empty() {
+                    true => Err(format!("`{service}` runs on other nodes of the Swarm only")),
+                    false => run(docker, &container.id, command, left),
+                }
             }
         }
     }

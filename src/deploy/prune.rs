@@ -45,13 +45,19 @@ pub fn prune(keep: usize, mode: Mode, world: &World<'_>) -> Result<Pruned, Error
         return Err(Error::NotRoot);
     }
     let docker = Docker::new(world.env, "/");
-    docker.check()?;
+    let endpoint = docker.check()?;
     let path = world.places.state.join("state.db");
     if !path.exists() {
         return Ok(Pruned::default());
     }
     let mut state = State::open(&path)?;
-    let stacks = state.stacks()?;
+    let mut stacks = Vec::new();
+    for stack in state.stacks()? {
+        // What others have is not seen here.
+        if endpoint.is(state.stack(&stack)?.unwrap_or_default().docker.as_deref()) {
+            stacks.push(stack);
+        }
+    }
     // While a stack is deployed, its images are on the move.
     let locks = stacks.iter().map(|stack| run::lock(stack, world)).collect::<Result<Vec<_>, _>>()?;
     let (kept, past) = sort(&state, &stacks, keep)?;

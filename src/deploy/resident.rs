@@ -125,6 +125,14 @@ impl Plan {
         secrets.chain(configs).chain(mounted).cloned().collect()
     }
 
+    /// The sealed files that services mount, each with its service.
+    pub fn mounted(&self) -> impl Iterator<Item = (&str, &Path)> {
+        let files = self.mounts.iter();
+        files.flat_map(|(service, files)| {
+            files.iter().map(move |((path, _), _)| (service.as_str(), path.as_path()))
+        })
+    }
+
     /// True if no container needs a sealed file.
     pub fn is_empty(&self) -> bool {
         self.uses.is_empty()

@@ -9,6 +9,7 @@ mod back;
 mod bring;
 mod foresee;
 mod keep;
+mod swarm;
 
 pub use foresee::plan;
 pub(super) use foresee::takes;
@@ -22,12 +23,14 @@ use jiff::Timestamp;
 use self::back::Former;
 use super::clean;
 use super::docker::Docker;
+use super::endpoint::Endpoint;
 use super::error::{Aftermath, Error};
 use super::health::condition;
 use super::masks::Masks;
 use super::mirror::{Git, Mirror, Source};
 use super::outlet::Event;
 use super::state::{Ending, Record, Stack, State};
+use super::swarm::Before;
 use super::timings::{Account, Timings, Whose};
 use super::tree::{self, Tree};
 use super::version::Version;
@@ -86,6 +89,7 @@ struct Deploy<'d> {
     masks: &'d Masks,
     timings: Timings,
     docker: Docker,
+    endpoint: Endpoint,
     lock: disk::Lock,
     state: State,
     stack: Stack,
@@ -104,6 +108,8 @@ struct Deploy<'d> {
     emptied: BTreeSet<PathBuf>,
     /// The restarts of each container before `up`.
     before: Vec<(String, u64)>,
+    /// The services and tasks of a Swarm before that.
+    services: Before,
 }
 
 impl<'d> Deploy<'d> {
@@ -115,17 +121,18 @@ impl<'d> Deploy<'d> {
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
         let timings = Timings::start();
         let docker = Docker::new(world.env, "/");
-        timings.measure("docker and compose", Whose::Docker, || docker.check())?;
+        let endpoint = timings.measure("docker and compose", Whose::Docker, || docker.check())?;
         let lock = lock(&wish.service, world)?;
         let state = State::open(&world.places.state.join("state.db"))?;
         let stack = state.stack(&wish.service)?;
         let known = stack.is_some();
-        Ok(Self {
+        let deploy = Self {
             wish,
             world,
             masks,
             timings,
             docker,
+            endpoint,
             lock,
             state,
             stack: stack.unwrap_or_default(),
@@ -137,7 +144,10 @@ impl<'d> Deploy<'d> {
             rollback: Rollback::default(),
             emptied: BTreeSet::new(),
             before: Vec::new(),
-        })
+            services: Before::default(),
+        };
+        deploy.is_at_home()?;
+        Ok(deploy)
     }
 }
 
@@ -274,6 +284,7 @@ impl Deploy<'_> {
         }
         self.stack.repo = source.recorded();
         self.stack.directory = dir.to_string_lossy().into_owned();
+        self.stack.docker = Some(self.endpoint.to_string());
         Ok(self.state.save(&self.wish.service, &self.stack)?)
     }
 

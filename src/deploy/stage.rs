@@ -1,5 +1,7 @@
 //! The programs of a deploy, run in the vault's view of the project directory.
 
+mod stack;
+
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io;

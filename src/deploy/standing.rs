@@ -1,6 +1,7 @@
 //! How the stacks of this host stand: what is deployed, and how its containers are.
 
 use super::docker::Docker;
+use super::endpoint::Endpoint;
 use super::error::Error;
 use super::health::Container;
 use super::state::{Ending, Entry, Stack, State};
@@ -24,7 +25,9 @@ pub struct Standing {
     pub bad: Option<String>,
     /// The deploy that came last, if it did not end well and nothing was done since.
     pub failed: Option<Entry>,
-    /// Its containers; none if it is down.
+    /// The Docker that it was deployed to, if that is another than the one that is asked.
+    pub elsewhere: Option<String>,
+    /// Its containers; none if it is down or elsewhere.
     pub containers: Vec<Container>,
 }
 
@@ -41,20 +44,22 @@ pub fn standing(service: Option<&Service>, world: &World<'_>) -> Result<Vec<Stan
         Some(service) => vec![service.clone()],
         None => state.stacks()?,
     };
-    names.into_iter().map(|name| look(name, &state, &docker)).collect()
+    let endpoint = docker.endpoint()?;
+    names.into_iter().map(|name| look(name, &state, &docker, &endpoint)).collect()
 }
 
-fn look(service: Service, state: &State, docker: &Docker) -> Result<Standing, Error> {
+fn look(service: Service, state: &State, docker: &Docker, endpoint: &Endpoint) -> Result<Standing, Error> {
     let stack = state.stack(&service)?.ok_or_else(|| Error::NotDeployed(service.clone()))?;
     let bad = match &stack.tried {
         Some(commit) => state.is_bad(&service, commit)?,
         None => None,
     };
+    let elsewhere = stack.docker.clone().filter(|docker| !endpoint.is(Some(docker)));
     let containers = match &stack.project {
-        Some(project) => docker.containers(project)?,
-        None => Vec::new(),
+        Some(project) if elsewhere.is_none() => stack.engine.containers(docker, project)?,
+        _ => Vec::new(),
     };
     let newest = state.history(Some(&service), 1)?.pop();
     let failed = newest.filter(|entry| !matches!(entry.ending, Ending::Good | Ending::Running));
-    Ok(Standing { service, stack, bad, failed, containers })
+    Ok(Standing { service, stack, bad, failed, elsewhere, containers })
 }

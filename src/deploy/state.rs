@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::engine::Engine;
 use super::service::Service;
 use super::tree::Tree;
 use crate::sys::disk;
@@ -47,10 +48,14 @@ pub struct Stack {
     pub commit: Option<String>,
     /// The hash of the `setup.sh` that succeeded last.
     pub setup: Option<String>,
+    /// What ran its containers last.
+    pub engine: Engine,
+    /// The address of the Docker that it was deployed to last; unknown of old ones.
+    pub docker: Option<String>,
 }
 
 /// What made each version of the database of the one before; the database says how many it has had.
-const STEPS: [&str; 3] = [
+const STEPS: [&str; 4] = [
     "CREATE TABLE stack (
         name TEXT PRIMARY KEY, repo TEXT NOT NULL, directory TEXT NOT NULL,
         project TEXT, tried TEXT, good TEXT, setup TEXT) STRICT;
@@ -70,6 +75,8 @@ const STEPS: [&str; 3] = [
         stack TEXT NOT NULL, revision TEXT NOT NULL, service TEXT NOT NULL, id TEXT NOT NULL, origin TEXT,
         PRIMARY KEY (stack, revision, service)) STRICT, WITHOUT ROWID;",
     super::kept::TABLE,
+    "ALTER TABLE stack ADD COLUMN engine TEXT NOT NULL DEFAULT 'compose';
+     ALTER TABLE stack ADD COLUMN docker TEXT;",
 ];
 
 impl State {
@@ -98,7 +105,8 @@ impl State {
 
     /// What is known of a stack, if it was ever deployed here.
     pub fn stack(&self, name: &Service) -> Result<Option<Stack>, Error> {
-        let sql = "SELECT repo, directory, project, tried, good, setup FROM stack WHERE name = ?1";
+        let sql =
+            "SELECT repo, directory, project, tried, good, setup, engine, docker FROM stack WHERE name = ?1";
         let read = |row: &rusqlite::Row<'_>| {
             Ok(Stack {
                 repo: row.get(0)?,
@@ -107,6 +115,8 @@ impl State {
                 tried: row.get(3)?,
                 commit: row.get(4)?,
                 setup: row.get(5)?,
+                engine: Engine::named(&row.get::<_, String>(6)?).unwrap_or_default(),
+                docker: row.get(7)?,
             })
         };
         Ok(self.0.query_row(sql, [name.as_str()], read).optional()?)
@@ -127,10 +137,14 @@ impl State {
 
     /// Writes down what is known of a stack.
     pub fn save(&self, name: &Service, stack: &Stack) -> Result<(), Error> {
-        let sql = "INSERT OR REPLACE INTO stack (name, repo, directory, project, tried, good, setup)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
-        let Stack { repo, directory, project, tried, commit, setup } = stack;
-        self.0.execute(sql, params![name.as_str(), repo, directory, project, tried, commit, setup])?;
+        let sql = "INSERT OR REPLACE INTO stack (name, repo, directory, project, tried, good, setup, engine, docker)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+        let Stack { repo, directory, project, tried, commit, setup, engine, docker } = stack;
+        let engine = engine.as_str();
+        self.0.execute(
+            sql,
+            params![name.as_str(), repo, directory, project, tried, commit, setup, engine, docker],
+        )?;
         Ok(())
     }
 
@@ -193,7 +207,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("state.db");
         let name: Service = "web".parse().unwrap();
-        let stack = Stack { repo: "/r".into(), project: Some("web".into()), ..Stack::default() };
+        let stack = Stack {
+            repo: "/r".into(),
+            project: Some("web".into()),
+            engine: Engine::Swarm,
+            docker: Some("ssh://nas".into()),
+            ..Stack::default()
+        };
         {
             let mut state = State::open(&path).unwrap();
             assert_eq!(state.stack(&name).unwrap(), None);

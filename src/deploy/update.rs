@@ -13,11 +13,13 @@ pub fn stacks(world: &World<'_>) -> Result<Vec<Service>, Error> {
         return Ok(Vec::new());
     }
     let (state, docker) = (State::open(&path)?, Docker::new(world.env, "/"));
+    let endpoint = docker.endpoint()?;
     let mut there = Vec::new();
     for service in state.stacks()? {
-        let project = state.stack(&service)?.and_then(|stack| stack.project);
-        if let Some(project) = project
-            && !docker.containers(&project)?.is_empty()
+        let stack = state.stack(&service)?.unwrap_or_default();
+        if let Some(project) = &stack.project
+            && endpoint.is(stack.docker.as_deref())
+            && !stack.engine.containers(&docker, project)?.is_empty()
         {
             there.push(service);
         }

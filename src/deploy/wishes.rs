@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::engine::Engine;
 use super::probe::Probe;
 use super::service::{Service, duration, nearest};
 
@@ -51,6 +52,8 @@ pub struct Wishes {
     pub rollback: Rollback,
     /// When `setup.sh` runs.
     pub setup: Setup,
+    /// What runs the containers.
+    pub engine: Engine,
     /// What must answer once the containers are well.
     pub probes: Vec<Probe>,
 }
@@ -64,6 +67,7 @@ impl Default for Wishes {
             after: Vec::new(),
             rollback: Rollback::default(),
             setup: Setup::default(),
+            engine: Engine::default(),
             probes: Vec::new(),
         }
     }
@@ -72,9 +76,6 @@ impl Default for Wishes {
 /// What is wrong with `x-hlx:`.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadWish {
-    /// A key or value that only a later version obeys.
-    #[error("`x-hlx.{0}` is not supported by this version of hlx")]
-    Later(String),
     /// A key that no version has.
     #[error("there is no setting `x-hlx.{key}`")]
     Unknown {
@@ -127,9 +128,10 @@ impl Wishes {
             "rollback" => self.rollback = rollback(value).ok_or(wrong("`auto` or `manual`"))?,
             "setup" => self.setup = setup(value).ok_or(wrong("`changed`, `always` or `never`"))?,
             "probes" => self.probes = probes(value)?,
-            "engine" if value == "compose" => {}
-            "engine" if value == "swarm" => return Err(BadWish::Later("engine: swarm".into())),
-            "engine" => return Err(wrong("`compose`")),
+            "engine" => {
+                let engine = value.as_str().and_then(Engine::named);
+                self.engine = engine.ok_or(wrong("`compose` or `swarm`"))?;
+            }
             _ => return Err(BadWish::Unknown { key: key.to_owned(), nearest: nearest(key, &KEYS) }),
         }
         Ok(())
@@ -179,12 +181,13 @@ mod tests {
     fn every_key_is_obeyed() {
         let all = read(
             r#"{"timeout":"1m","stable":"2s","hosts":["nas"],"after":["traefik"],"rollback":"manual",
-                "setup":"never","engine":"compose","probes":[{"tcp":"127.0.0.1:80"}]}"#,
+                "setup":"never","engine":"swarm","probes":[{"tcp":"127.0.0.1:80"}]}"#,
         )
         .unwrap();
         assert_eq!((all.timeout.as_secs(), all.stable.as_secs()), (60, 2));
         assert_eq!((all.hosts, all.after), (vec!["nas".to_owned()], vec!["traefik".parse().unwrap()]));
         assert_eq!((all.rollback, all.setup, all.probes.len()), (Rollback::Manual, Setup::Never, 1));
+        assert_eq!((all.engine, Wishes::default().engine), (Engine::Swarm, Engine::Compose));
         for nothing in ["null", "{}", r#"{"hosts":null,"after":null,"probes":null}"#] {
             assert_eq!(read(nothing), Ok(Wishes::default()), "{nothing}");
         }
@@ -200,8 +203,7 @@ mod tests {
             (r#"{"setup":"allways"}"#, "`x-hlx.setup` must be `changed`, `always` or `never`"),
             (r#"{"after":["a b"]}"#, "`x-hlx.after` must be a list of services"),
             (r#"{"after":"a"}"#, "`x-hlx.after` must be a list of services"),
-            (r#"{"engine":"swarm"}"#, "`x-hlx.engine: swarm` is not supported by this version of hlx"),
-            (r#"{"engine":"podman"}"#, "`x-hlx.engine` must be `compose`"),
+            (r#"{"engine":"podman"}"#, "`x-hlx.engine` must be `compose` or `swarm`"),
             (r#"{"probes":{}}"#, "`x-hlx.probes` must be a list of probes"),
             (r#"{"timout":"1m"}"#, "there is no setting `x-hlx.timout`"),
             ("[]", "`x-hlx` must be a mapping"),

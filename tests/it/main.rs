@@ -46,6 +46,7 @@ mod scenarios;
 mod signers;
 mod soak;
 mod stacks;
+mod swarm;
 mod textconv;
 mod tpm;
 mod tracking;

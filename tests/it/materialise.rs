@@ -31,7 +31,7 @@ impl Daemon {
         let name = format!("hlxit{}", self.dir.metadata().unwrap().ino());
         // A network of its own: a daemon without a bridge would take the other's away.
         let mut dockerd = Command::new("unshare");
-        dockerd.args(["--net", "--", "dockerd"]);
+        dockerd.args(["--net", "--", "sh", "-c", "ip link set lo up; exec \"$0\" \"$@\"", "dockerd"]);
         dockerd.arg("--data-root").arg(at("data")).arg("--exec-root").arg(at("exec"));
         dockerd.arg("--pidfile").arg(at("pid")).args(["-H", &self.host()]);
         dockerd.args(["--iptables=false", "--ip6tables=false", "--bridge=none"]);

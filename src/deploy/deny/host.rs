@@ -96,7 +96,7 @@ impl Host {
     /// Asks Docker about the names in a model.
     pub(super) fn ask(docker: &Docker, project: &Path, model: &Value) -> Result<Self, Error> {
         let mut sockets: Vec<PathBuf> = SOCKETS.map(PathBuf::from).into();
-        sockets.extend(docker.socket());
+        sockets.extend(docker.endpoint()?.socket().map(Path::to_owned));
         let names = words(&docker.demand("volume ls", &["volume", "ls", "-q"])?);
         let volumes: Vec<Volume> = shown(docker, &["volume", "inspect", "--"], &names)?;
         let mut names = named(model, "networks");

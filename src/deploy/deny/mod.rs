@@ -170,6 +170,19 @@ pub(super) fn check(deny: &Deny, ground: Ground<'_>, json: &[u8], docker: &Docke
     refuse(&model::judge(&model, deny, &host), ground)
 }
 
+/// Refuses, where files of the host are denied, what is mounted from hosts that are not seen from here.
+pub(super) fn check_unseen(deny: &Deny, ground: Ground<'_>, model: &serde_json::Value) -> Result<(), Error> {
+    let mut offences = Offences::new(deny);
+    for (name, service) in model::entries(&model["services"]) {
+        for mount in model::items(&service["volumes"]).filter(|mount| mount["type"] == "bind") {
+            let source = mount["source"].as_str().unwrap_or_default();
+            let what = format!("mounts {source} of another host, whose links are not seen from here");
+            offences.add(Power::HostMounts, &format!("service `{name}`"), what);
+        }
+    }
+    refuse(&offences.found.into_iter().collect::<Vec<_>>(), ground)
+}
+
 fn refuse(found: &[Offence], ground: Ground<'_>) -> Result<(), Error> {
     if found.is_empty() {
         return Ok(());

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::docker::Docker;
+use super::engine::Engine;
 use super::error::Error;
 use super::outlet::{Event, Report};
 use ports::Holder;
@@ -23,6 +24,10 @@ pub(super) struct Case<'c> {
     pub(super) json: &'c [u8],
     /// Docker.
     pub(super) docker: &'c Docker,
+    /// What is to run the containers.
+    pub(super) engine: Engine,
+    /// They are to run on another host.
+    pub(super) is_far: bool,
     /// Directories that will be written to.
     pub(super) places: &'c [&'c Path],
     /// Hears what is not as it should be.
@@ -35,13 +40,18 @@ pub(super) fn check(case: &Case<'_>) -> Result<(), Error> {
     let mut problems = taken_ports(&model, case)?;
     problems.extend(missing(&model, "network", case.docker)?);
     problems.extend(missing(&model, "volume", case.docker)?);
-    let images = Path::new("/var/lib/docker");
-    for place in case.places.iter().copied().chain(images.is_dir().then_some(images)) {
+    let images = Some(Path::new("/var/lib/docker")).filter(|images| !case.is_far && images.is_dir());
+    for place in case.places.iter().copied().chain(images) {
         match space::look(place) {
             space::Room::Enough => {}
             space::Room::Little(left) => (case.report)(Event::Warning(&left)),
             space::Room::None(left) => problems.push(left),
         }
+    }
+    if case.is_far {
+        let told =
+            "not looked at: the disk of the other host, and ports that its programs have outside Docker";
+        (case.report)(Event::Step(told));
     }
     if problems.is_empty() { Ok(()) } else { Err(Error::NotReady(problems)) }
 }
@@ -51,17 +61,20 @@ fn taken_ports(model: &Value, case: &Case<'_>) -> Result<Vec<String>, Error> {
     if wanted.is_empty() {
         return Ok(Vec::new());
     }
-    let published = case.docker.published()?;
-    let listening = listeners::all();
+    let mut published = case.docker.published()?;
+    if case.engine == Engine::Swarm {
+        published.extend(case.docker.published_by_services()?);
+    }
+    let listening = if case.is_far { Vec::new() } else { listeners::all() };
     let mut problems = ports::twice(&wanted);
     for port in &wanted {
         match ports::holder(port, case.project, &published, &listening) {
             Holder::Nobody => {}
-            Holder::Container { name, project: None } => {
-                problems.push(format!("{port} is taken by the container {name}"));
+            Holder::Container { kind, name, project: None } => {
+                problems.push(format!("{port} is taken by the {kind} {name}"));
             }
-            Holder::Container { name, project: Some(project) } => {
-                problems.push(format!("{port} is taken by the container {name} of the project {project}"));
+            Holder::Container { kind, name, project: Some(project) } => {
+                problems.push(format!("{port} is taken by the {kind} {name} of the project {project}"));
             }
             Holder::Program { inode } => {
                 let owner = listeners::owner(inode).unwrap_or_else(|| "another program".to_owned());

@@ -26,9 +26,11 @@ impl fmt::Display for Port {
 /// A port that a running container has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::deploy) struct Published {
-    /// The container.
+    /// `container` or `service`.
+    pub(super) kind: &'static str,
+    /// The container, or the service of a Swarm.
     pub(super) name: String,
-    /// Its compose project, if it has one.
+    /// Its compose project or stack, if it has one.
     pub(super) project: Option<String>,
     /// `None` for every address.
     pub(super) address: Option<IpAddr>,
@@ -38,13 +40,26 @@ pub(in crate::deploy) struct Published {
     pub(super) protocol: String,
 }
 
+impl Published {
+    /// A port of a service of a Swarm, which has it on all addresses.
+    pub(in crate::deploy) fn of_service(
+        name: &str,
+        stack: Option<&str>,
+        number: u16,
+        protocol: &str,
+    ) -> Self {
+        let (name, project) = (name.to_owned(), stack.map(str::to_owned));
+        Self { kind: "service", name, project, address: None, number, protocol: protocol.to_owned() }
+    }
+}
+
 /// Who has a port.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Holder {
     /// Nobody, or the stack itself.
     Nobody,
-    /// Another container.
-    Container { name: String, project: Option<String> },
+    /// Another container, or a service of a Swarm.
+    Container { kind: &'static str, name: String, project: Option<String> },
     /// A program of this host, by the inode of its socket.
     Program { inode: u64 },
 }
@@ -85,6 +100,7 @@ pub(in crate::deploy) fn published(name: &str, project: &str, ports: &str) -> Ve
         let (first, last) = range.split_once('-').unwrap_or((range, range));
         let protocol = container.rsplit_once('/').map_or("tcp", |(_, protocol)| protocol);
         let one = |number| Published {
+            kind: "container",
             name: name.to_owned(),
             project: Some(project.to_owned()).filter(|project| !project.is_empty()),
             // docker wrote `:::80` for every address of IPv6 once.
@@ -113,7 +129,9 @@ pub(super) fn holder(port: &Port, project: &str, published: &[Published], listen
     let has = |found: &&Published| meets(port, found.address, found.number, &found.protocol);
     match published.iter().find(has) {
         Some(found) if found.project.as_deref() == Some(project) => return Holder::Nobody,
-        Some(found) => return Holder::Container { name: found.name.clone(), project: found.project.clone() },
+        Some(Published { kind, name, project, .. }) => {
+            return Holder::Container { kind, name: name.clone(), project: project.clone() };
+        }
         None => {}
     }
     let listens = |found: &&Listener| meets(port, found.address, found.number, found.protocol);
@@ -179,7 +197,8 @@ mod tests {
             |text: &str, number| Listener { address: address(text), number, protocol: "tcp", inode: 7 };
         let wants = port(r#"{"published":"80"}"#);
         assert_eq!(holder(&wants, "p", &own, &[listener("0.0.0.0", 80)]), Holder::Nobody);
-        let container = Holder::Container { name: "q-web-1".into(), project: Some("q".into()) };
+        let container =
+            Holder::Container { kind: "container", name: "q-web-1".into(), project: Some("q".into()) };
         assert_eq!(holder(&wants, "p", &other, &[]), container);
         assert_eq!(holder(&wants, "p", &[], &[listener("::1", 80)]), Holder::Program { inode: 7 });
         assert_eq!(holder(&wants, "p", &[], &[listener("::", 81)]), Holder::Nobody);

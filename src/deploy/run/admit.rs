@@ -1,11 +1,15 @@
 //! Who may deploy, and whether this host may run the stack.
 
+use serde_json::Value;
+
+use super::swarm::Ship;
 use super::{Deploy, Error, Whose, Wish, World};
+use crate::deploy::engine::{self, Engine};
 use crate::deploy::model::Model;
-use crate::deploy::resident::Ground;
+use crate::deploy::resident::{Ground, Plan};
 use crate::deploy::stage::Stage;
 use crate::deploy::wishes::Wishes;
-use crate::deploy::{Adopt, preflight};
+use crate::deploy::{Adopt, deny, endpoint, preflight};
 
 /// Root, for a stack that this host's configuration allows.
 pub(super) fn host_and_user(wish: &Wish, world: &World<'_>) -> Result<(), Error> {
@@ -31,35 +35,92 @@ impl Deploy<'_> {
         if let Some((service, image)) = model.kept_name() {
             return Err(Error::KeptName { service: service.to_owned(), image: image.to_owned() });
         }
+        if wishes.engine == Engine::Swarm {
+            self.timings.measure("asking the Swarm", Whose::Docker, || self.docker.manager())?;
+        }
         let project = model.name.clone();
         if let Some(owner) = self.state.owner_of(&project, &service)? {
             return Err(Error::ProjectOf { project, owner });
         }
-        self.admit_project(project)
+        self.admit_project(project, wishes.engine)
     }
 
     /// Containers of another project of the same name, or of this stack under another name.
-    fn admit_project(&self, project: String) -> Result<(), Error> {
-        let there = |project: &str| {
-            self.timings.measure("looking for containers", Whose::Docker, || self.docker.containers(project))
+    fn admit_project(&self, project: String, engine: Engine) -> Result<(), Error> {
+        let there = |engine: Engine, project: &str| {
+            let look = || engine.containers(&self.docker, project);
+            self.timings.measure("looking for containers", Whose::Docker, look)
         };
+        let former = self.stack.engine;
         match &self.stack.project {
-            Some(old) if *old == project => return Ok(()),
-            Some(old) if !there(old)?.is_empty() => {
-                return Err(Error::Renamed { old: old.clone(), new: project });
+            Some(old) if *old == project && engine == former => return Ok(()),
+            Some(old) if !there(former, old)?.is_empty() => {
+                let (service, new) = (self.wish.service.clone(), engine.as_str());
+                return Err(match engine == former {
+                    true => Error::Renamed { old: old.clone(), new: project },
+                    false => engine::Error::OtherEngine { service, old: former.as_str(), new }.into(),
+                });
             }
             _ if self.wish.adopt == Adopt::Yes => return Ok(()),
             _ => {}
         }
-        let names: Vec<String> = there(&project)?.into_iter().map(|found| found.name).collect();
+        let names: Vec<String> = there(engine, &project)?.into_iter().map(|found| found.name).collect();
         if names.is_empty() { Ok(()) } else { Err(Error::Foreign { project, names }) }
     }
 
+    /// Whether the containers will find what they need: nothing of this host is on another.
+    pub(super) fn reaches(
+        &self,
+        model: &Model,
+        plan: &Plan,
+        stage: &Stage<'_>,
+        ground: Ground<'_>,
+        ship: Option<&Ship>,
+    ) -> Result<(), Error> {
+        let json: Value = serde_json::from_slice(stage.json()).map_err(Error::Unreadable)?;
+        let is_spread = ship.is_some_and(|ship| !ship.manager.is_alone());
+        if self.endpoint.is_far() || is_spread {
+            // Links of another host are not seen from here, so that no exception can be judged either.
+            deny::check_unseen(&self.world.settings.deny, ground, &json)?;
+        }
+        if !self.endpoint.is_far() {
+            return Ok(());
+        }
+        let plan = Some(plan).filter(|_| ship.is_none());
+        let missing = endpoint::missing(&json, plan, &model.wishes()?.probes, ground);
+        match missing.is_empty() {
+            true => Ok(()),
+            false => Err(engine::Error::Far { docker: self.endpoint.to_string(), missing }.into()),
+        }
+    }
+
+    /// Whether this is the Docker that the stack was deployed to.
+    pub(super) fn is_at_home(&self) -> Result<(), Error> {
+        let old = self.stack.docker.as_deref();
+        match (self.wish.adopt, old) {
+            (Adopt::No, Some(old)) if !self.endpoint.is(Some(old)) => Err(engine::Error::OtherDocker {
+                service: self.wish.service.clone(),
+                old: old.to_owned(),
+                new: self.endpoint.to_string(),
+            }
+            .into()),
+            _ => Ok(()),
+        }
+    }
+
     /// Whether this host is ready for it.
-    pub(super) fn is_ready(&self, model: &Model, stage: &Stage<'_>, ground: Ground<'_>) -> Result<(), Error> {
+    pub(super) fn is_ready(
+        &self,
+        model: &Model,
+        engine: Engine,
+        stage: &Stage<'_>,
+        ground: Ground<'_>,
+    ) -> Result<(), Error> {
         let (docker, report) = (&self.docker, self.world.report);
         let (project, places) = (model.name.as_str(), [ground.project, &self.world.places.state]);
-        let case = preflight::Case { project, json: stage.json(), docker, places: &places, report };
+        let is_far = self.endpoint.is_far();
+        let case =
+            preflight::Case { project, json: stage.json(), docker, engine, is_far, places: &places, report };
         self.timings.measure("preflight", Whose::Docker, || preflight::check(&case))
     }
 }

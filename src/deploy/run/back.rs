@@ -150,6 +150,7 @@ impl Deploy<'_> {
         }
         (self.world.report)(Event::Step(&format!("putting back the files of {commit:.10}, which runs")));
         let mut put = || -> Result<(), Error> {
+            self.stack.docker.clone_from(&old.docker);
             self.take_over(old)?;
             let tree = tree::read(mirror, &commit)?;
             self.lay(&tree).map(drop)
@@ -242,7 +243,7 @@ impl Deploy<'_> {
         }
     }
 
-    fn fetch_missing(&self, recorded: &[Image]) -> Result<(), Error> {
+    pub(super) fn fetch_missing(&self, recorded: &[Image]) -> Result<(), Error> {
         for image in self.docker.missing(recorded)? {
             let service = image.service.clone();
             let origin = image.origin.as_ref().ok_or(Error::ImageGone { service })?;

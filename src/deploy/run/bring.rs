@@ -9,6 +9,7 @@ use crate::deploy::WayBack;
 use crate::deploy::clear;
 use crate::deploy::contexts;
 use crate::deploy::deny;
+use crate::deploy::engine::Engine;
 use crate::deploy::error::Broken;
 use crate::deploy::gate::{self, Ill};
 use crate::deploy::halves;
@@ -86,15 +87,21 @@ impl Deploy<'_> {
         deny::check_files(deny, ground, stage.files())?;
         let model = self.timings.measure("compose config", Whose::Docker, || stage.model(&project))?;
         deny::check(deny, ground, stage.json(), &self.docker)?;
+        let engine = model.wishes()?.engine;
         if let Way::Forward(former) = way {
             self.examine(&model, former, stage, ground)?;
         }
         let plan = Plan::new(&model, ground)?;
+        let ship = match engine {
+            Engine::Compose => None,
+            Engine::Swarm => Some(self.ship(&model, &plan, stage, ground)?),
+        };
+        self.reaches(&model, &plan, stage, ground, ship.as_ref())?;
         if matches!(way, Way::Forward(_)) && model.builds() {
             (self.world.report)(Event::Step("building images, with sealed files left sealed"));
             self.timings.measure("building images", Whose::Docker, || stage.build(&model))?;
         }
-        if !plan.is_empty() {
+        if ship.is_none() && !plan.is_empty() {
             let place = || resident.place(&plan, ground, &key);
             let placed = self.timings.measure("file secrets", Whose::Own, place)?;
             self.state.keep_resident(&self.wish.service, &placed.kept(&version.commit))?;
@@ -116,7 +123,11 @@ impl Deploy<'_> {
                     self.pull(stage, &model)?;
                 }
             }
-            Way::Back => stage.pin(&self.pins(&model)?)?,
+            Way::Back if ship.is_none() => stage.pin(&self.pins(&model)?)?,
+            Way::Back => {}
+        }
+        if let Some(ship) = ship {
+            self.load(stage, &model, &ship, way)?;
         }
         Ok(model)
     }
@@ -141,7 +152,7 @@ impl Deploy<'_> {
                 return Err(Error::SecretProbe);
             }
         }
-        self.is_ready(model, stage, ground)?;
+        self.is_ready(model, wishes.engine, stage, ground)?;
         for warning in contexts::find(model, ground) {
             (self.world.report)(Event::Warning(&warning));
         }
@@ -202,40 +213,54 @@ impl Deploy<'_> {
         version: &Version,
         mirror: &Mirror<'_>,
     ) -> Result<Instant, Error> {
-        let before = || self.docker.containers(&model.name);
-        let mut before = self.timings.measure("looking at what runs", Whose::Docker, before)?;
-        if halves::settle(&self.docker, &before)? {
-            let told = "a container that was being replaced when a deploy was cut short was put right";
-            (self.world.report)(Event::Step(told));
-            before = self.docker.containers(&model.name)?;
+        match wishes.engine {
+            Engine::Compose => self.look_at_containers(&model.name)?,
+            Engine::Swarm => self.look_at_services(&model.name)?,
         }
-        self.before = before.into_iter().map(|container| (container.id, container.restarts)).collect();
         let mark = || self.lock.share(|| mirror.mark_tried(&self.wish.service, &version.commit));
         self.timings.measure("marking the commit", Whose::Git, mark).map_err(Error::Vault)??;
         let project = self.stack.project.replace(model.name.clone());
+        let engine = std::mem::replace(&mut self.stack.engine, wishes.engine);
         self.stack.tried = Some(version.commit.clone());
         self.state.save(&self.wish.service, &self.stack)?;
         (self.world.report)(Event::Step("starting containers"));
         let began = Instant::now();
         self.touched = true;
-        self.leave_project(project.filter(|old| *old != model.name))?;
+        let is_left = |old: &String| *old != model.name || engine != wishes.engine;
+        self.leave_project(project.filter(is_left), engine)?;
         // Containers that are replaced are given their time to end.
         let limit = wishes.timeout.saturating_add(model.longest_stop());
-        let up = self.timings.measure("compose up", Whose::Docker, || stage.up(&model.name, limit));
-        match up {
+        let up = || match wishes.engine {
+            Engine::Compose => stage.up(&model.name, limit),
+            Engine::Swarm => stage.deploy_stack(&model.name, limit),
+        };
+        match self.timings.measure("starting containers", Whose::Docker, up) {
             // Nor does that time count when it is waited for the new ones.
             Ok(Ok(())) => Ok(Instant::now().min(began + model.longest_stop())),
-            Ok(Err(why)) => Err(self.broken(&model.name, Ill::of_commit(why), version)),
-            Err(error) => Err(self.broken(&model.name, Ill::of_host(error.to_string()), version)),
+            Ok(Err(why)) => Err(self.broken(model, Ill::of_commit(why), version)),
+            Err(error) => Err(self.broken(model, Ill::of_host(error.to_string()), version)),
         }
     }
 
-    /// The project had another name. Forward, it has no containers then; backward, those of the
-    /// version that is not well.
-    fn leave_project(&self, old: Option<String>) -> Result<(), Error> {
-        let Some(old) = old else { return Ok(()) };
-        self.timings.measure("leaving the other project", Whose::Docker, || self.docker.down(&old))?;
+    /// What runs before `up`, put right where it was cut short.
+    fn look_at_containers(&mut self, project: &str) -> Result<(), Error> {
+        let before = || self.docker.containers(project);
+        let mut before = self.timings.measure("looking at what runs", Whose::Docker, before)?;
+        if halves::settle(&self.docker, &before)? {
+            let told = "a container that was being replaced when a deploy was cut short was put right";
+            (self.world.report)(Event::Step(told));
+            before = self.docker.containers(project)?;
+        }
+        self.before = before.into_iter().map(|container| (container.id, container.restarts)).collect();
         Ok(())
+    }
+
+    /// The project had another name or engine. Forward, it has no containers then; backward, those
+    /// of the version that is not well.
+    fn leave_project(&self, old: Option<String>, engine: Engine) -> Result<(), Error> {
+        let Some(old) = old else { return Ok(()) };
+        let leave = || engine.down(&self.docker, &old, &|_| {});
+        self.timings.measure("leaving the other project", Whose::Docker, leave)
     }
 
     fn judge(
@@ -245,15 +270,28 @@ impl Deploy<'_> {
         began: Instant,
         version: &Version,
     ) -> Result<Vec<Container>, Error> {
-        let Wishes { timeout, stable, probes, .. } = wishes;
-        let rule = Rule { services: model.expected(), stable, timeout, before: self.before.clone() };
-        let wait = || gate::wait(&self.docker, &model.name, &rule, &probes, began, self.world.report);
-        let waited = self.timings.measure("health", Whose::Wait, wait);
-        waited.map_err(|ill| self.broken(&model.name, ill, version))
+        let Wishes { timeout, stable, probes, engine, .. } = wishes;
+        let wait = |look: gate::Look<'_>| {
+            let wait = || gate::wait(&self.docker, look, (&probes, timeout), began, self.world.report);
+            self.timings.measure("health", Whose::Wait, wait)
+        };
+        let services = model.expected();
+        let waited = match engine {
+            Engine::Compose => {
+                let rule = Rule { services, stable, timeout, before: self.before.clone() };
+                wait(&mut gate::look(&self.docker, &model.name, &rule))
+            }
+            Engine::Swarm => {
+                let node = self.docker.manager()?.node;
+                wait(&mut self.look_at_stack(&model.name, &services, (stable, timeout), &node))
+            }
+        };
+        waited.map_err(|ill| self.broken(model, ill, version))
     }
 
-    fn broken(&self, project: &str, ill: Ill, version: &Version) -> Error {
-        let inquire = || gate::inquire(&self.docker, project, ill, &version.unsealed.masker);
+    fn broken(&self, model: &Model, ill: Ill, version: &Version) -> Error {
+        let (engine, masker) = (self.stack.engine, &version.unsealed.masker);
+        let inquire = || engine.inquire(&self.docker, &model.name, ill, masker);
         let broken: Broken = self.timings.measure("looking for the reason", Whose::Docker, inquire);
         Error::Broken(Box::new(broken))
     }

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::{Deploy, Error, Event, Git, Mirror, Source, Version};
 use crate::deploy::changes::{self, Changes, Seen, Wanted};
+use crate::deploy::engine::Engine;
 use crate::deploy::masks::Masks;
 use crate::deploy::model::{self, Model};
 use crate::deploy::project::Lent;
@@ -116,32 +117,50 @@ impl Deploy<'_> {
         deny::check_files(&settings.deny, ground, stage.files())?;
         let model = stage.model(&self.wish.service.project())?;
         deny::check(&settings.deny, ground, stage.json(), &self.docker)?;
+        let engine = model.wishes()?.engine;
         self.admit(&model, &model.wishes()?)?;
-        if let Err(error) = self.is_ready(&model, &stage, ground) {
+        if let Err(error) = self.is_ready(&model, engine, &stage, ground) {
             would_stop(&error, self.world);
         }
         let resident = Resident::new(places.resident(&self.wish.service));
         let key = self.label_key()?;
         let plan = Plan::new(&model, ground)?;
-        if !plan.is_empty() {
-            stage.point(&resident.pointing(&plan, ground, &key))?;
-        }
-        let hashes = stage.hashes(&model.name)?;
-        let json: Value = serde_json::from_slice(stage.json()).map_err(Error::Unreadable)?;
-        stage.shred()?;
-        let wanted = Wanted {
-            model: &json,
-            hashes: &hashes,
-            images: &self.images(&model)?,
-            resident: &places.resident(&self.wish.service),
+        let services = match engine {
+            Engine::Compose => {
+                self.reaches(&model, &plan, &stage, ground, None)?;
+                if !plan.is_empty() {
+                    stage.point(&resident.pointing(&plan, ground, &key))?;
+                }
+                self.foresee_containers(&mut stage, &model)?
+            }
+            Engine::Swarm => {
+                let ship = self.ship(&model, &plan, &stage, ground)?;
+                self.reaches(&model, &plan, &stage, ground, Some(&ship))?;
+                self.foresee_services(&model, &ship)?
+            }
         };
-        let services = changes::services(&wanted, &model.expected(), &self.seen(&model.name)?);
+        stage.shred()?;
         let setup = self.due(ground, &key, model.wishes()?.setup).map(|due| due.why);
         let context = |(name, service): (&String, &model::Service)| {
             let context = service.build.as_ref()?.context.as_deref()?;
             Some((name.clone(), context.strip_prefix(dir).ok()?.to_owned()))
         };
         Ok(Foreseen { services, setup, contexts: model.services.iter().filter_map(context).collect() })
+    }
+
+    fn foresee_containers(
+        &self,
+        stage: &mut Stage<'_>,
+        model: &Model,
+    ) -> Result<Vec<changes::ServiceChange>, Error> {
+        let json: Value = serde_json::from_slice(stage.json()).map_err(Error::Unreadable)?;
+        let wanted = Wanted {
+            model: &json,
+            hashes: &stage.hashes(&model.name)?,
+            images: &self.images(model)?,
+            resident: &self.world.places.resident(&self.wish.service),
+        };
+        Ok(changes::services(&wanted, &model.expected(), &self.seen(&model.name)?))
     }
 
     /// The images of registries that are here, by name.

@@ -1,6 +1,7 @@
 //! Writing down what was good, and clearing away what nobody needs any more.
 
 use super::{Deploy, Error, Event, Mirror, Version, Whose};
+use crate::deploy::engine::Engine;
 use crate::deploy::health::Container;
 use crate::deploy::images;
 use crate::deploy::resident::Resident;
@@ -50,15 +51,20 @@ impl Deploy<'_> {
             let resident = Resident::new(self.world.places.resident(&self.wish.service));
             let containers = match &self.stack.project {
                 Some(project) => {
-                    self.timings.measure("collecting", Whose::Docker, || self.docker.containers(project))?
+                    let look = || self.stack.engine.containers(&self.docker, project);
+                    self.timings.measure("collecting", Whose::Docker, look)?
                 }
                 None => Vec::new(),
             };
+            if let (Engine::Swarm, Some(project)) = (self.stack.engine, &self.stack.project) {
+                let collect = || self.docker.collect_objects(project, self.wish.service.as_str());
+                self.timings.measure("collecting", Whose::Docker, collect)?;
+            }
             let used = resident.collect(&containers)?;
             Ok(self.state.forget_resident(&self.wish.service, &used)?)
         };
         if let Err(error) = sweep() {
-            let text = format!("secrets that no container uses any more are still in RAM: {error}");
+            let text = format!("secrets that no container uses any more are still there: {error}");
             (self.world.report)(Event::Warning(&text));
         }
     }
