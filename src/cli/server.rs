@@ -219,8 +219,8 @@ fn advised(error: Error) -> Failure {
         Error::Keys { path, source } => keys_failure(&path, source),
         Error::Denied(_) => plain(Exit::Policy)
             .hint("take it out of the branch, or allow it in the server configuration"),
-        Error::Unsigned { .. } => plain(Exit::Policy)
-            .hint("sign it with ssh (`git config gpg.format ssh`, `git commit -S`), by a key that is listed there"),
+        Error::Unsigned { .. } | Error::SignedFor { .. } => plain(Exit::Policy)
+            .hint("make a commit of this branch and sign it with ssh (`git config gpg.format ssh`, `git commit -S`), by a key that is listed there"),
         Error::Lost { .. } => plain(Exit::Failed).hint("deploy the service again: that fetches it"),
         Error::Model { .. } => plain(Exit::Failed).hint("correct the compose file or `.env`, and push again"),
         Error::Unreadable(_) | Error::Disk { .. } | Error::State(_) | Error::Vault(_) | Error::Down(_)

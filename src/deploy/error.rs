@@ -115,6 +115,16 @@ pub enum Error {
         /// What git said.
         said: String,
     },
+    /// The commit is another stack's, for which it was signed.
+    #[error("{commit:.10} of `{service}` is a commit of `{other}`: it was signed for that")]
+    SignedFor {
+        /// The service.
+        service: Service,
+        /// The commit.
+        commit: String,
+        /// The stack that has it.
+        other: Service,
+    },
     /// The commit was tried, and its containers did not become well.
     #[error("{commit:.10} of `{service}` is known to be bad: {why}")]
     KnownBad {
