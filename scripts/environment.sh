@@ -139,5 +139,5 @@ need_age() {
 
 # A TPM in software, for the test that starts one.
 need_tpm() {
-    command -v swtpm >/dev/null || install_packages swtpm swtpm-tools
+    command -v swtpm >/dev/null || install_packages swtpm
 }

@@ -8,6 +8,7 @@ use serde_yaml::{Mapping, Value};
 use crate::format::{Document, Store};
 
 use super::examine::{ReadSettings, Spot};
+use super::granted::{self, Granted};
 use super::ports::{self, Claim};
 use super::{Rule, images, secrets};
 
@@ -36,6 +37,8 @@ pub(super) struct Compose {
     pub(super) hosts: Vec<String>,
     /// The ports that its services claim.
     pub(super) claims: Vec<Claimed>,
+    /// The files that it gives to containers as secrets.
+    pub(super) granted: Vec<Granted>,
 }
 
 /// A claim with the service that makes it.
@@ -104,7 +107,7 @@ pub(super) fn read(path: &str, text: &str, origin: Origin, settings: ReadSetting
     spots.extend(services.iter().flat_map(|(name, service)| file.environment(name, service)));
     let claims =
         services.iter().flat_map(|(name, service)| file.claims(name, service)).take(MOST_CLAIMS).collect();
-    (spots, Compose { hosts, claims })
+    (spots, Compose { hosts, claims, granted: granted::of_compose(text, &value) })
 }
 
 fn invalid(line: Option<usize>, reason: &str) -> Spot {

@@ -10,6 +10,7 @@ use crate::trust::{self, untracked};
 
 use super::copies::Keep;
 use super::examine::{CONFIG, Spot};
+use super::granted::Grants;
 use super::tree::{must_be_clear, of_index};
 use super::{Checker, Error, Finding, Rule, secrets, signed};
 
@@ -61,6 +62,8 @@ pub fn staged(checker: &Checker<'_>) -> Result<Vec<Finding>, Error> {
         protected(&before, &was_protected)
             .chain(index.iter().filter(|(_, attributes)| attributes.filtered).map(|(file, _)| file)),
     );
+    let grants =
+        Grants::of(checker, index.iter().map(|(file, _)| (file.path.as_slice(), file.blob.as_str())));
     let before: HashMap<&[u8], &str> =
         before.iter().map(|file| (file.path.as_slice(), file.blob.as_str())).collect();
     let name = checker.repository.branch().unwrap_or_else(|| "HEAD".to_owned());
@@ -81,7 +84,7 @@ pub fn staged(checker: &Checker<'_>) -> Result<Vec<Finding>, Error> {
             accepted: accepted.as_ref().is_some_and(|accepted| accepted.of(&file.path).filtered),
             conversion: attributes.conversion,
         };
-        let found = judge(checker, &candidate, &keep, &name)?;
+        let found = judge(checker, &candidate, (&keep, &grants), &name)?;
         findings.extend(found.map(|found| Finding { staged: true, ..found }));
     }
     Ok(findings)
@@ -90,8 +93,42 @@ pub fn staged(checker: &Checker<'_>) -> Result<Vec<Finding>, Error> {
 /// What must not be pushed: of the files that these commits bring.
 pub fn pushed(checker: &Checker<'_>, git: &Git, words: &[&str]) -> Result<Vec<Finding>, Error> {
     let mut findings = Vec::new();
-    for commit in commits(git, words)? {
-        findings.extend(brought(checker, &commit)?);
+    let commits = commits(git, words)?;
+    for commit in &commits {
+        findings.extend(brought(checker, commit)?);
+    }
+    findings.extend(protected_since(checker, &commits)?);
+    Ok(findings)
+}
+
+/// What these commits bring in clear, where HEAD is among them and the work tree protects it by now: it was
+/// committed first, and `hlx track` came after it.
+fn protected_since(checker: &Checker<'_>, commits: &[Commit]) -> Result<Vec<Finding>, Error> {
+    let Some(head) = checker.repository.head_commit() else { return Ok(Vec::new()) };
+    if !commits.iter().any(|commit| commit.name == head) {
+        return Ok(Vec::new());
+    }
+    let files = checker.repository.files(&head)?;
+    let then = checker.protection(&files)?;
+    let is_new = |file: &&Entry| {
+        let brings = |change: &Change| change.path == file.path && change.new.as_ref() == Some(&file.blob);
+        commits.iter().any(|commit| commit.changes.iter().any(brings))
+    };
+    let open = files.iter().filter(|file| file.is_file() && !then.of(&file.path).filtered).filter(is_new);
+    let open: Vec<&Entry> = open.collect();
+    let paths: Vec<&[u8]> = open.iter().map(|file| file.path.as_slice()).collect();
+    let mut findings = Vec::new();
+    for (file, now) in open.iter().zip(checker.repository.all_attributes(&paths)?) {
+        if now.filtered && checker.examine(&file.path, &file.blob, false)?.clear {
+            findings.push(Finding {
+                rule: Rule::Plaintext,
+                place: format!("{head:.10}"),
+                staged: false,
+                path: Some(String::from_utf8_lossy(&file.path).into_owned()),
+                line: None,
+                message: "committed in clear before it was protected: nobody has it yet".to_owned(),
+            });
+        }
     }
     Ok(findings)
 }
@@ -132,6 +169,7 @@ fn brought(checker: &Checker<'_>, commit: &Commit) -> Result<Vec<Finding>, Error
     let gone = parent.map_or(Ok(Vec::new()), |parent| checker.repository.files(parent))?;
     let then = checker.protection(&gone)?;
     let keep = Keep::of(checker, protected(&files, &now).chain(protected(&gone, &then)));
+    let grants = Grants::of(checker, files.iter().map(|file| (file.path.as_slice(), file.blob.as_str())));
     let changed = commit.changes.iter().filter_map(|change| {
         let attributes = now.of(&change.path);
         Some(Candidate {
@@ -147,7 +185,7 @@ fn brought(checker: &Checker<'_>, commit: &Commit) -> Result<Vec<Finding>, Error
     let name = format!("{:.10}", commit.name);
     let mut findings = Vec::new();
     for candidate in changed.chain(newly) {
-        findings.extend(judge(checker, &candidate, &keep, &name)?);
+        findings.extend(judge(checker, &candidate, (&keep, &grants), &name)?);
     }
     Ok(findings)
 }
@@ -189,7 +227,7 @@ fn newly_protected<'f>(
 fn judge(
     checker: &Checker<'_>,
     file: &Candidate<'_>,
-    keep: &Keep<'_>,
+    around: (&Keep<'_>, &Grants<'_>),
     place: &str,
 ) -> Result<Option<Finding>, Error> {
     let path = String::from_utf8_lossy(file.path);
@@ -198,7 +236,7 @@ fn judge(
         true => {
             checker.examine(file.path, file.new, false)?.spots.iter().find(|spot| stops(spot.rule)).cloned()
         }
-        false => first_of(checker, file, keep)?,
+        false => first_of(checker, file, around)?,
     };
     Ok(spot.map(|spot| Finding {
         rule: spot.rule,
@@ -210,7 +248,11 @@ fn judge(
     }))
 }
 
-fn first_of(checker: &Checker<'_>, file: &Candidate<'_>, keep: &Keep<'_>) -> Result<Option<Spot>, Error> {
+fn first_of(
+    checker: &Checker<'_>,
+    file: &Candidate<'_>,
+    (keep, grants): (&Keep<'_>, &Grants<'_>),
+) -> Result<Option<Spot>, Error> {
     let examined = checker.examine(file.path, file.new, file.protected)?;
     for spot in examined.spots.iter().filter(|spot| stops(spot.rule)) {
         if spot.rule != Rule::Token || is_new_line(checker, file, spot.line)? {
@@ -230,8 +272,11 @@ fn first_of(checker: &Checker<'_>, file: &Candidate<'_>, keep: &Keep<'_>) -> Res
     }
     if !file.protected && examined.clear && file.old.is_none() {
         let content = checker.repository.blob_named(file.new)?;
-        if let Some(spot) = dotenv(&String::from_utf8_lossy(file.path), &content) {
-            return Ok(Some(spot));
+        let path = String::from_utf8_lossy(file.path);
+        let named = dotenv(&path, &content);
+        let told = if named.is_some() { named } else { grants.judge(&path, &content)? };
+        if told.is_some() {
+            return Ok(told);
         }
     }
     Ok(converted(file))
@@ -289,6 +334,7 @@ fn stops(rule: Rule) -> bool {
         | Rule::Unprotected
         | Rule::SealedValue
         | Rule::Dotenv
+        | Rule::SecretFile
         | Rule::Token
         | Rule::Broken
         | Rule::Altered

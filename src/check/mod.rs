@@ -11,6 +11,7 @@ mod copies;
 pub mod docker;
 mod examine;
 mod former;
+mod granted;
 pub mod guard;
 mod history;
 mod images;

@@ -34,6 +34,7 @@ pub enum Rule {
     Unprotected,
     SealedValue,
     Dotenv,
+    SecretFile,
     Abandoned,
     Broken,
     Altered,
@@ -83,7 +84,7 @@ impl Rule {
 }
 
 /// Every rule in order: its name, how bad it is, and what it finds.
-const FACTS: [(Rule, &str, Severity, &str); 32] = [
+const FACTS: &[(Rule, &str, Severity, &str)] = &[
     (Rule::Plaintext, "plaintext", Severity::Error, "A protected file is in git in clear."),
     (
         Rule::PlaintextValue,
@@ -122,6 +123,12 @@ const FACTS: [(Rule, &str, Severity, &str); 32] = [
         "A value that an encrypted file keeps stands in clear in another file.",
     ),
     (Rule::Dotenv, "dotenv", Severity::Warning, "A dotenv file is in git in clear, and nothing protects it."),
+    (
+        Rule::SecretFile,
+        "secret-file",
+        Severity::Error,
+        "A file that a compose file gives to containers as a secret is in git in clear, and nothing protects it.",
+    ),
     (
         Rule::Abandoned,
         "abandoned",

@@ -10,6 +10,7 @@ use crate::policy::creation::Config;
 
 use super::examine::{CONFIG, Examined, Spot, normal, short};
 use super::former::Past;
+use super::granted::{self, Granted};
 use super::place::{Kind, Place};
 use super::{Checker, Error, Finding, Protected, Rule};
 
@@ -29,6 +30,8 @@ pub(super) struct File {
     pub(super) examined: Rc<Examined>,
     /// It was sealed once, and is clear.
     exposed: Option<Spot>,
+    /// A compose file gives it to containers as a secret, and it is clear.
+    granted: Option<Spot>,
 }
 
 /// Reads the tree of a place.
@@ -45,12 +48,15 @@ pub(super) fn read(checker: &Checker<'_>, place: &Place) -> Result<Tree, Error> 
     }
     let file = |(entry, attributes, examined): (Entry, Attributes, Rc<Examined>)| File {
         exposed: None,
+        granted: None,
         path: String::from_utf8_lossy(&entry.path).into_owned(),
         blob: entry.blob,
         attributes,
         examined,
     };
-    Ok(Tree { place: place.clone(), files: examined.into_iter().map(file).collect() })
+    let mut tree = Tree { place: place.clone(), files: examined.into_iter().map(file).collect() };
+    tree.look_at_secrets(checker)?;
+    Ok(tree)
 }
 
 /// The index, as the next commit will have it. What the work tree or this clone protect counts as well as what is
@@ -69,6 +75,23 @@ pub(super) fn of_index(checker: &Checker<'_>) -> Result<Vec<Protected>, Error> {
 }
 
 impl Tree {
+    /// Finds the secrets of its compose files that are clear.
+    fn look_at_secrets(&mut self, checker: &Checker<'_>) -> Result<(), Error> {
+        let composes = self.files.iter().filter_map(|file| file.examined.compose.as_ref());
+        let granted: Vec<Granted> = composes.flat_map(|compose| compose.granted.clone()).collect();
+        if granted.is_empty() {
+            return Ok(());
+        }
+        let clear = |file: &&mut File| !file.attributes.filtered && file.examined.clear;
+        for file in self.files.iter_mut().filter(clear) {
+            if granted.iter().any(|granted| granted.path == file.path) {
+                let content = checker.content(&file.blob)?.unwrap_or_default();
+                file.granted = granted::in_clear(&granted, &file.path, &content);
+            }
+        }
+        Ok(())
+    }
+
     /// Finds what of it was sealed once, and is clear.
     pub(super) fn look_back(&mut self, checker: &Checker<'_>, past: &Past) -> Result<(), Error> {
         let suspects: HashMap<&[u8], &str> = self
@@ -196,9 +219,10 @@ impl File {
                 "encrypted, but nothing protects it: the next version would be in clear",
             ));
         }
-        if let Some(exposed) = &self.exposed {
-            spots.retain(|spot| spot.rule != Rule::Dotenv);
-            spots.push(exposed.clone());
+        // The strongest says it for all.
+        if let Some(spot) = self.exposed.as_ref().or(self.granted.as_ref()) {
+            spots.retain(|spot| !matches!(spot.rule, Rule::Dotenv | Rule::LikelySecret));
+            spots.push(spot.clone());
         }
         spots
     }

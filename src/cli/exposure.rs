@@ -1,13 +1,16 @@
 //! `hlx exposure KEY`: what a key could ever read, and what must be changed at its source.
 
+use std::borrow::Cow;
+
 use clap::Args;
 use serde_json::{Value as Json, json};
 
 use crate::git::versions::{self, Line};
 use crate::keys::recipients as files;
-use crate::repo::exposure::{self, Exposure, File, State, Value};
+use crate::repo::exposure::{self, Exposure, File, Name, State, Value};
 
 use super::context::Context;
+use super::ui::counted;
 use super::{Exit, Failure, errors, quote};
 
 /// List the values that a key could ever read, in all of history, and which have changed since. Names only.
@@ -53,21 +56,28 @@ fn line(line: &Line) -> &str {
     }
 }
 
-fn name(value: &Value) -> &str {
-    if value.name.is_empty() { "(the whole file)" } else { &value.name }
+fn name(value: &Value) -> Cow<'_, str> {
+    match &value.name {
+        Name::Whole => "(the whole file)".into(),
+        Name::Value(name) => quote::line(name),
+        Name::Comments => "(its comments)".into(),
+    }
 }
 
 fn show(exposure: &Exposure, cx: &Context) {
     for (file, values) in by_file(exposure) {
         cx.ui.result(format!("{}:{}", line(&file.line), quote::path(&file.path)));
         for value in values {
-            cx.ui.result(format!("    {:<40} {}", quote::line(name(value)), words(value.state)));
+            cx.ui.result(format!("    {:<40} {}", name(value), words(value)));
         }
     }
 }
 
-fn words(state: State) -> &'static str {
-    match state {
+fn words(value: &Value) -> &'static str {
+    match value.state {
+        State::Unchanged if value.name == Name::Comments => {
+            "NOT CHANGED SINCE: look whether they hold a secret"
+        }
         State::Unchanged => "NOT CHANGED SINCE",
         State::Changed => "changed since",
         State::Gone => "no longer there: revoke it where it came from",
@@ -81,12 +91,13 @@ fn markdown(exposure: &Exposure, key: &str) -> String {
         text += &format!("\n## {}: `{}`\n\n", line(&file.line), quote::path(&file.path));
         for value in values {
             let (mark, note) = match value.state {
+                State::Unchanged if value.name == Name::Comments => (' ', "look whether they hold a secret"),
                 State::Unchanged => (' ', "change it at its source"),
                 State::Changed => ('x', "changed since"),
                 State::Gone => (' ', "no longer there: revoke it where it came from"),
                 State::Unknown => (' ', "not known: a version of it does not open with these keys"),
             };
-            text += &format!("- [{mark}] `{}`: {note}\n", quote::line(name(value)));
+            text += &format!("- [{mark}] `{}`: {note}\n", name(value));
         }
     }
     text.trim_end().to_owned()
@@ -102,7 +113,12 @@ fn to_json(exposure: &Exposure) -> Json {
         };
         let is_branch = matches!(value.file.line, Line::Branch(_));
         let place = if is_branch { "branch" } else { "ref" };
-        json!({ place: line(&value.file.line), "path": value.file.path, "name": value.name, "state": state })
+        let (kind, name) = match &value.name {
+            Name::Whole => ("file", ""),
+            Name::Value(name) => ("value", name.as_str()),
+            Name::Comments => ("comments", ""),
+        };
+        json!({ place: line(&value.file.line), "path": value.file.path, "kind": kind, "name": name, "state": state })
     };
     let files = |files: &[File]| -> Vec<Json> {
         files.iter().map(|file| json!({ "branch": line(&file.line), "path": file.path })).collect()
@@ -121,19 +137,18 @@ fn sum_up(exposure: &Exposure, is_cut: bool, cx: &Context) {
     match all {
         0 => cx.ui.note("it could never read anything here"),
         _ => cx.ui.note(format!(
-            "{all} values under {} data keys: {} changed since, {} not, {} no longer there, {} not known",
-            exposure.data_keys,
+            "{} under {}: {} changed since, {} not, {} no longer there, {} not known",
+            counted(all, "value", "values"),
+            counted(exposure.data_keys, "data key", "data keys"),
             count(State::Changed),
             count(State::Unchanged),
             count(State::Gone),
             count(State::Unknown)
         )),
     }
-    if all > 0 {
-        cx.ui.note("comments are not listed: it could read the encrypted ones in these files too");
-    }
     if !exposure.open_now.is_empty() {
-        cx.ui.warning(format!("it can read {} files as they are now", exposure.open_now.len()));
+        let files = counted(exposure.open_now.len(), "file as it is", "files as they are");
+        cx.ui.warning(format!("it can read {files} now"));
         cx.ui.hint("`hlx recipients remove KEY --all` shuts it out");
     }
     if !exposure.known_now.is_empty() {

@@ -47,6 +47,7 @@ pub(super) fn in_commit(finding: &Finding, position: Position) -> String {
             Rule::Unprotected
             | Rule::SealedValue
             | Rule::Dotenv
+            | Rule::SecretFile
             | Rule::Abandoned
             | Rule::PlaintextValue
             | Rule::PlaintextComment
@@ -109,9 +110,7 @@ pub(super) fn hint(finding: &Finding) -> String {
         Rule::SealedValue => format!(
             "encrypt it (`hlx track {path}`), or take the value out; if it is no secret, `git commit --no-verify` (or `git push --no-verify`) lets it pass"
         ),
-        Rule::Dotenv => format!(
-            "encrypt it: `hlx track {path}`, then `git add {path}`; if it holds no secret, put `# hlx:allow` on a line of its own in it"
-        ),
+        Rule::Dotenv | Rule::SecretFile | Rule::Token | Rule::LikelySecret => of_clear(finding.rule, &path),
         Rule::Unprotected if finding.staged => format!(
             "`hlx track {path}`, then `git add {path}`; if that is meant, `hlx untrack {path}`"
         ),
@@ -147,10 +146,23 @@ pub(super) fn hint(finding: &Finding) -> String {
             "give it as a secret: `secrets:` with `file:`, and the variable with its path in the container".to_owned()
         }
         Rule::Environment => "root on the host, and who has its disk, can read them there".to_owned(),
-        Rule::Token | Rule::LikelySecret => format!(
+        Rule::NotAccepted | Rule::Unsigned | Rule::NotHere => of_others(finding),
+    }
+}
+
+/// What to do about a file in clear that looks as if it should not be.
+fn of_clear(rule: Rule, path: &str) -> String {
+    let track = format!("encrypt it: `hlx track {path}`, then `git add {path}`");
+    match rule {
+        Rule::Dotenv => {
+            format!("{track}; if it holds no secret, put `# hlx:allow` on a line of its own in it")
+        }
+        Rule::SecretFile => {
+            format!("{track}; if it is no secret, put `# hlx:allow` behind its name in the compose file")
+        }
+        _ => format!(
             "encrypt it (`hlx track {path}`) and change it at its source; if it is no secret, put `hlx:allow` in a comment on its line"
         ),
-        Rule::NotAccepted | Rule::Unsigned | Rule::NotHere => of_others(finding),
     }
 }
 

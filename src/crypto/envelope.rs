@@ -27,6 +27,11 @@ impl Recipient {
         &self.0
     }
 
+    /// Whether it is of the kind that belongs to hardware keys: age wraps for it, and a plugin unwraps.
+    pub fn is_tagged(&self) -> bool {
+        self.0.starts_with("age1tag1") || self.0.starts_with("age1tagpq1")
+    }
+
     /// Whether what is wrapped for this key stays closed to a quantum computer. Of a plugin's keys that is not known.
     pub fn is_post_quantum(&self) -> bool {
         hybrid::is_post_quantum(&self.0)

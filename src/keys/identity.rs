@@ -135,12 +135,15 @@ impl Identity {
         Ok(Self { key: Key::Ssh(Box::new(key)), found: Found::Of(recipient) })
     }
 
-    /// A key of a plugin. Its public key is what the comment above it says, as plugins write it.
+    /// A key of a plugin. Its public key is what the comment above it says, as plugins write it: of the plugin's own
+    /// kind, or of the kind that age has for hardware keys, as `age-plugin-tpm` makes them.
     fn of_plugin(key: &age::plugin::Identity, said: Option<Recipient>, plugins: &Plugins) -> Self {
         let name = key.plugin().to_owned();
         match plugins.identity(key) {
             Ok(ready) => {
-                let said = said.filter(|recipient| recipient.plugin().as_deref() == Some(&name));
+                let is_of_plugin =
+                    |key: &Recipient| key.is_tagged() || key.plugin().as_deref() == Some(&name);
+                let said = said.filter(is_of_plugin);
                 let found = said.map_or_else(|| Found::OfPlugin(name.clone()), Found::Of);
                 Self { key: Key::Plugin(name, Box::new(ready)), found }
             }

@@ -14,7 +14,7 @@ use crate::crypto::envelope::Recipient;
 use crate::git::Repository;
 use crate::git::versions::{History, Line};
 use crate::keys::Keyring;
-use crate::sops::{KeyGroups, Sealed, is_sealed};
+use crate::sops::{KeyGroups, Opened, Sealed, is_sealed};
 use crate::sys::random;
 
 use super::Error;
@@ -46,10 +46,21 @@ pub struct File {
 pub struct Value {
     /// Where it stands.
     pub file: File,
-    /// Its name, dotted; empty for a whole file.
-    pub name: String,
+    /// What of the file it is.
+    pub name: Name,
     /// What became of it.
     pub state: State,
+}
+
+/// What of a file could be read.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Name {
+    /// All of it.
+    Whole,
+    /// A value by its name, dotted.
+    Value(String),
+    /// Its sealed comments. They have no names, and so count as one.
+    Comments,
 }
 
 /// What became of a value that the key could read.
@@ -71,7 +82,7 @@ struct Version {
     key: usize,
     /// The key in question opens it.
     is_named: bool,
-    names: BTreeSet<String>,
+    names: BTreeSet<Name>,
     /// Its values, hashed; `None` if it could not be opened.
     values: Option<HashSet<Hashed>>,
 }
@@ -84,7 +95,7 @@ enum KeyId {
 }
 
 /// A name and its value, under a salt of this run: values are compared, and not kept.
-type Hashed = (String, [u8; 32]);
+type Hashed = (Name, [u8; 32]);
 
 /// Finds all that a key could read. `progress` is told how many versions of how many are read.
 pub fn find(
@@ -122,22 +133,34 @@ impl Reader<'_> {
     fn read(&mut self, content: &[u8]) -> Option<Version> {
         let sealed = Sealed::parse(content).ok()?;
         let is_named = opens(sealed.groups(), self.key);
-        let names = sealed.names().into_iter().collect();
+        let mut names: BTreeSet<Name> = sealed.names().into_iter().map(named).collect();
+        let has_comments = sealed.seals_comments();
         let data_key = self.keyring.data_key(sealed.groups()).ok();
         let envelopes = sealed.groups().groups().iter().flat_map(|group| &group.envelopes);
         let wrapped = envelopes.map(|envelope| envelope.enc.clone()).collect();
         let opened = data_key.as_ref().and_then(|data_key| sealed.open(data_key).ok());
-        let values = opened.map(|opened| {
-            opened.values().into_iter().map(|(name, value)| (name, self.hash(&value))).collect()
-        });
+        let values = opened.map(|opened| self.values(&opened));
+        let comments = values.as_ref().map(|values| values.iter().any(|(name, _)| *name == Name::Comments));
+        names.extend(comments.unwrap_or(has_comments).then_some(Name::Comments));
         let next = self.keys.len();
         let key_id = data_key.map_or(KeyId::Wrapped(wrapped), KeyId::Key);
         Some(Version { key: *self.keys.entry(key_id).or_insert(next), is_named, names, values })
     }
 
+    fn values(&self, opened: &Opened<'_>) -> HashSet<Hashed> {
+        let values = opened.values().into_iter().map(|(name, value)| (named(name), self.hash(&value)));
+        let comments = opened.comments().map(|text| (Name::Comments, self.hash(text.as_bytes())));
+        values.chain(comments).collect()
+    }
+
     fn hash(&self, value: &[u8]) -> [u8; 32] {
         Sha256::new().chain_update(self.salt).chain_update(value).finalize().into()
     }
+}
+
+/// A whole file is a value without a name.
+fn named(name: String) -> Name {
+    if name.is_empty() { Name::Whole } else { Name::Value(name) }
 }
 
 /// Whether a key alone opens the groups: it must be in as many as have to come together.
@@ -193,23 +216,23 @@ impl Findings {
     /// What the exposed versions of a file held, and what became of it.
     fn values(&self, file: &File, exposed: &[&String], now: Option<&Version>) -> Vec<Value> {
         let mut names = BTreeSet::new();
-        let mut held = BTreeMap::<&str, HashSet<[u8; 32]>>::new();
+        let mut held = BTreeMap::<&Name, HashSet<[u8; 32]>>::new();
         let mut is_complete = true;
         for version in exposed.iter().filter_map(|blob| self.versions.get(*blob)) {
-            names.extend(version.names.iter().map(String::as_str));
+            names.extend(&version.names);
             is_complete &= version.values.is_some();
             for (name, hash) in version.values.iter().flatten() {
                 held.entry(name).or_default().insert(*hash);
             }
         }
-        let state = |name: &str| judge(name, held.get(name), is_complete, now);
-        let value = |name: &str| Value { file: file.clone(), name: name.to_owned(), state: state(name) };
+        let state = |name: &Name| judge(name, held.get(name), is_complete, now);
+        let value = |name: &Name| Value { file: file.clone(), name: name.clone(), state: state(name) };
         names.into_iter().map(value).collect()
     }
 }
 
 /// What became of the values of one name, of which these were readable.
-fn judge(name: &str, held: Option<&HashSet<[u8; 32]>>, is_complete: bool, now: Option<&Version>) -> State {
+fn judge(name: &Name, held: Option<&HashSet<[u8; 32]>>, is_complete: bool, now: Option<&Version>) -> State {
     let Some(now) = now.filter(|now| now.names.contains(name)) else { return State::Gone };
     let Some(values) = &now.values else { return State::Unknown };
     let mut current = values.iter().filter(|(known, _)| known == name).map(|(_, hash)| hash);

@@ -162,6 +162,15 @@ impl<'t> Sealed<'t> {
         values.map(|(leaf, _)| document.paths.display(leaf.path)).collect()
     }
 
+    /// Whether comments are sealed in it; that can be seen without a key.
+    pub fn seals_comments(&self) -> bool {
+        let Body::Leaves { document, .. } = &self.body else { return false };
+        document.leaves.iter().any(|leaf| match &leaf.content {
+            Content::Comment(text) => SealedValue::looks_like(text),
+            Content::Value(_) => false,
+        })
+    }
+
     /// The comments that stand clear where the rule seals comments. sops accepts such, and so they
     /// may hold anything.
     pub fn clear_comments(&self) -> Vec<&str> {
@@ -278,6 +287,16 @@ impl<'t> Opened<'t> {
         let whole = matches!(self.sealed.body, Body::Whole { .. });
         let whole = whole.then(|| (String::new(), self.plaintext.expose().as_slice().into()));
         whole.into_iter().chain(self.named().map(|(name, value)| (name, value.into_bytes()))).collect()
+    }
+
+    /// The sealed comments that say something.
+    pub fn comments(&self) -> impl Iterator<Item = Cow<'_, str>> {
+        let comments = self.contents.all().filter_map(|content| match content {
+            Content::Comment(text) => Some(text),
+            Content::Value(_) => None,
+        });
+        // Odd lines of dotenv are sealed as comments too.
+        comments.filter(|text| text.chars().any(char::is_alphanumeric))
     }
 
     fn named(&self) -> impl Iterator<Item = (String, Scalar<'_>)> {

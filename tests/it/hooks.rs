@@ -301,6 +301,43 @@ fn a_dotenv_file_that_nothing_protects_is_refused() {
     sandbox.sh("lab", "echo TZ=UTC >stack.env; git commit -qam changed; git push -q origin own");
 }
 
+/// The first mistake of many: the file of a compose secret, and `hlx track` forgotten.
+#[test]
+fn the_file_of_a_compose_secret_is_refused_in_clear() {
+    let sandbox = lab_and_server();
+    sandbox.sh("lab", "git switch -q --orphan own; git clean -qfdx");
+    let compose = "services: {a: {image: x, secrets: [db]}}\nsecrets:\n  db: {file: ./db_root.txt}\n";
+    sandbox.write("lab/compose.yml", compose);
+    sandbox.write("lab/db_root.txt", "canary-swordfish\n");
+    sandbox.sh("lab", "git add -A");
+    let told = ["db_root.txt: the secret `db` of the compose file, in clear", "hlx track db_root.txt"];
+    refused(&sandbox.run("lab", &["git", "commit", "-qm", "x"]), &told);
+    sandbox.sh("lab", "git commit -qnm x");
+    for words in [&["own"][..], &["--no-verify", "own"]] {
+        refused(&sandbox.run("lab", &[&["git", "push", "-q", "origin"], words].concat()), &told[..1]);
+    }
+    let done = sandbox.run("lab", &["hlx", "check", "--branch", "own"]);
+    assert!(done.code == Some(5) && done.out.contains("[secret-file]"), "{}{}", done.out, done.err);
+    // One that is no secret says so where it is named.
+    sandbox.write("lab/compose.yml", compose.replace("txt}", "txt} # hlx:allow"));
+    sandbox.sh("lab", "git add compose.yml; git commit -qm fine --amend; git push -q origin own");
+}
+
+/// What `hlx track` came too late for is not pushed while nobody has it.
+#[test]
+fn what_was_committed_before_it_was_protected_is_not_pushed() {
+    let sandbox = lab_and_server();
+    sandbox.sh(
+        "lab",
+        "echo canary-swordfish >late.txt; git add late.txt; git commit -qm late; hlx track late.txt",
+    );
+    let done = sandbox.run("lab", &["git", "push", "-q", "origin", "app"]);
+    refused(&done, &["late.txt: committed in clear before it was protected"]);
+    sandbox.sh("lab", "git add -A; git commit -q --amend --no-edit; git push -q origin app");
+    let there = sandbox.ok(".", &["git", "-C", "server.git", "cat-file", "blob", "app:late.txt"]);
+    assert!(there.contains("ENC["), "{there}");
+}
+
 #[test]
 fn tokens_of_a_well_known_shape_are_refused_where_they_are_new() {
     let sandbox = lab_and_server();

@@ -49,6 +49,7 @@ mod soak;
 mod stacks;
 mod swarm;
 mod textconv;
+mod tpm;
 mod tracking;
 mod trust;
 mod values;

@@ -339,7 +339,7 @@ fn exposure_names_what_a_removed_key_could_read_and_what_changed_since() {
     env("BEFORE=canary-swordfish-0\n");
     env("OTHER=canary-swordfish-0\n");
     sandbox.ok("lab", &["hlx", "rotate", "--data-keys"]);
-    env("A=canary-swordfish-1\nB=canary-swordfish-2\nC=canary-swordfish-3\n");
+    env("# canary-swordfish-0\nA=canary-swordfish-1\nB=canary-swordfish-2\nC=canary-swordfish-3\n");
     sandbox.ok("lab", &["hlx", "recipients", "add", &laptop]);
     sandbox.write("lab/key.pem", "canary-swordfish-4");
     sandbox.sh("lab", "hlx track key.pem; git add -A; git commit -qm pem; git tag keep");
@@ -349,13 +349,16 @@ fn exposure_names_what_a_removed_key_could_read_and_what_changed_since() {
     let known = sandbox.run("lab", &["hlx", "exposure", &laptop]);
     assert!(known.err.contains("still sealed under a data key that it knows: app:.env"), "{known:?}");
     sandbox.sh("lab", "hlx rotate --data-keys");
-    env("A=canary-swordfish-7\nB=canary-swordfish-2\nLATE=canary-swordfish-8\nNEW=canary-swordfish-9\n");
+    env(
+        "# canary-swordfish-0\nA=canary-swordfish-7\nB=canary-swordfish-2\nLATE=canary-swordfish-8\nNEW=canary-swordfish-9\n",
+    );
     let expected = [
         ".env A changed",
         ".env B unchanged",
         ".env C gone",
         ".env LATE changed",
         ".env OTHER gone",
+        ".env  unchanged",
         "key.pem  unchanged",
     ];
     // Of what was there before, it knows what the data key of its time still sealed.
@@ -364,7 +367,8 @@ fn exposure_names_what_a_removed_key_could_read_and_what_changed_since() {
     assert!(
         list.contains("## app: `.env`")
             && list.contains("- [x] `A`: changed since")
-            && list.contains("- [ ] `B`"),
+            && list.contains("- [ ] `B`")
+            && list.contains("- [ ] `(its comments)`: look whether they hold a secret"),
         "{list}"
     );
     // A clone that has only the end of history says so.

@@ -14,6 +14,8 @@ pub(super) use make::make;
 #[derive(Debug, Subcommand)]
 pub(super) enum KeysCommand {
     /// Make a private key, and print the public key that belongs to it.
+    ///
+    /// A key in a TPM or on a YubiKey is made by its age plugin, as the README says; hlx uses it from its file like others.
     Generate(make::GenerateArgs),
     /// Take in a private key that there is already: a file of age, or an ssh key.
     Import(make::ImportArgs),
