@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -62,6 +63,17 @@ pub struct Docker {
     cwd: PathBuf,
 }
 
+/// A question to Compose that is on its way.
+#[derive(Debug)]
+pub(super) struct ComposeCheck(JoinHandle<Result<(), Error>>);
+
+impl ComposeCheck {
+    /// Fails if Compose is not there, or too old.
+    pub(super) fn wait(self) -> Result<(), Error> {
+        self.0.join().expect("asking does not panic")
+    }
+}
+
 impl Docker {
     /// Docker in the door's environment. `cwd` is a directory without a compose file.
     pub fn new(env: &Env, cwd: impl Into<PathBuf>) -> Self {
@@ -90,11 +102,30 @@ impl Docker {
     /// Makes sure that the daemon answers and that Compose is there and new enough; says where the
     /// daemon is.
     pub fn check(&self) -> Result<Endpoint, Error> {
+        let (endpoint, compose) = self.begin()?;
+        compose.wait()?;
+        Ok(endpoint)
+    }
+
+    /// The same without waiting for Compose, which takes longer to say its version than all else that is
+    /// asked at the start.
+    pub(super) fn begin(&self) -> Result<(Endpoint, ComposeCheck), Error> {
+        let docker = self.clone();
+        let check = move || docker.check_compose(&docker.ask(&["compose", "version", "--short"])?);
+        let compose = ComposeCheck(std::thread::spawn(check));
+        match self.check_daemon() {
+            Ok(endpoint) => Ok((endpoint, compose)),
+            // What is wrong with Compose says more.
+            Err(error @ Error::Failed { .. }) => compose.wait().and(Err(error)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes sure that the daemon answers; says where it is.
+    fn check_daemon(&self) -> Result<Endpoint, Error> {
         std::thread::scope(|scope| {
-            let compose = scope.spawn(|| self.ask(&["compose", "version", "--short"]));
             let endpoint = scope.spawn(|| self.endpoint());
             let daemon = self.ask(&["version", "--format", "{{.Server.Version}}"])?;
-            let compose = compose.join().expect("asking does not panic")?;
             if !daemon.end.is_success() {
                 return Err(Error::Down(text(daemon.err.expose())));
             }
@@ -102,7 +133,6 @@ impl Docker {
             if parse_version(&version).is_some_and(|found| found < OLDEST_ENGINE) {
                 return Err(Error::EngineOld(version));
             }
-            self.check_compose(&compose)?;
             endpoint.join().expect("asking does not panic")
         })
     }

@@ -22,13 +22,15 @@ use jiff::Timestamp;
 
 use self::back::Former;
 use super::clean;
-use super::docker::Docker;
+use super::docker::{ComposeCheck, Docker};
 use super::endpoint::Endpoint;
 use super::error::{Aftermath, Error};
 use super::health::condition;
 use super::masks::Masks;
 use super::mirror::{Git, Mirror, Source};
+use super::model::Model;
 use super::outlet::Event;
+use super::stage::Stage;
 use super::state::{Ending, Record, Stack, State};
 use super::swarm::Before;
 use super::timings::{Account, Timings, Whose};
@@ -98,6 +100,8 @@ struct Deploy<'d> {
     /// The hlx before this one was killed on the stack.
     interrupted: bool,
     commit: String,
+    /// Whether Compose is good enough; taken once that is known.
+    compose: Option<ComposeCheck>,
     /// The files in the project directory may no longer be as they were.
     laid: bool,
     /// Containers may no longer be as they were.
@@ -121,7 +125,7 @@ impl<'d> Deploy<'d> {
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
         let timings = Timings::start();
         let docker = Docker::new(world.env, "/");
-        let endpoint = timings.measure("docker and compose", Whose::Docker, || docker.check())?;
+        let (endpoint, compose) = timings.measure("docker", Whose::Docker, || docker.begin())?;
         let lock = lock(&wish.service, world)?;
         let state = State::open(&world.places.state.join("state.db"))?;
         let stack = state.stack(&wish.service)?;
@@ -132,6 +136,7 @@ impl<'d> Deploy<'d> {
             masks,
             timings,
             docker,
+            compose: Some(compose),
             endpoint,
             lock,
             state,
@@ -199,6 +204,17 @@ impl Deploy<'_> {
         self.keep(next, &containers, mirror)?;
         self.sweep();
         Ok(containers.iter().map(condition).collect())
+    }
+
+    /// The model of what a stage shows. Compose answers here for the first time, so that what is wrong
+    /// with it itself comes before what it says.
+    fn model(&mut self, stage: &mut Stage<'_>) -> Result<Model, Error> {
+        let project = self.wish.service.project();
+        let model = self.timings.measure("compose config", Whose::Docker, || stage.model(&project));
+        if let Some(compose) = self.compose.take() {
+            self.timings.measure("compose", Whose::Docker, || compose.wait())?;
+        }
+        model
     }
 
     fn source(&self, git: &Git) -> Result<Source, Error> {

@@ -212,6 +212,9 @@ fn a_missing_engine_is_told_apart() {
     };
     fails(bin.as_os_str(), "", "`docker` program is not installed");
     fails(&std::env::var_os("PATH").unwrap(), "unix:///nonexistent", "daemon does not answer");
+    let path = std::env::var_os("PATH").unwrap();
+    let git = std::env::split_paths(&path).map(|dir| dir.join("git")).find(|git| git.exists()).unwrap();
+    std::os::unix::fs::symlink(git, bin.join("git")).unwrap();
     fake("docker", "[ $1 = version ] && echo 20 || exit 1");
     fails(bin.as_os_str(), "", "Compose plugin of `docker` is not installed");
     fake("docker-compose", "echo 1.29.2");

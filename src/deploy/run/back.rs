@@ -49,7 +49,7 @@ impl Former {
 
 impl Deploy<'_> {
     /// Opens the last good version, as proof that it could be brought back.
-    pub(super) fn former(&self, mirror: &Mirror<'_>) -> Result<Former, Error> {
+    pub(super) fn former(&mut self, mirror: &Mirror<'_>) -> Result<Former, Error> {
         let Some(commit) = self.stack.commit.clone() else { return Ok(Former::Nothing) };
         if commit == self.commit {
             return Ok(Former::Same);
@@ -59,6 +59,8 @@ impl Deploy<'_> {
             Ok(version) => {
                 self.masks.add(&version.unsealed.masker);
                 let gone = match self.is_accepted(&version) {
+                    // Not for want of anything of its own.
+                    Err(Error::Docker(error)) => return Err(error.into()),
                     Err(error) => Some(error.to_string()),
                     Ok(()) => self.look_for_images(&commit)?,
                 };
@@ -73,19 +75,16 @@ impl Deploy<'_> {
 
     /// Whether a version that was good is one still: what `deny` forbids and Compose accepts may be
     /// another by now.
-    fn is_accepted(&self, version: &Version) -> Result<(), Error> {
+    fn is_accepted(&mut self, version: &Version) -> Result<(), Error> {
         let World { places, env, settings, .. } = *self.world;
         let lent = Lent::new(PathBuf::from(&self.stack.directory))?;
         let ground = version.ground(lent.dir());
-        let look = || -> Result<(), Error> {
-            let place = places.vault(&self.wish.service);
-            let mut stage = Stage::open(&place, ground, env, version.files.clone(), &|_| {})?;
-            deny::check_files(&settings.deny, ground, stage.files())?;
-            stage.model(&self.wish.service.project())?.wishes()?;
-            deny::check(&settings.deny, ground, stage.json(), &self.docker)?;
-            stage.shred()
-        };
-        self.timings.measure("asking Compose about it", Whose::Docker, look)
+        let place = places.vault(&self.wish.service);
+        let mut stage = Stage::open(&place, ground, env, version.files.clone(), &|_| {})?;
+        deny::check_files(&settings.deny, ground, stage.files())?;
+        self.model(&mut stage)?.wishes()?;
+        deny::check(&settings.deny, ground, stage.json(), &self.docker)?;
+        stage.shred()
     }
 
     /// Why there is no way back, if an image has gone for good.

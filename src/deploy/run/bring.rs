@@ -82,10 +82,9 @@ impl Deploy<'_> {
         way: Way<'_>,
     ) -> Result<Model, Error> {
         let key = self.label_key()?;
-        let project = self.wish.service.project();
         let deny = &self.world.settings.deny;
         deny::check_files(deny, ground, stage.files())?;
-        let model = self.timings.measure("compose config", Whose::Docker, || stage.model(&project))?;
+        let model = self.model(stage)?;
         deny::check(deny, ground, stage.json(), &self.docker)?;
         let engine = model.wishes()?.engine;
         if let Way::Forward(former) = way {

@@ -109,7 +109,7 @@ impl Deploy<'_> {
     }
 
     /// What would happen to the services, and whether `setup.sh` would run.
-    fn foresee(&self, next: &Version, dir: &Path) -> Result<Foreseen, Error> {
+    fn foresee(&mut self, next: &Version, dir: &Path) -> Result<Foreseen, Error> {
         let World { places, env, report, settings, .. } = *self.world;
         let ground = next.ground(dir);
         let mut stage =
