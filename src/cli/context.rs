@@ -1,6 +1,7 @@
 //! The world as the door hands it in: environment, time, place.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -154,7 +155,11 @@ impl Context {
 
     /// Reads a file that the user named.
     pub(super) fn read(&self, path: &Path) -> Result<Vec<u8>, Failure> {
-        std::fs::read(path).map_err(|error| errors::io(path, &error))
+        std::fs::read(path).map_err(|error| match error.kind() {
+            // It was named on the command line, or by a variable.
+            io::ErrorKind::NotFound => Failure::new(Exit::Usage, format!("{}: {error}", path.display())),
+            _ => errors::io(path, &error),
+        })
     }
 }
 

@@ -6,17 +6,16 @@ use clap::Args;
 use serde_json::{Value as Json, json};
 
 use crate::git::versions::{self, Line};
-use crate::keys::recipients as files;
 use crate::repo::exposure::{self, Exposure, File, Name, State, Value};
 
 use super::context::Context;
 use super::ui::counted;
-use super::{Exit, Failure, errors, quote};
+use super::{Failure, errors, quote, recipients};
 
 /// List the values that a key could ever read, in all of history, and which have changed since. Names only.
 #[derive(Debug, Args)]
 pub(super) struct ExposureArgs {
-    /// The public key: `age1…` or `"ssh-ed25519 …"`.
+    /// The public key: `age1…` or `"ssh-ed25519 …"`, or its name in `.sops.yaml`.
     key: String,
     /// As JSON.
     #[arg(long, conflicts_with = "markdown")]
@@ -28,16 +27,16 @@ pub(super) struct ExposureArgs {
 
 /// `hlx exposure KEY`
 pub(super) fn run(args: &ExposureArgs, cx: &Context) -> Result<(), Failure> {
-    let key = files::parse_one(&args.key).map_err(|error| Failure::new(Exit::Usage, error))?;
+    let key = recipients::keys_or_names(std::slice::from_ref(&args.key), cx)?.remove(0);
     let repository = cx.repository()?;
     let git = cx.git(&repository)?;
     let history = versions::read(&repository, &git).map_err(errors::git)?;
     let progress = |done, all| cx.ui.progress("versions of files", done, all);
-    let exposure = exposure::find(&repository, &cx.keyring(), &history, &key.recipient, &progress)
-        .map_err(errors::repo)?;
+    let exposure =
+        exposure::find(&repository, &cx.keyring(), &history, &key, &progress).map_err(errors::repo)?;
     match (args.json, args.markdown) {
         (true, _) => cx.ui.result(to_json(&exposure)),
-        (false, true) => cx.ui.result(markdown(&exposure, &key.recipient.short())),
+        (false, true) => cx.ui.result(markdown(&exposure, &key.short())),
         (false, false) => show(&exposure, cx),
     }
     sum_up(&exposure, history.is_cut, cx);

@@ -28,6 +28,7 @@ pub mod plan;
 pub mod prune;
 mod ps;
 mod quote;
+mod readers;
 mod recipients;
 mod repo;
 mod reseal;

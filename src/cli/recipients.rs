@@ -6,15 +6,15 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use crate::crypto::envelope::Recipient;
-use crate::git::{self, branch};
+use crate::git::branch;
 use crate::keys::recipients::{self as files, Named};
-use crate::repo::recipients::{self, Addition, Place, Readers};
+use crate::repo::recipients::{self, Addition, Place};
 use crate::repo::rotate::{Change, DataKeys};
 
 use super::accept::{self, AcceptArgs};
 use super::context::Context;
+use super::readers::{self, ListArgs};
 use super::rotate::{self, BranchArgs, HowArgs};
-use super::ui::counted;
 use super::{Exit, Failure, errors};
 
 #[derive(Debug, Subcommand)]
@@ -44,7 +44,12 @@ pub(super) struct KeyArgs {
 impl KeyArgs {
     /// The keys in these words.
     pub(super) fn parse_all(keys: &[String]) -> Result<Vec<Named>, Failure> {
-        let parse = |key: &String| files::parse_one(key).map_err(|error| Failure::new(Exit::Usage, error));
+        let parse = |key: &String| {
+            files::parse_one(key).map_err(|error| {
+                Failure::new(Exit::Usage, error)
+                    .hint("`hlx keys export --public` prints one's own; `-R FILE` takes a file of keys")
+            })
+        };
         keys.iter().map(parse).collect()
     }
 
@@ -97,23 +102,13 @@ pub(super) struct RemoveArgs {
     how: HowArgs,
 }
 
-#[derive(Debug, Args)]
-pub(super) struct ListArgs {
-    /// The branches; by default all.
-    #[arg(long = "branch", short, value_name = "BRANCH")]
-    branches: Vec<String>,
-    /// As JSON.
-    #[arg(long)]
-    json: bool,
-}
-
 /// Runs `hlx recipients …`.
 pub(super) fn run(command: &RecipientsCommand, cx: &Context) -> Result<(), Failure> {
     match command {
         RecipientsCommand::Add(args) => add(args, cx),
         RecipientsCommand::Remove(args) => remove(args, cx),
         RecipientsCommand::Accept(args) => accept::run(args, cx),
-        RecipientsCommand::List(args) => list(args, cx),
+        RecipientsCommand::List(args) => readers::list(args, cx),
     }
 }
 
@@ -181,50 +176,4 @@ fn key_or_name(word: &str, cx: &Context) -> Result<Recipient, Failure> {
             Err(Failure::new(Exit::Usage, message).hint("name the key itself"))
         }
     }
-}
-
-fn list(args: &ListArgs, cx: &Context) -> Result<(), Failure> {
-    let repository = cx.repository()?;
-    let git = cx.git(&repository)?;
-    let mut tips = branch::tips(&git).map_err(errors::git)?;
-    if let Some(gone) = args.branches.iter().find(|name| !tips.contains_key(*name)) {
-        return Err(errors::git(git::Error::NoBranch(gone.clone())));
-    }
-    tips.retain(|name, _| args.branches.is_empty() || args.branches.contains(name));
-    let list = |(name, commit): (&String, &String)| recipients::list(&repository, name, commit);
-    let all = tips.iter().map(list).collect::<Result<Vec<_>, _>>().map_err(errors::repo)?;
-    if args.json {
-        cx.ui.result(serde_json::Value::from(all.iter().map(to_json).collect::<Vec<_>>()));
-        return Ok(());
-    }
-    for branch in all.iter().filter(|branch| !branch.readers.is_empty()) {
-        let files = counted(branch.files, "encrypted file", "encrypted files");
-        cx.ui.result(format!("{} ({files})", branch.branch));
-        for (key, reader) in &branch.readers {
-            let short = key.parse::<Recipient>().map_or_else(|_| key.clone(), |key| key.short());
-            let name = reader.name.as_deref().unwrap_or("-");
-            let shares = match reader.shares {
-                0 => String::new(),
-                files => format!("  has a share of the key of {files}: other key groups must join in"),
-            };
-            let state = match (reader.files + reader.shares == branch.files, reader.in_config) {
-                (true, true) => shares,
-                (true, false) => format!("{shares}  not in .sops.yaml: cannot read new files"),
-                (false, _) => format!("{shares}  can read {} of {}", reader.files, branch.files),
-            };
-            cx.ui.result(format!("  {short:<24} {name}{state}"));
-        }
-    }
-    Ok(())
-}
-
-fn to_json(branch: &Readers) -> serde_json::Value {
-    let readers: Vec<_> = branch
-        .readers
-        .iter()
-        .map(|(key, reader)| {
-            serde_json::json!({ "recipient": key, "name": reader.name, "files": reader.files, "shares": reader.shares, "in_config": reader.in_config })
-        })
-        .collect();
-    serde_json::json!({ "branch": branch.branch, "files": branch.files, "readers": readers })
 }

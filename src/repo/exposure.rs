@@ -17,7 +17,7 @@ use crate::keys::Keyring;
 use crate::sops::{KeyGroups, Opened, Sealed, is_sealed};
 use crate::sys::random;
 
-use super::Error;
+use super::{Error, new};
 
 /// All that a key could read.
 #[derive(Debug, Default)]
@@ -149,7 +149,8 @@ impl Reader<'_> {
 
     fn values(&self, opened: &Opened<'_>) -> HashSet<Hashed> {
         let values = opened.values().into_iter().map(|(name, value)| (named(name), self.hash(&value)));
-        let comments = opened.comments().map(|text| (Name::Comments, self.hash(text.as_bytes())));
+        let comments = opened.comments().filter(|text| !new::is_greeting(text));
+        let comments = comments.map(|text| (Name::Comments, self.hash(text.as_bytes())));
         values.chain(comments).collect()
     }
 

@@ -114,6 +114,15 @@ pub(super) fn refuse_remote(git: &Git, name: &str) -> Result<(), Error> {
     }
 }
 
+/// The comment at the top of a new `.env`, around the name of the service.
+const GREETING: [&str; 2] = [" Settings and secrets of ", ": encrypted in git, readable in your work tree."];
+
+/// Whether a comment is what hlx itself put at the top of a new `.env`.
+pub(super) fn is_greeting(comment: &str) -> bool {
+    let name = comment.strip_prefix(GREETING[0]).and_then(|rest| rest.strip_suffix(GREETING[1]));
+    name.is_some_and(is_service_name)
+}
+
 fn files(service: &Service<'_>, stamp: Stamp<'_>) -> Result<Vec<File>, Error> {
     let config = config::new(service.recipients);
     let file =
@@ -122,10 +131,7 @@ fn files(service: &Service<'_>, stamp: Stamp<'_>) -> Result<Vec<File>, Error> {
         Form::Open => ATTRIBUTES,
         Form::Sealed => SEALED,
     };
-    let env = format!(
-        "# Settings and secrets of {}: encrypted in git, readable in your work tree.\n",
-        service.name
-    );
+    let env = format!("#{}\n", GREETING.join(service.name));
     let mut files = vec![
         file(".gitattributes", "100644", attributes.to_owned()),
         file(config::NAME, "100644", config.clone()),

@@ -6,6 +6,7 @@ mod check;
 mod commits;
 mod concurrent;
 mod deploy;
+mod far;
 mod filter;
 mod floors;
 mod fuzz;

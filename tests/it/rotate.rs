@@ -414,6 +414,31 @@ fn a_file_with_a_key_of_another_kind_is_wrapped_anew_but_gets_no_new_data_key() 
 }
 
 #[test]
+fn readers_are_listed_as_a_table_also_of_branches_that_only_a_remote_has() {
+    let sandbox = Sandbox::new();
+    sandbox.lab();
+    let nas = key(&sandbox, "nas");
+    sandbox.sh("lab", &format!("hlx new web; hlx recipients add {nas} --name nas --branch web"));
+    sandbox.sh(".", "git clone -q -b app lab clone");
+    let local = sandbox.run("clone", &["hlx", "recipients", "list"]);
+    assert!(local.err.contains("2 branches that only a remote has are not listed"), "{local:?}");
+    assert!(local.out.contains("app (1 encrypted file)") && !local.out.contains("web"), "{local:?}");
+    let table = sandbox.ok("clone", &["hlx", "recipients", "list", "--all", "--matrix"]);
+    let rows: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(rows[0], ["app", "web"]);
+    let row = |name: &str| rows.iter().find(|row| row[0] == name).unwrap_or_else(|| panic!("{table}"));
+    assert_eq!(row("Test")[2..], ["x", "x"]);
+    assert_eq!(row("nas")[2..], [".", "x"]);
+    let json = sandbox.ok("clone", &["hlx", "recipients", "list", "--all", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let branches: Vec<_> = json.as_array().unwrap().iter().map(|branch| &branch["branch"]).collect();
+    assert_eq!(branches, ["app", "main", "web"]);
+    // By its name, as for `remove`.
+    let exposed = sandbox.run("lab", &["hlx", "exposure", "nas"]);
+    assert!(exposed.code == Some(0) && exposed.err.contains("nas is age1"), "{exposed:?}");
+}
+
+#[test]
 fn a_server_joins_with_one_line() {
     let sandbox = Sandbox::new();
     sandbox.lab();

@@ -119,7 +119,10 @@ fn unwritten(path: &Path, error: &io::Error) -> Failure {
 
 fn exists(path: &Path) -> Failure {
     Failure::new(Exit::Failed, format!("{} exists already", path.display()))
-        .hint("`hlx keys list` shows its public key; `--output FILE` makes another key elsewhere")
+        .hint(format!("`hlx -i {} keys list` shows its public key", path.display()))
+        .hint(
+            "`--output FILE` makes another key elsewhere; `hlx keys import FILE` adds that to those you have",
+        )
 }
 
 /// Asks for a new passphrase, twice.
@@ -144,6 +147,9 @@ fn new_passphrase() -> Result<SecretString, Failure> {
 pub(super) fn import(args: &ImportArgs, cx: &Context) -> Result<(), Failure> {
     let name = args.file.display().to_string();
     let refused = |reason: String| Failure::new(Exit::NoKey, format!("{name}: {reason}"));
+    if args.file.as_os_str() != "-" && !args.file.exists() {
+        return Err(Failure::new(Exit::Usage, format!("{name}: there is no such file")));
+    }
     let plugins = cx.places().plugins;
     let key = match args.file.as_os_str() == "-" {
         true => stored::Key::parse(from_stdin(cx)?, &plugins),

@@ -48,7 +48,7 @@ impl Deploy<'_> {
     /// Containers of another project of the same name, or of this stack under another name.
     fn admit_project(&self, project: String, engine: Engine) -> Result<(), Error> {
         let there = |engine: Engine, project: &str| {
-            let look = || engine.containers(&self.docker, project);
+            let look = || engine.occupants(&self.docker, project);
             self.timings.measure("looking for containers", Whose::Docker, look)
         };
         let former = self.stack.engine;
@@ -64,7 +64,7 @@ impl Deploy<'_> {
             _ if self.wish.adopt == Adopt::Yes => return Ok(()),
             _ => {}
         }
-        let names: Vec<String> = there(engine, &project)?.into_iter().map(|found| found.name).collect();
+        let names = there(engine, &project)?;
         if names.is_empty() { Ok(()) } else { Err(Error::Foreign { project, names }) }
     }
 

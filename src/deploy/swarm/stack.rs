@@ -330,13 +330,15 @@ fn finish(service: &mut Value, hash: &str, dress: &Dress<'_>) {
     if deploy["mode"].as_str().is_some_and(|mode| mode.ends_with("-job")) {
         return;
     }
-    if !deploy["update_config"].is_object() {
-        deploy["update_config"] = json!({});
+    for way in ["update_config", "rollback_config"] {
+        if !deploy[way].is_object() {
+            deploy[way] = json!({});
+        }
+        if deploy[way]["monitor"].is_null() {
+            deploy[way]["monitor"] = json!(format!("{}ms", dress.stable.as_millis().max(1)));
+        }
     }
     let update = &mut deploy["update_config"];
-    if update["monitor"].is_null() {
-        update["monitor"] = json!(format!("{}ms", dress.stable.as_millis().max(1)));
-    }
     if update["failure_action"].is_null() {
         update["failure_action"] = json!(match dress.rollback {
             Rollback::Auto => "rollback",

@@ -117,6 +117,12 @@ fn is_part_of(repository: &Repository, git: &Git, commit: &str, tip: &str) -> Re
     Ok(git.test(&["merge-base", "--is-ancestor", commit, tip])?)
 }
 
+/// The last commit of every branch: where it stands here, or else at a remote, as it was fetched last.
+pub fn known(repository: &Repository) -> Result<BTreeMap<String, String>, Error> {
+    let commit = |refs: Refs| refs.local.or_else(|| refs.remote.into_iter().next().map(|(_, commit)| commit));
+    Ok(read(repository)?.into_iter().filter_map(|(name, refs)| Some((name, commit(refs)?))).collect())
+}
+
 /// All branches by their short names.
 fn read(repository: &Repository) -> Result<BTreeMap<String, Refs>, Error> {
     let mut all = BTreeMap::<String, Refs>::new();
