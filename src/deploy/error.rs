@@ -12,8 +12,8 @@ use crate::keys;
 /// What went wrong. Everything but [`Error::Broken`] comes before any container was touched.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Someone who is not root asked.
-    #[error("deploying takes root: it mounts, and starts containers")]
+    /// Someone who is not root asked for file secrets.
+    #[error("to keep files in RAM for containers takes root")]
     NotRoot,
     /// Not a service's name.
     #[error(transparent)]

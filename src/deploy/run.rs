@@ -119,7 +119,7 @@ struct Deploy<'d> {
 impl<'d> Deploy<'d> {
     /// Everything that is there before the first step, the stack's lock included.
     fn open(wish: &'d Wish, world: &'d World<'d>, masks: &'d Masks) -> Result<Self, Error> {
-        admit::host_and_user(wish, world)?;
+        admit::stack_of_host(wish, world)?;
         namespace::no_dumps().map_err(Error::Vault)?;
         // Containers of other users read the directories that are made.
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
