@@ -10,7 +10,9 @@ pub(super) fn docker_failure(error: docker::Error) -> Failure {
         docker::Error::Missing => {
             missing.hint("install Docker Engine: https://docs.docker.com/engine/install/")
         }
-        docker::Error::Down(_) => missing.hint("start it: systemctl start docker"),
+        docker::Error::Down(_) => missing
+            .hint("start it: systemctl start docker")
+            .hint("`docker context ls`, DOCKER_HOST and DOCKER_CONTEXT say which one is asked"),
         docker::Error::EngineOld(_) => {
             missing.hint("install a newer one: https://docs.docker.com/engine/install/")
         }

@@ -119,7 +119,10 @@ fn a_changed_secret_updates_its_service_and_a_bad_one_is_rolled_back() {
     let web =
         format!("test \"$(/bin/busybox cat /run/secrets/web)\" != bad-value-of-a-key || exit 3; {SLEEP}");
     lab.seal("web.key", TOKEN).seal("db.key", "a-key-of-the-db").seal(".env", "MODE=mode-of-the-web\n");
-    swarm.stack("", &web, "").commit();
+    swarm.stack("", &web, "");
+    let plain = fs::read_to_string(lab.path("repo/compose.yml")).unwrap();
+    let more = "volumes: [\"./data/of/web:/data\"]\n    ports: [\"8080:80\"]\n    environment:";
+    lab.write("compose.yml", plain.replacen("environment:", more, 1)).commit();
     let said = swarm.deploys();
     assert!(said.contains("_web.1: running"), "{said}");
     let before = swarm.tasks();
@@ -219,6 +222,15 @@ fn what_a_swarm_cannot_do_is_said_before_and_a_bad_first_deploy_after() {
     let said = swarm.hlx(&["deploy", &lab.service], 1);
     assert!(said.contains("was made for the stack `other`"), "{said}");
 
+    // Nor is its port.
+    let image = lab.image();
+    let create = ["service", "create", "--detach", "--quiet", "--name", "other_web", "--publish", "8080:80"];
+    swarm.daemon.says(&[&create[..], &[&image, "/bin/busybox", "sleep", "1000"]].concat());
+    lab.write("compose.yml", text.replace("    environment:", "    ports: [\"8080:80\"]\n    environment:"));
+    let said = swarm.hlx(&["deploy", &lab.commit().service], 1);
+    assert!(said.contains("which service `web` publishes, is taken by the service other_web"), "{said}");
+    swarm.daemon.says(&["service", "rm", "other_web"]);
+
     let bad = format!("echo it has {TOKEN}; exit 4");
     swarm.stack("", &bad, "").commit();
     let said = swarm.hlx(&["deploy", &lab.service], 7);
@@ -249,7 +261,11 @@ fn each_node_gets_the_secrets_and_what_was_well_goes_back_with_what_was_not() {
     let write = |web_script: &str| {
         swarm.stack("", web_script, rest);
         let text = fs::read_to_string(lab.path("repo/compose.yml")).unwrap();
-        let text = text.replacen("deploy: {", "deploy: {mode: global, ", 1);
+        let text = text.replacen(
+            "deploy: {",
+            "deploy: {mode: global, update_config: {parallelism: 0}, rollback_config: {parallelism: 0}, ",
+            1,
+        );
         lab.write("compose.yml", text.replacen("    environment:", &format!("{web}    environment:"), 1))
             .commit();
     };
@@ -289,7 +305,9 @@ fn each_node_gets_the_secrets_and_what_was_well_goes_back_with_what_was_not() {
     let refused = hlx.env("DOCKER_HOST", worker.host()).output().unwrap();
     assert_eq!(refused.status.code(), Some(9), "{}", text_of(&refused));
     assert!(text_of(&refused).contains("is a worker of its Swarm"), "{}", text_of(&refused));
-    swarm.hlx(&["down", &lab.service], 0);
+    for daemon in [&worker, &swarm.daemon] {
+        daemon.says(&["swarm", "leave", "--force"]);
+    }
 }
 
 fn text_of(output: &std::process::Output) -> String {
