@@ -61,7 +61,7 @@ impl Exit {
                 "not authentic, or not an encrypted file where one is needed (or the reverse)"
             }
             Self::Policy => {
-                "the policy says no: plaintext, a rule that encrypts nothing, another repository, a rewritten history, `deny`, `verify`"
+                "the policy says no: plaintext, a rule that encrypts nothing, another repository, engine or Docker, a rewritten history, `deny`, `verify`"
             }
             Self::RolledBack => "the deploy failed, and the old version runs again",
             Self::NotRestored => {
@@ -70,7 +70,7 @@ impl Exit {
             Self::Busy => "busy: another hlx deploys this stack",
             Self::Changes => "`hlx plan` found changes",
             Self::Missing => {
-                "Docker, Compose (2.20), git (2.39), the kernel or another program is missing or too old"
+                "Docker, Compose (2.20), git (2.39), the kernel or another program is missing or too old, or there is no Swarm to manage"
             }
         }
     }

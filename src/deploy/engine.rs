@@ -43,6 +43,9 @@ pub enum Error {
         /// What it would need.
         missing: Vec<String>,
     },
+    /// Containers need files in RAM, and whoever deploys is not root.
+    #[error("containers would mount these encrypted files, and only root can keep them in RAM:{}", indented(&.0.join("\n")))]
+    NotRoot(Vec<String>),
     /// Something of a stack was still there long after it was removed.
     #[error("`docker stack rm {project}` left something behind: {left}{}", indented(said))]
     StackLeft {
@@ -86,13 +89,21 @@ impl Engine {
     pub(super) fn containers(self, docker: &Docker, project: &str) -> Result<Vec<Container>, docker::Error> {
         match self {
             Self::Compose => docker.containers(project),
-            Self::Swarm => match docker.tasks_as_containers(project) {
-                // Who has left the Swarm has left its stacks behind.
-                Err(_) if matches!(docker.manager(), Err(super::Error::Swarm(swarm::Error::Inactive))) => {
-                    Ok(Vec::new())
-                }
-                other => other,
-            },
+            Self::Swarm => or_left(docker, docker.tasks_as_containers(project)),
+        }
+    }
+
+    /// What there is of a project, by its names: containers; of a Swarm services, which need not have
+    /// any at the moment.
+    pub(super) fn occupants(self, docker: &Docker, project: &str) -> Result<Vec<String>, docker::Error> {
+        match self {
+            Self::Compose => {
+                Ok(docker.containers(project)?.into_iter().map(|container| container.name).collect())
+            }
+            Self::Swarm => {
+                let services = or_left(docker, docker.services(project))?;
+                Ok(services.into_iter().map(|service| service.name().to_owned()).collect())
+            }
         }
     }
 
@@ -118,5 +129,15 @@ impl Engine {
             Self::Compose => gate::inquire(docker, project, ill, masker),
             Self::Swarm => swarm::inquire(docker, project, ill, masker),
         }
+    }
+}
+
+/// What a Swarm has, and nothing where there is none: who left it has left its stacks behind.
+fn or_left<T>(docker: &Docker, found: Result<Vec<T>, docker::Error>) -> Result<Vec<T>, docker::Error> {
+    match found {
+        Err(_) if matches!(docker.manager(), Err(super::Error::Swarm(swarm::Error::Inactive))) => {
+            Ok(Vec::new())
+        }
+        other => other,
     }
 }

@@ -79,6 +79,13 @@ pub(super) fn lay(dir: &Path, tree: &Tree, vanished: &[PathBuf]) -> Result<Chang
     Ok(changes)
 }
 
+/// Makes the directories below `dir` that are not there.
+pub(super) fn make(dir: &Path, wanted: &[PathBuf]) -> Result<(), Error> {
+    let failed = |path: &Path, source| Error::Disk { path: dir.join(path), source: explained(source) };
+    let root = open(dir).map_err(|source| failed(Path::new(""), source))?;
+    wanted.iter().try_for_each(|path| root.put_dir(path).map_err(|error| failed(path, error)))
+}
+
 /// Removes those of the directories `emptied` that are empty, and those above them that become so, but
 /// none that is among `mounted`. That is asked for only if there is something to remove.
 pub(super) fn tidy<E>(

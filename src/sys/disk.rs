@@ -76,6 +76,14 @@ impl Root {
         Ok(Change::Written)
     }
 
+    /// Makes a directory, and those above it, unless there is something of that name.
+    pub fn put_dir(&self, path: &Path) -> io::Result<()> {
+        match self.at(path, OFlags::PATH | OFlags::NOFOLLOW) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.make_dirs(path).map(drop),
+            other => other.map(drop),
+        }
+    }
+
     /// Puts a symbolic link in its place, only if it differs.
     pub fn put_link(&self, path: &Path, target: &[u8]) -> io::Result<Change> {
         let (dir, name) = self.parent(path)?;

@@ -6,6 +6,7 @@ mod check;
 mod commits;
 mod concurrent;
 mod deploy;
+mod far;
 mod filter;
 mod floors;
 mod fuzz;
@@ -51,6 +52,7 @@ mod textconv;
 mod tpm;
 mod tracking;
 mod trust;
+mod unprivileged;
 mod values;
 mod vectors;
 

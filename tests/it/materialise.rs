@@ -16,10 +16,26 @@ pub(crate) struct Daemon {
 
 impl Daemon {
     pub(crate) fn new(lab: &Lab) -> Self {
-        let mut daemon = Self { dir: lab.path("docker"), child: None };
+        Self::named(lab, "docker")
+    }
+
+    /// One of several of a lab.
+    pub(crate) fn named(lab: &Lab, name: &str) -> Self {
+        let mut daemon = Self { dir: lab.path(name), child: None };
         fs::create_dir_all(&daemon.dir).unwrap();
         daemon.start();
         daemon
+    }
+
+    /// The process whose network it has.
+    pub(crate) fn pid(&self) -> String {
+        self.child.as_ref().unwrap().id().to_string()
+    }
+
+    /// Gives it the image of the lab's services.
+    pub(crate) fn load_image(&self, lab: &Lab) {
+        let load = format!("docker save {} | docker -H {} load", lab.image(), self.host());
+        run(Command::new("sh").args(["-c", &load]));
     }
 
     pub(crate) fn host(&self) -> String {
@@ -117,8 +133,7 @@ impl Host {
         let lab = Lab::new(name)?;
         let daemon = Daemon::new(&lab);
         let image = lab.image();
-        let save = format!("docker save {image} | docker -H {} load", daemon.host());
-        run(Command::new("sh").args(["-c", &save]));
+        daemon.load_image(&lab);
         lab.seal("token", TOKEN).seal("conf/app.key", "a-key-of-an-app");
         let service = |name: &str, rest: &str| {
             let script = format!("/bin/busybox cat /run/secrets/t /app.key; echo; {SLEEP}");

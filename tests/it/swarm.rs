@@ -1,5 +1,6 @@
 //! Stacks on a Swarm, with a Docker daemon of its own that is the Swarm's manager.
 
+use std::fs;
 use std::process::Command;
 
 use crate::lab::{Lab, SLEEP, TOKEN, hides_secrets, run, text};
@@ -15,10 +16,13 @@ impl Swarm {
     fn new(name: &str) -> Option<Self> {
         let lab = Lab::new(name)?;
         let daemon = Daemon::new(&lab);
-        let save = format!("docker save {} | docker -H {} load", lab.image(), daemon.host());
-        run(Command::new("sh").args(["-c", &save]));
-        daemon.says(&["swarm", "init", "--advertise-addr", "127.0.0.1"]);
+        daemon.load_image(&lab);
         Some(Self { daemon, lab })
+    }
+
+    fn init(self) -> Self {
+        self.daemon.says(&["swarm", "init", "--advertise-addr", "127.0.0.1"]);
+        self
     }
 
     /// A stack of `web`, which reads a secret, and `db`, which reads another.
@@ -27,7 +31,7 @@ impl Swarm {
         let service = |name: &str, script: &str| {
             let script = script.replace('$', "$$");
             format!(
-                "  {name}:\n    image: {image}\n    pull_policy: never\n    init: true\n    command: [/bin/busybox, sh, -c, {script:?}]\n    secrets: [{name}]\n"
+                "  {name}:\n    image: {image}\n    pull_policy: never\n    init: true\n    command: [/bin/busybox, sh, -c, {script:?}]\n    secrets: [{name}]\n    deploy: {{restart_policy: {{delay: 100ms}}}}\n"
             )
         };
         let text = format!(
@@ -37,6 +41,28 @@ impl Swarm {
             service("db", SLEEP),
         );
         self.lab.write("compose.yml", text)
+    }
+
+    /// A Swarm of two nodes, each with a network of its own and a line between them.
+    fn join(&self, worker: &Daemon) {
+        let (one, other) = (self.daemon.pid(), worker.pid());
+        let link = format!(
+            "ip link add hv type veth peer name hv netns {other} && ip addr add 10.99.0.1/24 dev hv && ip link set hv up"
+        );
+        run(Command::new("nsenter").args(["-t", &one, "--net", "sh", "-c", &link]));
+        let link = "ip addr add 10.99.0.2/24 dev hv && ip link set hv up";
+        run(Command::new("nsenter").args(["-t", &other, "--net", "sh", "-c", link]));
+        self.daemon.says(&["swarm", "init", "--advertise-addr", "10.99.0.1"]);
+        let token = self.daemon.says(&["swarm", "join-token", "-q", "worker"]);
+        worker.says(&[
+            "swarm",
+            "join",
+            "--token",
+            token.trim(),
+            "--advertise-addr",
+            "10.99.0.2",
+            "10.99.0.1:2377",
+        ]);
     }
 
     #[track_caller]
@@ -88,12 +114,15 @@ impl Swarm {
 
 #[test]
 fn a_changed_secret_updates_its_service_and_a_bad_one_is_rolled_back() {
-    let Some(swarm) = Swarm::new("swarm") else { return };
+    let Some(swarm) = Swarm::new("swarm").map(Swarm::init) else { return };
     let lab = &swarm.lab;
     let web =
         format!("test \"$(/bin/busybox cat /run/secrets/web)\" != bad-value-of-a-key || exit 3; {SLEEP}");
     lab.seal("web.key", TOKEN).seal("db.key", "a-key-of-the-db").seal(".env", "MODE=mode-of-the-web\n");
-    swarm.stack("", &web, "").commit();
+    swarm.stack("", &web, "");
+    let plain = fs::read_to_string(lab.path("repo/compose.yml")).unwrap();
+    let more = "volumes: [\"./data/of/web:/data\"]\n    ports: [\"8080:80\"]\n    environment:";
+    lab.write("compose.yml", plain.replacen("environment:", more, 1)).commit();
     let said = swarm.deploys();
     assert!(said.contains("_web.1: running"), "{said}");
     let before = swarm.tasks();
@@ -101,11 +130,6 @@ fn a_changed_secret_updates_its_service_and_a_bad_one_is_rolled_back() {
     assert_eq!(swarm.inside("web", &["cat", "/run/secrets/web"]), TOKEN);
     assert_eq!(swarm.inside("web", &["stat", "-c", "%a", "/run/secrets/web"]), "444\n");
     assert!(swarm.inside("web", &["env"]).contains("MODE=mode-of-the-web\n"));
-
-    // Nothing new: nothing is updated.
-    lab.commit();
-    swarm.deploys();
-    assert_eq!(swarm.tasks(), before);
 
     // One secret: one service.
     lab.seal("db.key", "another-key-of-the-db").commit();
@@ -126,19 +150,22 @@ fn a_changed_secret_updates_its_service_and_a_bad_one_is_rolled_back() {
     assert!(said.contains("Swarm has rolled it back") && said.contains("non-zero exit (3)"), "{said}");
     assert!(said.contains("the old version"), "{said}");
     assert_eq!(swarm.inside("web", &["cat", "/run/secrets/web"]), TOKEN);
-    assert_eq!(swarm.tasks()[0], after[0]);
+    let now = swarm.tasks();
+    assert_eq!(now[0], after[0]);
     let said = swarm.hlx(&["deploy", &lab.service], 1);
     assert!(said.contains("known to be bad"), "{said}");
 
-    // What nobody needs is collected, once there is a good deploy.
-    lab.seal("web.key", "one-more-key-of-the-web").commit();
-    swarm.deploys();
-    swarm.deploys();
+    // What nobody needs is collected.
     assert_eq!(swarm.secrets().len(), 2, "{:?}", swarm.secrets());
+
+    // Nothing new: nothing is updated.
+    lab.seal("web.key", TOKEN).commit();
+    swarm.deploys();
+    assert_eq!(swarm.tasks(), now);
 
     // Nothing of it lies about, but for what the environment of a service is.
     assert!(swarm.lab.mounts().iter().all(|line| !line.contains("/run/")), "{:?}", swarm.lab.mounts());
-    for secret in [TOKEN, "another-key-of-the-db", "one-more-key-of-the-web", "mode-of-the-web"] {
+    for secret in [TOKEN, "another-key-of-the-db", "mode-of-the-web"] {
         // Containers see them in file systems in RAM, which are no part of the disk.
         let mut find = Command::new("find");
         find.args([lab.path("docker/data"), lab.path("state"), lab.path("srv")])
@@ -155,4 +182,134 @@ fn a_changed_secret_updates_its_service_and_a_bad_one_is_rolled_back() {
         assert_eq!(swarm.daemon.says(&list), "", "{list:?}");
     }
     assert!(!swarm.daemon.says(&["network", "ls"]).contains(&lab.project()));
+}
+
+#[test]
+fn what_a_swarm_cannot_do_is_said_before_and_a_bad_first_deploy_after() {
+    let Some(swarm) = Swarm::new("notyet") else { return };
+    let lab = &swarm.lab;
+    lab.seal("web.key", TOKEN).seal("db.key", "a-key-of-the-db");
+    swarm.stack("", SLEEP, "").commit();
+    let said = swarm.hlx(&["deploy", &lab.service], 9);
+    assert!(said.contains("this Docker is in no Swarm") && said.contains("docker swarm init"), "{said}");
+    let swarm = swarm.init();
+    let lab = &swarm.lab;
+
+    let web = "    privileged: true\n    ports: [\"127.0.0.1:8080:80\"]\n    volumes: [\"./db.key:/k:ro\"]\n";
+    let text = fs::read_to_string(lab.path("repo/compose.yml")).unwrap();
+    let odd = text.replace("    environment:", &format!("{web}    environment:"));
+    let odd = odd.replace("db: {file: db.key}", "db: {file: db.key}, away: {file: /etc/hostname}");
+    lab.write("compose.yml", odd.replace("secrets: [web]", "secrets: [web, away]")).commit();
+    for (command, code) in [("plan", 1), ("deploy", 1)] {
+        let said = swarm.hlx(&[command, &lab.service], code);
+        for word in [
+            "`privileged`",
+            "on 127.0.0.1 only",
+            "mounts db.key, which is encrypted",
+            "no file of the commit",
+        ] {
+            assert!(said.contains(word), "`{word}` is missing in {said}");
+        }
+    }
+    assert!(
+        swarm.secrets().is_empty() && swarm.daemon.says(&["network", "ls"]).matches("overlay").count() == 1
+    );
+
+    // Another stack's secret is not to be had by its name.
+    swarm.daemon.says(&["secret", "create", "--label", "hlx.stack=other", "theirs", "/etc/hostname"]);
+    lab.write("compose.yml", text.replace("db: {file: db.key}", "db: {external: true, name: theirs}"))
+        .commit();
+    let said = swarm.hlx(&["deploy", &lab.service], 1);
+    assert!(said.contains("was made for the stack `other`"), "{said}");
+
+    // Nor is its port.
+    let image = lab.image();
+    let create = ["service", "create", "--detach", "--quiet", "--name", "other_web", "--publish", "8080:80"];
+    swarm.daemon.says(&[&create[..], &[&image, "/bin/busybox", "sleep", "1000"]].concat());
+    lab.write("compose.yml", text.replace("    environment:", "    ports: [\"8080:80\"]\n    environment:"));
+    let said = swarm.hlx(&["deploy", &lab.commit().service], 1);
+    assert!(said.contains("which service `web` publishes, is taken by the service other_web"), "{said}");
+    swarm.daemon.says(&["service", "rm", "other_web"]);
+
+    let bad = format!("echo it has {TOKEN}; exit 4");
+    swarm.stack("", &bad, "").commit();
+    let said = swarm.hlx(&["deploy", &lab.service], 7);
+    assert!(said.contains("_web fails again and again: task: non-zero exit (4)"), "{said}");
+    assert!(said.contains("it has «secret»") && said.contains("there was no good version"), "{said}");
+    let said = swarm.hlx(&["ps"], 0);
+    assert!(said.contains("which was never good") && said.contains("_db.1: running"), "{said}");
+
+    // It is the Swarm's until it is taken down there.
+    let compose = text.replace("engine: swarm, ", "");
+    lab.write("compose.yml", &compose).commit();
+    let said = swarm.hlx(&["deploy", &lab.service], 5);
+    assert!(said.contains("runs by swarm, and `x-hlx.engine` is `compose` now"), "{said}");
+    swarm.hlx(&["down", &lab.service], 0);
+    assert_eq!(swarm.secrets(), ["theirs"]);
+}
+
+#[test]
+fn each_node_gets_the_secrets_and_what_was_well_goes_back_with_what_was_not() {
+    let Some(swarm) = Swarm::new("nodes") else { return };
+    let lab = &swarm.lab;
+    let worker = Daemon::named(lab, "worker");
+    worker.load_image(lab);
+    swarm.join(&worker);
+    lab.seal("web.key", TOKEN).seal("db.key", "a-key-of-the-db").seal("conf.txt", "a-config-of-the-web");
+    let rest = "configs: {conf: {file: conf.txt}}\n";
+    let web = "    configs: [{source: conf, target: /etc/conf, mode: 0400}]\n";
+    let write = |web_script: &str| {
+        swarm.stack("", web_script, rest);
+        let text = fs::read_to_string(lab.path("repo/compose.yml")).unwrap();
+        let text = text.replacen(
+            "deploy: {",
+            "deploy: {mode: global, update_config: {parallelism: 0}, rollback_config: {parallelism: 0}, ",
+            1,
+        );
+        lab.write("compose.yml", text.replacen("    environment:", &format!("{web}    environment:"), 1))
+            .commit();
+    };
+    write(SLEEP);
+    swarm.deploys();
+    let name = format!("name={}_web.", lab.project());
+    for daemon in [&swarm.daemon, &worker] {
+        let id = daemon.says(&["ps", "-q", "--filter", &name]);
+        let read = "/bin/busybox cat /run/secrets/web /etc/conf; /bin/busybox stat -c %a /etc/conf";
+        let said = daemon.says(&["exec", id.trim(), "/bin/busybox", "sh", "-c", read]);
+        assert_eq!(said, format!("{TOKEN}a-config-of-the-web400\n"));
+    }
+
+    // The new one of `db` is well, that of `web` is not: both are the old ones again.
+    lab.seal("db.key", "another-key-of-the-db");
+    write("exit 5");
+    let said = swarm.hlx(&["deploy", &lab.service], 6);
+    assert!(said.contains("_web was not well, and Swarm has rolled it back"), "{said}");
+    assert_eq!(swarm.inside("db", &["cat", "/run/secrets/db"]), "a-key-of-the-db");
+    assert_eq!(swarm.inside("web", &["cat", "/run/secrets/web"]), TOKEN);
+
+    // What lies on other nodes cannot be judged from here.
+    let config = lab.path("config.yaml");
+    fs::write(&config, "deny: [{host-mounts: {except: [/mnt]}}]\n").unwrap();
+    let text = fs::read_to_string(lab.path("repo/compose.yml")).unwrap();
+    lab.write(
+        "compose.yml",
+        text.replacen("    environment:", "    volumes: [\"/mnt:/mnt\"]\n    environment:", 1),
+    )
+    .commit();
+    let mut hlx = lab.hlx(&["deploy", &lab.service]);
+    let denied = hlx.env("DOCKER_HOST", swarm.daemon.host()).env("HLX_CONFIG", &config).output().unwrap();
+    assert_eq!(denied.status.code(), Some(5), "{}", text_of(&denied));
+    assert!(text_of(&denied).contains("mounts /mnt of another host"), "{}", text_of(&denied));
+
+    let mut hlx = lab.hlx(&["deploy", "--adopt", &lab.service]);
+    let refused = hlx.env("DOCKER_HOST", worker.host()).output().unwrap();
+    assert_eq!(refused.status.code(), Some(9), "{}", text_of(&refused));
+    assert!(text_of(&refused).contains("is a worker of its Swarm"), "{}", text_of(&refused));
+    for daemon in [&worker, &swarm.daemon] {
+        daemon.says(&["swarm", "leave", "--force"]);
+    }
+}
+
+fn text_of(output: &std::process::Output) -> String {
+    text(&output.stderr)
 }

@@ -141,6 +141,7 @@ impl Deploy<'_> {
     /// No container was touched: those that run see the files that they were started with.
     fn put_back(&mut self, old: &Stack, mirror: &Mirror<'_>) {
         let Some(commit) = old.tried.clone() else { return };
+        self.stack.docker.clone_from(&old.docker);
         if !self.laid && self.stack.directory == old.directory {
             if let Err(error) = self.take_over(old) {
                 (self.world.report)(Event::Warning(&error.to_string()));
@@ -149,7 +150,6 @@ impl Deploy<'_> {
         }
         (self.world.report)(Event::Step(&format!("putting back the files of {commit:.10}, which runs")));
         let mut put = || -> Result<(), Error> {
-            self.stack.docker.clone_from(&old.docker);
             self.take_over(old)?;
             let tree = tree::read(mirror, &commit)?;
             self.lay(&tree).map(drop)

@@ -2,13 +2,14 @@
 //! file instead of the model, services and tasks instead of containers.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::Value;
 
 use super::bring::Way;
-use super::{Deploy, Error, Event, Whose};
+use super::{Deploy, Error, Event, Whose, project};
 use crate::deploy::changes::ServiceChange;
 use crate::deploy::docker;
 use crate::deploy::health::{Container, Verdict};
@@ -80,6 +81,11 @@ impl Deploy<'_> {
         };
         let stack = self.stack_of(model, ship, &recorded, rollback)?;
         stage.put_stack(&stack)?;
+        if ship.manager.is_alone() && !self.endpoint.is_far() {
+            // Swarm makes none, and would start nothing.
+            let dir = Path::new(&self.stack.directory);
+            project::make(dir, &swarm::made_by_docker(&ship.model, dir))?;
+        }
         let (project, service) = (&model.name, self.wish.service.as_str());
         let make = || self.docker.make_objects(&ship.objects, project, service);
         self.timings.measure("secrets of the Swarm", Whose::Docker, make)?;

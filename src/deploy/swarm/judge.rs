@@ -137,8 +137,9 @@ fn look(service: &Service, tasks: &[&Task], rule: &Rule<'_>, now: Timestamp, wai
         "rollback_completed" => return bad("was not well, and Swarm has rolled it back"),
         "rollback_paused" => return bad("was not well, and Swarm could not roll it back"),
         "paused" => return bad("was not well, and Swarm has stopped its update"),
-        _ if failed.len() >= LOOP => return bad("fails again and again"),
+        // What failures mean for an update is the stack's own to say, and Swarm's to judge.
         "updating" => return wait("being updated", None),
+        _ if failed.len() >= LOOP => return bad("fails again and again"),
         "" if rule.before.is_other(service) && waited < BEGINS => return wait("about to be updated", None),
         _ => {}
     }

@@ -21,7 +21,7 @@ pub(super) use changes::changes;
 pub(super) use judge::{Before, Rule, judge};
 pub(super) use objects::{Object, objects};
 pub(super) use services::{Service, inquire};
-pub(super) use stack::{Dress, Stack, refusals};
+pub(super) use stack::{Dress, Stack, made_by_docker, refusals};
 
 /// Why a stack cannot be deployed on a Swarm.
 #[derive(Debug, thiserror::Error)]

@@ -264,3 +264,35 @@ impl Docker {
         Ok(bad)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_of_its_content_behind_the_key_and_fits() {
+        let name = |project: &str, name: &str, kind, content: &str, key: u8| {
+            object_name(project, name, kind, &SecretBytes::new(content.into()), &SecretBytes::new(vec![key]))
+        };
+        let all = [
+            name("p", "token", Kind::Secret, "a", 1),
+            name("p", "token", Kind::Secret, "b", 1),
+            name("p", "token", Kind::Secret, "a", 2),
+            name("p", "token", Kind::Config, "a", 1),
+            name("p", "toke", Kind::Secret, "na", 1),
+            name("q", "token", Kind::Secret, "a", 1),
+            name(&"long".repeat(20), &"name".repeat(20), Kind::Secret, "a", 1),
+            name(&"long".repeat(20), &"name".repeat(21), Kind::Secret, "a", 1),
+        ];
+        assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len());
+        assert!(all.iter().all(|name| name.len() <= LONGEST));
+        assert!(all[0].starts_with("p_token_") && all[0].len() == "p_token_".len() + 32);
+    }
+
+    #[test]
+    fn only_what_services_are_granted_is_made() {
+        let model = serde_json::json!({"services": {"web": {"secrets": [{"source": "a"}], "configs": [{"source": "b"}]}}});
+        assert_eq!(granted(&model, Kind::Secret), BTreeSet::from(["a"]));
+        assert_eq!(granted(&model, Kind::Config), BTreeSet::from(["b"]));
+    }
+}

@@ -113,6 +113,11 @@ impl Service {
         name.strip_prefix(project).and_then(|rest| rest.strip_prefix('_')).unwrap_or(name)
     }
 
+    /// Its whole name.
+    pub(in crate::deploy) fn name(&self) -> &str {
+        &self.spec.name
+    }
+
     /// The ports that it has on every node, or on those where it runs.
     pub(in crate::deploy) fn published(&self) -> Vec<Published> {
         let ports = self.endpoint["Ports"].as_array().into_iter().flatten();

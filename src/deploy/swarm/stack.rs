@@ -5,12 +5,14 @@
 //! by name, before anything is touched; what only matters to Compose is left out.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
 use super::objects::Object;
 use crate::deploy::resident::keyed_hash;
+use crate::deploy::tree::flat;
 use crate::deploy::wishes::Rollback;
 use crate::secret::SecretBytes;
 
@@ -93,6 +95,14 @@ fn bad_port(port: &Value) -> Option<String> {
         }
         _ => None,
     }
+}
+
+/// Paths below `project` that services mount, and that Docker makes for Compose where they are missing.
+pub(in crate::deploy) fn made_by_docker(model: &Value, project: &Path) -> Vec<PathBuf> {
+    let mounts = entries(&model["services"]).flat_map(|(_, service)| items(&service["volumes"]));
+    let made = mounts.filter(|mount| mount["bind"]["create_host_path"] == Value::Bool(true));
+    let sources = made.filter_map(|mount| Some(flat(Path::new(mount["source"].as_str()?))));
+    sources.filter_map(|source| Some(source.strip_prefix(project).ok()?.to_owned())).collect()
 }
 
 /// What a stack file is made with, besides the model.
@@ -330,13 +340,15 @@ fn finish(service: &mut Value, hash: &str, dress: &Dress<'_>) {
     if deploy["mode"].as_str().is_some_and(|mode| mode.ends_with("-job")) {
         return;
     }
-    if !deploy["update_config"].is_object() {
-        deploy["update_config"] = json!({});
+    for way in ["update_config", "rollback_config"] {
+        if !deploy[way].is_object() {
+            deploy[way] = json!({});
+        }
+        if deploy[way]["monitor"].is_null() {
+            deploy[way]["monitor"] = json!(format!("{}ms", dress.stable.as_millis().max(1)));
+        }
     }
     let update = &mut deploy["update_config"];
-    if update["monitor"].is_null() {
-        update["monitor"] = json!(format!("{}ms", dress.stable.as_millis().max(1)));
-    }
     if update["failure_action"].is_null() {
         update["failure_action"] = json!(match dress.rollback {
             Rollback::Auto => "rollback",

@@ -30,7 +30,7 @@ fn a_service_is_spelled_as_docker_stack_wants_it() {
         "secrets": [{"source": "s", "target": "/run/secrets/s", "mode": 288, "uid": "7"}, {"source": "t", "mode": 288}],
         "volumes": [{"type": "bind", "source": "/a", "target": "/b", "read_only": true, "bind": {}},
                     {"type": "tmpfs", "target": "/t", "tmpfs": {"size": 1024}}],
-        "deploy": {"labels": {}, "update_config": {"monitor": "10000ms", "failure_action": "rollback"}}});
+        "deploy": {"labels": {}, "update_config": {"monitor": "10000ms", "failure_action": "rollback"}, "rollback_config": {"monitor": "10000ms"}}});
     assert_eq!(made(&service), wanted);
 }
 
@@ -41,7 +41,7 @@ fn what_compose_has_outside_deploy_comes_into_it() {
     let wanted = json!({"replicas": 3, "labels": {},
         "restart_policy": {"condition": "on-failure", "max_attempts": 4},
         "resources": {"limits": {"memory": "2048", "cpus": "0.5", "pids": 9}},
-        "update_config": {"failure_action": "continue", "monitor": "1s"}});
+        "update_config": {"failure_action": "continue", "monitor": "1s"}, "rollback_config": {"monitor": "10000ms"}});
     assert_eq!(made(&service)["deploy"], wanted);
     for (restart, condition) in [("no", "none"), ("always", "any"), ("unless-stopped", "any")] {
         let made = made(&json!({"restart": restart}));
