@@ -76,20 +76,33 @@ pub(super) fn init(args: &InitArgs, cx: &Context) -> Result<(), Failure> {
             }
         },
     }
-    if let Some(branches) = trust::begin(&repository, &keyring).map_err(errors::trust)?
-        && branches > 0
-    {
-        cx.ui.note(format!(
-            "the readers, rules and data keys of {} are trusted as they are now: `hlx recipients list` shows who reads them",
-            counted(branches, "branch", "branches")
-        ));
-    }
+    begin_trust(&repository, &keyring, cx)?;
     if repository.is_locked() {
         cx.ui.note("this work tree is locked, and stays so: `hlx unlock` opens it");
         return Ok(());
     }
     let sealed = lock::open(&repository, &git, &keyring, cx)?;
     lock::warn(&sealed, cx);
+    Ok(())
+}
+
+/// Trusts what the clone has, at the first time; later, what of it nobody could open here then.
+fn begin_trust(repository: &Repository, keyring: &Keyring, cx: &Context) -> Result<(), Failure> {
+    let branches = |count| counted(count, "branch", "branches");
+    match trust::begin(repository, keyring).map_err(errors::trust)? {
+        Some(0) => {}
+        Some(all) => cx.ui.note(format!(
+            "the readers, rules and data keys of {} are trusted as they are now: `hlx recipients list` shows who reads them",
+            branches(all)
+        )),
+        None => match trust::open(repository, keyring).map_err(errors::trust)? {
+            0 => {}
+            opened => cx.ui.note(format!(
+                "the data keys of {} that no key opened here before are trusted as they are now",
+                branches(opened)
+            )),
+        },
+    }
     Ok(())
 }
 
