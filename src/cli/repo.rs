@@ -12,7 +12,7 @@ use crate::keys::{Found, Keyring, Tried};
 use crate::repo::hooks::{self, Hook, Outcome};
 use crate::repo::new::{Form, Service, Setup};
 use crate::repo::status::{self, Branch, InGit, InTree};
-use crate::repo::{config, index, init as setup, new as services, recipients as lists};
+use crate::repo::{config, index, init as setup, new as services, recipients as lists, unlock as unlocking};
 use crate::sys::random;
 use crate::trust;
 
@@ -83,6 +83,19 @@ pub(super) fn init(args: &InitArgs, cx: &Context) -> Result<(), Failure> {
     }
     let sealed = lock::open(&repository, &git, &keyring, cx)?;
     lock::warn(&sealed, cx);
+    tell_of_others(&repository, &git, cx)
+}
+
+/// Names the other work trees of the clone in which protected files stand encrypted.
+fn tell_of_others(repository: &Repository, git: &Git, cx: &Context) -> Result<(), Failure> {
+    let here = repository.work_tree().map_err(errors::git)?.canonicalize().ok();
+    for tree in uninstall::work_trees(git)? {
+        let Ok(other) = Repository::discover(&tree) else { continue };
+        if tree.canonicalize().ok() != here && !other.is_locked() && unlocking::has_sealed(&other) {
+            cx.ui.note(format!("protected files in {} stand encrypted", tree.display()));
+            cx.ui.hint("`hlx unlock` there opens them");
+        }
+    }
     Ok(())
 }
 
