@@ -52,6 +52,8 @@ pub(super) fn engine_failure(error: &engine::Error) -> Failure {
         engine::Error::Far { .. } => Failure::new(Exit::Failed, error).hint(
             "run hlx on that host; or give secrets in the environment, which goes along, and data by volumes",
         ),
+        engine::Error::NotRoot(_) => Failure::new(Exit::Policy, error)
+            .hint("deploy it with sudo; or give the secrets in the environment"),
         engine::Error::StackLeft { .. } => Failure::new(Exit::Failed, error)
             .hint("`docker node ls` shows whether a node is away; then run `hlx down` again"),
     }

@@ -59,7 +59,7 @@ pub(super) struct Server {
 impl Server {
     /// Reads the environment and the configuration.
     pub(super) fn from_environment() -> Result<Self, Failure> {
-        let config = std::env::var_os("HLX_CONFIG").map_or("/etc/hlx/config.yaml".into(), PathBuf::from);
+        let config = std::env::var_os("HLX_CONFIG").map_or_else(default_config, PathBuf::from);
         if std::env::var_os("HLX_CONFIG").is_some() && !config.exists() {
             return Err(Failure::new(Exit::Usage, format!("there is no {}", config.display()))
                 .hint("HLX_CONFIG names it; `hlx server join URL` writes it"));
@@ -69,12 +69,12 @@ impl Server {
 
     /// The same with settings that were read already.
     pub(super) fn with(settings: Settings) -> Result<Self, Failure> {
-        let place = |name: &str, default: &str| std::env::var_os(name).map_or(default.into(), PathBuf::from);
-        let projects = settings.projects.clone().unwrap_or_else(|| "/srv/hlx".into());
+        let place = |name: &str, default: PathBuf| std::env::var_os(name).map_or(default, PathBuf::from);
+        let Places { state, projects, run } = default_places();
         let places = Places {
-            state: absolute(place("HLX_STATE_DIR", "/var/lib/hlx"))?,
-            projects: absolute(std::env::var_os("HLX_PROJECTS").map_or(projects, PathBuf::from))?,
-            run: absolute(place("HLX_RUN_DIR", "/run/hlx"))?,
+            state: absolute(place("HLX_STATE_DIR", state))?,
+            projects: absolute(place("HLX_PROJECTS", settings.projects.clone().unwrap_or(projects)))?,
+            run: absolute(place("HLX_RUN_DIR", run))?,
         };
         let cwd = std::env::current_dir().unwrap_or_else(|_| "/".into());
         Ok(Self { places, settings, env: environment(std::env::vars_os()), cwd, who: who() })
@@ -113,6 +113,34 @@ impl Server {
     pub(super) fn world<'w>(&'w self, open: Opener<'w>, report: Report<'w>) -> World<'w> {
         let Self { places, settings, env, cwd, who } = self;
         World { places, settings, env, cwd, who, open, report }
+    }
+}
+
+/// A directory of the XDG Base Directory Specification, below the user's home by default.
+fn xdg(name: &str, below_home: &str) -> PathBuf {
+    let named = std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_else(|| "/".into()));
+    named.unwrap_or_else(|| home().join(below_home)).join("hlx")
+}
+
+fn default_config() -> PathBuf {
+    match rustix::process::geteuid().is_root() {
+        true => "/etc/hlx/config.yaml".into(),
+        false => xdg("XDG_CONFIG_HOME", ".config").join("config.yaml"),
+    }
+}
+
+fn default_places() -> Places {
+    if rustix::process::geteuid().is_root() {
+        return Places { state: "/var/lib/hlx".into(), projects: "/srv/hlx".into(), run: "/run/hlx".into() };
+    }
+    let state = xdg("XDG_STATE_HOME", ".local/state");
+    // Nothing is kept there for a user: only vaults are mounted, and only they see what is in them.
+    let run = std::env::var_os("XDG_RUNTIME_DIR").map(|dir| PathBuf::from(dir).join("hlx"));
+    Places {
+        run: run.unwrap_or_else(|| state.join("run")),
+        projects: xdg("XDG_DATA_HOME", ".local/share"),
+        state,
     }
 }
 
@@ -219,8 +247,8 @@ fn advised(error: Error) -> Failure {
         Error::Keys { path, source } => keys_failure(&path, source),
         Error::Denied(_) => plain(Exit::Policy)
             .hint("take it out of the branch, or allow it in the server configuration"),
-        Error::Unsigned { .. } => plain(Exit::Policy)
-            .hint("sign it with ssh (`git config gpg.format ssh`, `git commit -S`), by a key that is listed there"),
+        Error::Unsigned { .. } | Error::SignedFor { .. } => plain(Exit::Policy)
+            .hint("make a commit of this branch and sign it with ssh (`git config gpg.format ssh`, `git commit -S`), by a key that is listed there"),
         Error::Lost { .. } => plain(Exit::Failed).hint("deploy the service again: that fetches it"),
         Error::Model { .. } => plain(Exit::Failed).hint("correct the compose file or `.env`, and push again"),
         Error::Unreadable(_) | Error::Disk { .. } | Error::State(_) | Error::Vault(_) | Error::Down(_)

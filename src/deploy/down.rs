@@ -16,9 +16,6 @@ use super::{Event, Service, World};
 
 /// Stops and removes a stack's containers, and shreds what was kept in RAM for them.
 pub fn down(service: &Service, world: &World<'_>) -> Result<(), Error> {
-    if !rustix::process::geteuid().is_root() {
-        return Err(Error::NotRoot);
-    }
     let (start, began) = (Instant::now(), Timestamp::now().as_second());
     let docker = Docker::new(world.env, "/");
     let endpoint = docker.check()?;

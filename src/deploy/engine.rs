@@ -43,6 +43,9 @@ pub enum Error {
         /// What it would need.
         missing: Vec<String>,
     },
+    /// Containers need files in RAM, and whoever deploys is not root.
+    #[error("containers would mount these encrypted files, and only root can keep them in RAM:{}", indented(&.0.join("\n")))]
+    NotRoot(Vec<String>),
     /// Something of a stack was still there long after it was removed.
     #[error("`docker stack rm {project}` left something behind: {left}{}", indented(said))]
     StackLeft {

@@ -12,8 +12,8 @@ use crate::keys;
 /// What went wrong. Everything but [`Error::Broken`] comes before any container was touched.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Someone who is not root asked.
-    #[error("deploying takes root: it mounts, and starts containers")]
+    /// Someone who is not root asked for file secrets.
+    #[error("to keep files in RAM for containers takes root")]
     NotRoot,
     /// Not a service's name.
     #[error(transparent)]
@@ -114,6 +114,16 @@ pub enum Error {
         signers: PathBuf,
         /// What git said.
         said: String,
+    },
+    /// The commit is another stack's, for which it was signed.
+    #[error("{commit:.10} of `{service}` is a commit of `{other}`: it was signed for that")]
+    SignedFor {
+        /// The service.
+        service: Service,
+        /// The commit.
+        commit: String,
+        /// The stack that has it.
+        other: Service,
     },
     /// The commit was tried, and its containers did not become well.
     #[error("{commit:.10} of `{service}` is known to be bad: {why}")]

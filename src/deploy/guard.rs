@@ -31,12 +31,23 @@ pub const TEMPORARY: &str = "tmp";
 
 /// The outer process: leaves the namespaces and waits for the inner one.
 pub fn outer(parent: u32) -> io::Result<()> {
-    namespace::no_dumps()?;
     namespace::without_terminal()?;
+    namespace::leave().map_err(explained)?;
     namespace::die_with_parent(Some(parent))?;
-    namespace::leave()?;
+    namespace::no_dumps()?;
     let mut inner = Command::new("/proc/self/exe").arg("vault-init").stdin(Stdio::inherit()).spawn()?;
     inner.wait().map(drop)
+}
+
+/// Users have no namespaces where an administrator, or AppArmor, took them away.
+fn explained(error: io::Error) -> io::Error {
+    match rustix::process::geteuid().is_root() {
+        true => error,
+        false => io::Error::other(format!(
+            "this kernel does not let users make namespaces ({error}): run hlx with sudo, or see \
+             kernel.unprivileged_userns_clone and kernel.apparmor_restrict_unprivileged_userns in sysctl(8)"
+        )),
+    }
 }
 
 /// The inner process, PID 1: does what it is asked until its input ends.

@@ -138,6 +138,11 @@ impl Plan {
         self.uses.is_empty()
     }
 
+    /// Where its files are in the commit.
+    pub(super) fn paths(&self) -> BTreeSet<&Path> {
+        self.files().into_iter().map(|file| file.0.as_path()).collect()
+    }
+
     /// Every file, once.
     fn files(&self) -> BTreeSet<&File> {
         self.uses.values().flatten().collect()

@@ -119,7 +119,7 @@ struct Deploy<'d> {
 impl<'d> Deploy<'d> {
     /// Everything that is there before the first step, the stack's lock included.
     fn open(wish: &'d Wish, world: &'d World<'d>, masks: &'d Masks) -> Result<Self, Error> {
-        admit::host_and_user(wish, world)?;
+        admit::stack_of_host(wish, world)?;
         namespace::no_dumps().map_err(Error::Vault)?;
         // Containers of other users read the directories that are made.
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
@@ -249,6 +249,7 @@ impl Deploy<'_> {
             let commit = fetched?;
             self.check_history(mirror, source, &commit)?;
             verify::check(self.world.settings.verify.as_ref(), mirror, &self.wish.service, &commit)?;
+            self.is_own(mirror, &commit)?;
             let tree = tree::read(mirror, &commit)?;
             Ok((commit, tree))
         };
@@ -264,6 +265,22 @@ impl Deploy<'_> {
         let tree = self.timings.measure("reading", Whose::Git, || tree::read(mirror, &commit))?;
         self.commit = commit;
         Ok(tree)
+    }
+
+    /// A signature says nothing of the branch: a commit that was signed for another stack is none of this one's.
+    fn is_own(&self, mirror: &Mirror<'_>, commit: &str) -> Result<(), Error> {
+        if self.world.settings.verify.is_none() {
+            return Ok(());
+        }
+        for other in self.state.stacks()?.into_iter().filter(|other| *other != self.wish.service) {
+            let tried = self.state.stack(&other)?.and_then(|stack| stack.tried);
+            let Some(tried) = tried else { continue };
+            if mirror.goes_on(commit, &tried)? || mirror.goes_on(&tried, commit)? {
+                let (service, commit) = (self.wish.service.clone(), commit.to_owned());
+                return Err(Error::SignedFor { service, commit, other });
+            }
+        }
+        Ok(())
     }
 
     fn check_history(&self, mirror: &Mirror<'_>, source: &Source, new: &str) -> Result<(), Error> {

@@ -86,7 +86,7 @@ pub enum Error {
 }
 
 impl Settings {
-    /// Reads the file, which must be root's; none is as good as an empty one.
+    /// Reads the file, which must be root's, or one's own; none is as good as an empty one.
     pub fn read(path: &Path) -> Result<Self, Error> {
         let failed = |source| Error::Read { path: path.to_owned(), source };
         let mut file = match std::fs::OpenOptions::new().read(true).custom_flags(NONBLOCK).open(path) {
@@ -94,7 +94,8 @@ impl Settings {
             other => other.map_err(failed)?,
         };
         let meta = file.metadata().map_err(failed)?;
-        if meta.uid() != 0 || meta.mode() & 0o022 != 0 {
+        let is_own = meta.uid() == 0 || meta.uid() == rustix::process::geteuid().as_raw();
+        if !is_own || meta.mode() & 0o022 != 0 {
             return Err(Error::Writable(path.to_owned()));
         }
         let mut text = String::new();

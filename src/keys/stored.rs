@@ -14,7 +14,7 @@ use crate::crypto::hybrid;
 use crate::secret::{Secret, SecretBytes};
 use crate::sys::{random, replace};
 
-use super::identity::{self, Found, Held, Readers};
+use super::identity::{self, Found, Held, Identity, Readers};
 use super::keychain;
 use super::plugins::Plugins;
 use super::protected;
@@ -139,9 +139,14 @@ impl Key {
         Ok(Self { content, held })
     }
 
+    /// What is known of each.
+    pub fn found(&self) -> impl Iterator<Item = &Found> {
+        self.held.identities.iter().map(Identity::found)
+    }
+
     /// The public keys, as far as they are known.
     pub fn recipients(&self) -> impl Iterator<Item = &Recipient> {
-        self.held.identities.iter().filter_map(|identity| identity.found().recipient())
+        self.found().filter_map(Found::recipient)
     }
 
     /// Writes it to a new file, or adds it to one that has others. No key that is there is lost.

@@ -10,11 +10,32 @@ use rustix::thread::UnshareFlags;
 
 /// Leaves the mount namespace, and makes the next child the first process of a new PID
 /// namespace: when that one ends, the kernel kills every other process in it.
-#[allow(unsafe_code)]
+///
+/// A user who is not root also leaves the user namespace (user_namespaces(7)) and is root in the new
+/// one, over what is theirs and nothing else. That fails where the kernel does not let users do so.
 pub fn leave() -> io::Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        leave_users()?;
+    }
+    unshare(UnshareFlags::NEWNS | UnshareFlags::NEWPID)
+}
+
+/// For a process that holds no secret yet: it can be looked into from here on, until [`no_dumps`].
+fn leave_users() -> io::Result<()> {
+    let (user, group) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    unshare(UnshareFlags::NEWUSER)?;
+    // Or `/proc/self` would be root's.
+    rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable)?;
+    std::fs::write("/proc/self/setgroups", "deny")?;
+    std::fs::write("/proc/self/uid_map", format!("0 {user} 1"))?;
+    std::fs::write("/proc/self/gid_map", format!("0 {group} 1"))
+}
+
+#[allow(unsafe_code)]
+fn unshare(flags: UnshareFlags) -> io::Result<()> {
     // SAFETY: the call is unsafe only for `UnshareFlags::FILES`, which gives threads different
-    // tables of file descriptors. Neither flag used here does.
-    Ok(unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS | UnshareFlags::NEWPID) }?)
+    // tables of file descriptors. No flag used here does.
+    Ok(unsafe { rustix::thread::unshare_unsafe(flags) }?)
 }
 
 /// Makes mounts private to this namespace, and gives it a `/proc` of its own processes.

@@ -191,6 +191,28 @@ fn a_key_is_made_with_a_passphrase_that_was_typed_twice() {
 }
 
 #[test]
+fn a_post_quantum_key_can_have_a_passphrase_too() {
+    let Some(person) = Person::new() else { return };
+    let made = person.types(".", "hlx keys generate --pq --passphrase", &["swordfish", "swordfish"]);
+    assert_eq!(made.code, Some(0), "{made:?}");
+    assert!(person.sandbox.read(&format!("{KEYS}.pub")).starts_with("age1pq1"));
+    let unlock = || {
+        let unlocked = person.types(".", "hlx keys unlock", &["swordfish"]);
+        assert_eq!(unlocked.code, Some(0), "{unlocked:?}");
+    };
+    unlock();
+    person.lab();
+    person.ok("lab", &["hlx", "keys", "forget"]);
+    let locked = person.run("lab", &["sh", "-c", "rm .env; git checkout -q .env; cat .env"]);
+    assert!(locked.out.contains("ENC[") && locked.err.contains("hlx keys unlock"), "{locked:?}");
+    let shown = person.types("lab", "hlx get app:.env A", &["swordfish"]);
+    assert!(shown.code == Some(0) && shown.out.contains(CANARY), "{shown:?}");
+    unlock();
+    assert_eq!(person.ok("lab", &["hlx", "textconv", "../sealed.env"]), format!("A={CANARY}\n"));
+    person.ok("lab", &["sh", "-euc", "git checkout -q .env; hlx rotate; hlx keys forget"]);
+}
+
+#[test]
 fn what_is_unlocked_stays_so_for_its_time_for_this_user_and_this_file() {
     let Some(person) = Person::behind_a_passphrase() else { return };
     let no_terminal =

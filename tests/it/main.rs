@@ -52,6 +52,7 @@ mod textconv;
 mod tpm;
 mod tracking;
 mod trust;
+mod unprivileged;
 mod values;
 mod vectors;
 

@@ -28,6 +28,8 @@ use nix::sys::ptrace;
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
+use sha3::Shake256;
+use sha3::digest::ExtendableOutput as _;
 
 use crate::identities::is_root;
 use crate::sandbox::{CANARY, Sandbox};
@@ -96,7 +98,17 @@ const FILES: [&str; 3] = [".env", "compose.yml", "cert.pem"];
 
 impl Lab {
     fn new() -> Self {
+        Self::of(Sandbox::new())
+    }
+
+    /// The same for a post-quantum key.
+    fn hybrid() -> Self {
         let sandbox = Sandbox::new();
+        sandbox.ok(".", &["hlx", "keys", "generate", "--pq"]);
+        Self::of(sandbox)
+    }
+
+    fn of(sandbox: Sandbox) -> Self {
         sandbox.lab();
         sandbox.write("lab/.env", format!("A={CANARY}\n# {CANARY}\nB=\"{CANARY} x\"\n"));
         let compose = format!(
@@ -129,6 +141,12 @@ impl Lab {
             ("an identity as text", self.identity.clone().into_bytes()),
             ("an identity", scalar(&self.identity)),
         ];
+        if self.identity.starts_with("AGE-SECRET-KEY-PQ-") {
+            // What X-Wing makes of the seed: two for ML-KEM, and the scalar of X25519.
+            let mut expanded = [0; 96];
+            Shake256::digest_xof(scalar(&self.identity), &mut expanded);
+            needles.extend(expanded.chunks(32).map(|part| ("a part of an identity", part.to_vec())));
+        }
         needles.extend(FILES.map(|file| ("a data key", self.data_key(&self.sealed(file)))));
         needles
     }
@@ -214,8 +232,11 @@ fn a_filter_that_waits_holds_no_plaintext_and_one_that_ends_holds_no_key_either(
     if !is_root() {
         return;
     }
-    let lab = Lab::new();
-    let (needles, requests) = (lab.needles(), requests(&lab));
+    [Lab::new(), Lab::hybrid()].iter().for_each(a_filter_holds_nothing);
+}
+
+fn a_filter_holds_nothing(lab: &Lab) {
+    let (needles, requests) = (lab.needles(), requests(lab));
     let filter = lab.start(&["hlx", "--quiet", "filter-process"]);
     let pid = filter.id();
     let work = |mut stdin: ChildStdin, mut stdout: ChildStdout| {
@@ -259,7 +280,10 @@ fn one_file_sealed_or_opened_leaves_nothing() {
     if !is_root() {
         return;
     }
-    let lab = Lab::new();
+    [Lab::new(), Lab::hybrid()].iter().for_each(one_file_leaves_nothing);
+}
+
+fn one_file_leaves_nothing(lab: &Lab) {
     let needles = lab.needles();
     for file in FILES {
         let smudge = lab.start(&["hlx", "smudge", "--", file]);

@@ -244,6 +244,13 @@ fn only_what_an_allowed_signer_signed_is_deployed() {
     lab.taken(&config);
     sign("mine", "by me again");
     lab.taken(&config);
+    // Nor is it for another stack of this host.
+    let twin = format!("{}-twin", lab.service);
+    lab.git(&["branch", &twin, first.trim()]);
+    fs::write(lab.path("config.yaml"), format!("stacks: [{}, {twin}]\n{verify}", lab.service)).unwrap();
+    let output = lab.hlx(&["deploy", &twin]).env("HLX_CONFIG", lab.path("config.yaml")).output().unwrap();
+    let said = text(&output.stderr);
+    assert!(output.status.code() == Some(5) && said.contains("it was signed for that"), "{said}");
     // An older signed commit brought back, and a signature that is of another commit.
     lab.git(&["reset", "--quiet", "--hard", first.trim()]);
     lab.refused(&config, &["was rewritten"]);

@@ -7,8 +7,9 @@ use age::secrecy::{ExposeSecret as _, SecretString};
 use clap::Args;
 
 use crate::crypto::envelope::Recipient;
-use crate::keys::keychain;
+use crate::keys::plugins::Idle;
 use crate::keys::stored::{self, Imported, Kind};
+use crate::keys::{Found, keychain};
 use crate::secret::SecretBytes;
 
 use super::super::context::{Context, default_key_file, keychain_list};
@@ -150,6 +151,8 @@ pub(super) fn import(args: &ImportArgs, cx: &Context) -> Result<(), Failure> {
     if args.file.as_os_str() != "-" && !args.file.exists() {
         return Err(Failure::new(Exit::Usage, format!("{name}: there is no such file")));
     }
+    // What came by a pipe is nowhere else.
+    let as_before = if name == "-" { String::new() } else { format!("; {name} is as it was") };
     let plugins = cx.places().plugins;
     let key = match args.file.as_os_str() == "-" {
         true => stored::Key::parse(from_stdin(cx)?, &plugins),
@@ -159,7 +162,7 @@ pub(super) fn import(args: &ImportArgs, cx: &Context) -> Result<(), Failure> {
     if args.keychain {
         key.import_into_keychain(&list()?).map_err(keychain_failure)?;
         key.recipients().for_each(|recipient| cx.ui.result(recipient));
-        cx.ui.note(format!("the private key is in the keychain now; {name} is as it was"));
+        cx.ui.note(format!("the private key is in the keychain now{as_before}"));
         return Ok(());
     }
     let to = place(args.output.as_deref())?;
@@ -174,11 +177,15 @@ pub(super) fn import(args: &ImportArgs, cx: &Context) -> Result<(), Failure> {
     key.recipients().for_each(|recipient| cx.ui.result(recipient));
     let place = to.display();
     match imported {
-        Imported::Made => cx.ui.note(format!("the private key is in {place} now; {name} is as it was")),
-        Imported::Added => {
-            cx.ui.note(format!("the private key was added to those in {place}; {name} is as it was"))
-        }
+        Imported::Made => cx.ui.note(format!("the private key is in {place} now{as_before}")),
+        Imported::Added => cx.ui.note(format!("the private key was added to those in {place}{as_before}")),
         Imported::There => cx.ui.note(format!("{place} has that private key already")),
+    }
+    for found in key.found() {
+        if let Found::Idle(plugin, Idle::NotAllowed) = found {
+            cx.ui.note(format!("it is a key of the age plugin `{plugin}`, which is not allowed to run"));
+            cx.ui.hint(errors::allow(plugin));
+        }
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Who may deploy, and whether this host may run the stack.
+//! Whether this host may run the stack.
 
 use serde_json::Value;
 
@@ -11,16 +11,23 @@ use crate::deploy::stage::Stage;
 use crate::deploy::wishes::Wishes;
 use crate::deploy::{Adopt, deny, endpoint, preflight};
 
-/// Root, for a stack that this host's configuration allows.
-pub(super) fn host_and_user(wish: &Wish, world: &World<'_>) -> Result<(), Error> {
-    if !rustix::process::geteuid().is_root() {
-        return Err(Error::NotRoot);
-    }
+/// Whether this host's configuration allows the stack.
+pub(super) fn stack_of_host(wish: &Wish, world: &World<'_>) -> Result<(), Error> {
     match &world.settings.stacks {
         Some(stacks) if !stacks.iter().any(|stack| stack == wish.service.as_str()) => {
             Err(Error::NotOurs { service: wish.service.clone(), stacks: stacks.clone() })
         }
         _ => Ok(()),
+    }
+}
+
+/// Only root can keep files where the Docker daemon sees them and no disk does.
+fn has_ram(plan: Option<&Plan>) -> Result<(), Error> {
+    let files: Vec<String> =
+        plan.into_iter().flat_map(Plan::paths).map(|path| path.display().to_string()).collect();
+    match files.is_empty() || rustix::process::geteuid().is_root() {
+        true => Ok(()),
+        false => Err(engine::Error::NotRoot(files).into()),
     }
 }
 
@@ -84,7 +91,7 @@ impl Deploy<'_> {
             deny::check_unseen(&self.world.settings.deny, ground, &json)?;
         }
         if !self.endpoint.is_far() {
-            return Ok(());
+            return has_ram(Some(plan).filter(|_| ship.is_none()));
         }
         let plan = Some(plan).filter(|_| ship.is_none());
         let missing = endpoint::missing(&json, plan, &model.wishes()?.probes, ground);

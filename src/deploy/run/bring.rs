@@ -59,7 +59,7 @@ impl Deploy<'_> {
         let place = places.vault(&self.wish.service);
         let resident = Resident::new(places.resident(&self.wish.service));
         let open = || {
-            if ground.unsealed.paths().next().is_some() {
+            if ground.unsealed.paths().next().is_some() && rustix::process::geteuid().is_root() {
                 // Before the vault takes its copy of the mounts, so that compose sees it there.
                 resident.prepare()?;
             }
