@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::server::{self, Server, failure};
-use super::{Context, Failure};
+use super::{Context, Failure, interrupt};
 use crate::deploy::{self, Adopt, At, Retry, Rewrite, WayBack, Wish};
 
 /// Deploy a service: decrypt in RAM, start its containers, wait until they are well, leave no plaintext behind.
@@ -63,6 +63,7 @@ pub(super) fn run(args: &DeployArgs, cx: &Context) -> Result<(), Failure> {
     }
     let server = Server::from_environment()?;
     let wish = wish(args)?;
+    interrupt::explain(&wish.service, cx.ui)?;
     let keyring = cx.keyring();
     let open = deploy::opener(|sealed| keyring.open(sealed));
     let report = server::report(cx.ui);

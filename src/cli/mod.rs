@@ -19,6 +19,7 @@ mod formats;
 mod history;
 mod hook;
 mod install;
+mod interrupt;
 mod join;
 mod keys;
 mod lock;

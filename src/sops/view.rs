@@ -91,7 +91,6 @@ impl View<'_> {
     /// sealed values are such that nothing around them can be read otherwise.
     fn is_certain(&self) -> bool {
         let Some([cut]) = self.document.metadata.as_ref().map(|block| &block.cut[..]) else { return false };
-        let marked = |line: &str| line.starts_with("---") || line.starts_with("...");
         let is_last = |leaf: &Leaf<'_>| {
             let on_one_line = matches!(leaf.style, Style::Plain(_) | Style::Single(_) | Style::Double(_));
             leaf.alias.is_none() && on_one_line && !leaf.span.is_empty() && leaf.span.end < cut.start
@@ -108,7 +107,7 @@ impl View<'_> {
             && matches!(self.document.tail, Tail::Lines(_))
             && self.document.leaves.last().is_some_and(is_last)
             && self.document.alias_items().is_empty()
-            && !data.lines().skip(1).any(marked)
+            && !yaml::has_markers(data)
             && self.sealed_leaves().all(certain)
     }
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use crate::lab::{Lab, SLEEP, TOKEN, run};
+use crate::lab::{Lab, SLEEP, TOKEN, run, text};
 use crate::soak::{Dice, number};
 
 /// A version whose every part differs from the one before, so that each step has something to do.
@@ -57,6 +57,32 @@ fn no_plaintext(lab: &Lab, resident: usize) {
     assert_eq!(lab.leaks("state"), Vec::<std::path::PathBuf>::new());
     assert!(lab.leaks("run").len() <= resident, "{:?}", lab.leaks("run"));
     assert!(lab.mounts().iter().all(|mount| !mount.contains(".vault")), "{:?}", lab.mounts());
+}
+
+/// Ctrl-C: a person is told what to do, and the next deploy needs nobody.
+#[test]
+fn a_deploy_that_a_person_stops_says_what_is_next() {
+    use std::os::unix::process::ExitStatusExt as _;
+    let Some(lab) = Lab::new("stopped") else { return };
+    version(&lab, 0);
+    lab.deploys(&[]);
+    version(&lab, 1);
+    lab.write("setup.sh", "touch ../waiting; sleep 60\n").commit();
+    let mut hlx = lab.hlx(&["deploy", &lab.service]);
+    let hlx = hlx.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let begun = Instant::now();
+    while !lab.path("srv/waiting").exists() {
+        assert!(begun.elapsed() < Duration::from_secs(30), "setup.sh does not run");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    run(std::process::Command::new("kill").args(["-INT", &hlx.id().to_string()]));
+    let output = hlx.wait_with_output().unwrap();
+    let said = text(&output.stderr);
+    assert_eq!(output.status.signal(), Some(2), "{said}");
+    assert!(said.contains(&format!("stopped: `hlx ps {}` shows what runs", lab.service)), "{said}");
+    version(&lab, 2);
+    lab.deploys(&[]);
+    no_plaintext(&lab, 1);
 }
 
 #[test]

@@ -28,6 +28,8 @@ use super::{
 };
 use comments::Comments;
 
+pub use tail::has_markers;
+
 /// Reads a YAML text: one or more documents, each a mapping with string keys.
 ///
 /// Fails at whatever sops would refuse, and at aliases that multiply without bound.

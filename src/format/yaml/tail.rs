@@ -3,6 +3,8 @@
 
 use std::ops::Range;
 
+use memchr::memmem;
+
 use super::super::room::Room;
 use super::super::{Block, Content, Document, Field, Step, Style, Tail};
 use super::whole;
@@ -41,10 +43,14 @@ pub(super) fn parse(text: &str) -> Option<Document<'_>> {
 fn is_block_mapping(text: &str) -> bool {
     let blank = |line: &&str| line.trim().is_empty() || line.starts_with('#');
     let body = text.strip_prefix("---\n").unwrap_or(text);
-    let marked = |line: &str| line.starts_with("---") || line.starts_with("...") || line.starts_with('%');
     let first = body.lines().find(|line| !blank(line)).unwrap_or_default();
     first.starts_with(|letter: char| letter.is_ascii_alphanumeric() || letter == '_')
-        && !body.lines().any(marked)
+        && !has_markers(body)
+}
+
+/// Whether a line but the first could begin or end a document, or be a directive.
+pub fn has_markers(text: &str) -> bool {
+    ["\n---", "\n...", "\n%"].iter().any(|mark| memmem::find(text.as_bytes(), mark.as_bytes()).is_some())
 }
 
 /// The lines of the block that are not read yet.
