@@ -11,7 +11,7 @@ use super::engine;
 use super::error::Error;
 use super::mirror::{Git, Mirror, Source};
 use super::resident::Resident;
-use super::state::{Ending, Record, Stack, State};
+use super::state::{Stack, State};
 use super::{Event, Service, World};
 
 /// Stops and removes a stack's containers, and shreds what was kept in RAM for them.
@@ -36,16 +36,7 @@ pub fn down(service: &Service, world: &World<'_>) -> Result<(), Error> {
     if result.is_ok() {
         state.forget_resident(service, &BTreeSet::new())?;
     }
-    let first_line = |error: &Error| error.to_string().lines().next().unwrap_or_default().to_owned();
-    let record = Record {
-        repo: &stack.repo,
-        commit: stack.tried.as_deref(),
-        ending: if result.is_ok() { Ending::Good } else { Ending::Failed },
-        result: &result.as_ref().err().map_or_else(|| "good".to_owned(), first_line),
-        took: start.elapsed(),
-        phases: "[]",
-    };
-    state.end(entry, &record)?;
+    state.end_whole(entry, (&stack.repo, stack.tried.as_deref()), start.elapsed(), &result)?;
     result
 }
 

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::clean;
 use super::error::Error;
 use super::mirror::{FILES_OF, Git, Mirror, Source};
-use super::state::{Ending, Record, Stack, State};
+use super::state::{Ending, Stack, State};
 use super::{At, Retry, Service, Wish, World};
 use crate::sys::disk;
 
@@ -56,16 +56,8 @@ pub fn revert(
     let entry = state.begin(service, "rollback", world.who, began)?;
     let asked = Asked { service, to, retry, world };
     let done = asked.go_back(lock, &state, &stack, &mirror);
-    let first_line = |error: &Error| error.to_string().lines().next().unwrap_or_default().to_owned();
-    let record = Record {
-        repo: &stack.repo,
-        commit: done.as_ref().ok().map(|made| made.commit.as_str()),
-        ending: if done.is_ok() { Ending::Good } else { Ending::Failed },
-        result: &done.as_ref().err().map_or_else(|| "good".to_owned(), first_line),
-        took: start.elapsed(),
-        phases: "[]",
-    };
-    state.end(entry, &record)?;
+    let commit = done.as_ref().ok().map(|made| made.commit.as_str());
+    state.end_whole(entry, (&stack.repo, commit), start.elapsed(), &done)?;
     done
 }
 

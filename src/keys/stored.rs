@@ -166,11 +166,22 @@ impl Key {
 
     /// Puts it into the keychain, and its public keys into the list of those that are there.
     pub fn import_into_keychain(&self, list: &Path) -> Result<(), keychain::Error> {
-        let recipients: Vec<&Recipient> = self.recipients().collect();
-        if self.is_protected() || recipients.len() != self.held.identities.len() {
+        if self.is_protected() || self.recipients().count() != self.held.identities.len() {
             return Err(keychain::Error::Unfit);
         }
-        recipients.into_iter().try_for_each(|recipient| keychain::put(list, recipient, &self.content))
+        self.apart().iter().try_for_each(|(recipient, content)| keychain::put(list, recipient, content))
+    }
+
+    /// Each key as a file of its own, so that to forget one forgets all of it.
+    fn apart(&self) -> Vec<(&Recipient, SecretBytes)> {
+        let alone = |(recipient, line)| {
+            (recipient, SecretBytes::new(format!("# public key: {recipient}\n{line}\n").into_bytes()))
+        };
+        match self.lines() {
+            Some(lines) => self.recipients().zip(lines).map(alone).collect(),
+            // An ssh key is alone in its file.
+            None => self.recipients().map(|recipient| (recipient, self.content.duplicate())).collect(),
+        }
     }
 
     fn is_protected(&self) -> bool {
@@ -249,6 +260,23 @@ mod tests {
             generate(&path, Kind::Classical, "now", Some(passphrase("p"))).unwrap_err().kind(),
             io::ErrorKind::AlreadyExists
         );
+    }
+
+    #[test]
+    fn keys_of_one_file_are_kept_apart_in_the_keychain() {
+        let dir = tempfile::tempdir().unwrap();
+        let [a, b] = ["a", "b"].map(|name| dir.path().join(name));
+        generate(&a, Kind::Classical, "now", None).unwrap();
+        generate(&b, Kind::PostQuantum, "now", None).unwrap();
+        let plugins = Plugins::default();
+        Key::read(&a, &plugins).unwrap().import(&b).unwrap();
+        let both = Key::read(&b, &plugins).unwrap();
+        let apart = both.apart();
+        assert_eq!(apart.len(), 2);
+        for (recipient, content) in apart {
+            let key = Key::parse(content, &plugins).unwrap();
+            assert_eq!(key.recipients().collect::<Vec<_>>(), [recipient]);
+        }
     }
 
     #[test]

@@ -114,6 +114,20 @@ impl State {
         Ok(())
     }
 
+    /// The same of what has no phases: good or failed, as it is done.
+    pub fn end_whole<T, E: std::fmt::Display>(
+        &self,
+        id: i64,
+        (repo, commit): (&str, Option<&str>),
+        took: Duration,
+        done: &Result<T, E>,
+    ) -> Result<(), Error> {
+        let first_line = |error: &E| error.to_string().lines().next().unwrap_or_default().to_owned();
+        let result = done.as_ref().err().map_or_else(|| "good".to_owned(), first_line);
+        let ending = if done.is_ok() { Ending::Good } else { Ending::Failed };
+        self.end(id, &Record { repo, commit, ending, result: &result, took, phases: "[]" })
+    }
+
     /// Under the stack's lock, what has not ended never will: it was killed. True if there was any.
     pub fn settle_interrupted(&self, name: &Service) -> Result<bool, Error> {
         let sql = "UPDATE deploy SET ending = ?2, result = ?2 WHERE stack = ?1 AND ending = ''";

@@ -44,8 +44,7 @@ fn is_block_mapping(text: &str) -> bool {
     let blank = |line: &&str| line.trim().is_empty() || line.starts_with('#');
     let body = text.strip_prefix("---\n").unwrap_or(text);
     let first = body.lines().find(|line| !blank(line)).unwrap_or_default();
-    first.starts_with(|letter: char| letter.is_ascii_alphanumeric() || letter == '_')
-        && !has_markers(body)
+    first.starts_with(|letter: char| letter.is_ascii_alphanumeric() || letter == '_') && !has_markers(body)
 }
 
 /// Whether a line but the first could begin or end a document, or be a directive.
