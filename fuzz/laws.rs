@@ -108,7 +108,7 @@ fn compose(data: &[u8]) {
     let lines = text.lines().count();
     for path in ["compose.yml", "compose.override.yaml", "notes.md"] {
         let settings = |value: &serde_json::Value| match value.is_object() {
-            true => Ok(Vec::new()),
+            true => Ok(check::StackSettings::default()),
             false => Err("no mapping".to_owned()),
         };
         for (_, line, _) in check::in_clear(path, text, settings) {

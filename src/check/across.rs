@@ -1,28 +1,30 @@
 //! What only shows between files and branches: one data key with several sets of readers, one port
-//! for several services.
+//! for several services, stacks that name others.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::compose::{self, Claimed};
 use super::examine::Spot;
 use super::tree::{File, Tree};
-use super::{Checker, Error, Finding, Rule};
+use super::{Checker, Error, Finding, Rule, stacks};
 
 /// What is wrong between these trees. Where the index is looked at, it stands for its branch.
 pub(super) fn find(checker: &Checker<'_>, trees: &[Tree]) -> Result<Vec<Finding>, Error> {
     let mut findings = readers(trees);
-    findings.extend(ports(checker, trees)?);
+    let staged = |name: &str| trees.iter().any(|tree| tree.place.is_index() && tree.place.name == name);
+    let counting = trees.iter().filter(|tree| tree.place.is_index() || !staged(&tree.place.name));
+    let counting: Vec<&Tree> = counting.collect();
+    findings.extend(ports(checker, &counting)?);
+    findings.extend(stacks::find(checker, &counting)?);
     Ok(findings)
 }
 
 /// Ports that two services claim of the same host. Each claim is held against those before it.
-fn ports(checker: &Checker<'_>, trees: &[Tree]) -> Result<Vec<Finding>, Error> {
-    let staged = |name: &str| trees.iter().any(|tree| tree.place.is_index() && tree.place.name == name);
-    let trees = trees.iter().filter(|tree| tree.place.is_index() || !staged(&tree.place.name));
+fn ports(checker: &Checker<'_>, trees: &[&Tree]) -> Result<Vec<Finding>, Error> {
     let mut roots = BTreeMap::new();
     let mut known: Vec<Port<'_>> = Vec::new();
     let mut findings = Vec::new();
-    for port in trees.flat_map(claims) {
+    for port in trees.iter().flat_map(|tree| claims(tree)) {
         for other in &known {
             if port.collides(other) && !port.is_variant(other, checker, &mut roots)? {
                 findings.push(port.finding(other));
@@ -44,18 +46,16 @@ struct Port<'t> {
 
 /// The claims of a tree: those of the file that compose takes, and of its override.
 fn claims(tree: &Tree) -> Vec<Port<'_>> {
-    let main = compose::NAMES.iter().find(|name| tree.files.iter().any(|file| file.path == **name));
-    let counts = |file: &&File| {
-        !compose::NAMES.contains(&file.path.as_str()) || main.is_some_and(|main| file.path == *main)
-    };
-    let hosts = tree.files.iter().filter(counts).filter_map(compose_of);
-    let hosts =
-        hosts.map(|compose| compose.hosts.as_slice()).find(|hosts| !hosts.is_empty()).unwrap_or_default();
+    let hosts = compose::counting(tree).filter_map(compose_of);
+    let hosts = hosts
+        .map(|compose| compose.settings.hosts.as_slice())
+        .find(|hosts| !hosts.is_empty())
+        .unwrap_or_default();
     let of_file = |file| {
         let claims = compose_of(file).into_iter().flat_map(|compose| &compose.claims);
         claims.map(move |claimed| Port { tree, file, hosts, claimed })
     };
-    tree.files.iter().filter(counts).flat_map(of_file).collect()
+    compose::counting(tree).flat_map(of_file).collect()
 }
 
 fn compose_of(file: &File) -> Option<&compose::Compose> {

@@ -10,6 +10,8 @@ use crate::format::{Document, Store};
 use super::examine::{ReadSettings, Spot};
 use super::granted::{self, Granted};
 use super::ports::{self, Claim};
+use super::stacks::StackSettings;
+use super::tree::{File as TreeFile, Tree};
 use super::{Rule, images, secrets};
 
 /// The names of a stack's own file, in the order in which compose looks for it.
@@ -33,8 +35,16 @@ const LARGEST: usize = 1 << 20;
 /// What a compose file says that other branches must agree with.
 #[derive(Debug, Default)]
 pub(super) struct Compose {
-    /// The hosts that it is for; empty for any.
-    pub(super) hosts: Vec<String>,
+    /// What its `x-hlx` says.
+    pub(super) settings: StackSettings,
+    /// The line of that.
+    pub(super) settings_line: Option<usize>,
+    /// The names of its services.
+    pub(super) services: Vec<String>,
+    /// It is encrypted, and what it says is not to be shown.
+    pub(super) hidden: bool,
+    /// It takes in other files.
+    pub(super) includes: bool,
     /// The ports that its services claim.
     pub(super) claims: Vec<Claimed>,
     /// The files that it gives to containers as secrets.
@@ -91,13 +101,10 @@ pub(super) fn read(path: &str, text: &str, origin: Origin, settings: ReadSetting
     };
     let file = File { path, text, lines: lines(text, &document), document, origin };
     let mut spots = file.form(top);
-    let hosts = match file.settings(top, settings) {
-        Ok(hosts) => hosts,
-        Err(spot) => {
-            spots.push(spot);
-            Vec::new()
-        }
-    };
+    let settings = file.settings(top, settings).unwrap_or_else(|spot| {
+        spots.push(spot);
+        StackSettings::default()
+    });
     let services = top.get("services").and_then(Value::as_mapping);
     let services: Vec<(&str, &Value)> = services
         .into_iter()
@@ -107,7 +114,25 @@ pub(super) fn read(path: &str, text: &str, origin: Origin, settings: ReadSetting
     spots.extend(services.iter().flat_map(|(name, service)| file.environment(name, service)));
     let claims =
         services.iter().flat_map(|(name, service)| file.claims(name, service)).take(MOST_CLAIMS).collect();
-    (spots, Compose { hosts, claims, granted: granted::of_compose(text, &value) })
+    let compose = Compose {
+        settings,
+        settings_line: file.line(&["x-hlx"]),
+        services: services.iter().map(|(name, _)| (*name).to_owned()).collect(),
+        hidden: origin == Origin::Opened,
+        includes: top.contains_key("include"),
+        claims,
+        granted: granted::of_compose(text, &value),
+    };
+    (spots, compose)
+}
+
+/// The files of a tree that make its stack: the one that compose takes, and its override.
+pub(super) fn counting(tree: &Tree) -> impl Iterator<Item = &TreeFile> {
+    let main = NAMES.iter().find(|name| tree.files.iter().any(|file| file.path == **name));
+    let counts = move |file: &&TreeFile| {
+        !NAMES.contains(&file.path.as_str()) || main.is_some_and(|main| file.path == *main)
+    };
+    tree.files.iter().filter(counts)
 }
 
 fn invalid(line: Option<usize>, reason: &str) -> Spot {
@@ -194,9 +219,9 @@ impl File<'_> {
         }
     }
 
-    /// The hosts that `x-hlx` names, if all of it can be obeyed.
-    fn settings(&self, top: &Mapping, read: ReadSettings) -> Result<Vec<String>, Spot> {
-        let Some(value) = top.get("x-hlx") else { return Ok(Vec::new()) };
+    /// What `x-hlx` says, if all of it can be obeyed.
+    fn settings(&self, top: &Mapping, read: ReadSettings) -> Result<StackSettings, Spot> {
+        let Some(value) = top.get("x-hlx") else { return Ok(StackSettings::default()) };
         let wrong = |message| Spot { rule: Rule::Settings, line: self.line(&["x-hlx"]), message };
         let value = serde_json::to_value(value).map_err(|_| wrong("`x-hlx` must be a mapping".to_owned()))?;
         read(&value).map_err(wrong)
@@ -303,7 +328,7 @@ mod tests {
     fn rules(path: &str, text: &str) -> Vec<String> {
         let settings: ReadSettings = |value| match value.get("bad") {
             Some(_) => Err("there is no setting `x-hlx.bad`".to_owned()),
-            None => Ok(Vec::new()),
+            None => Ok(StackSettings::default()),
         };
         let (spots, _) = read(path, text, Origin::Stored, settings);
         spots.iter().map(|spot| format!("{} {}", spot.rule.id(), spot.line.unwrap_or(0))).collect()
@@ -342,7 +367,7 @@ mod tests {
             "services:\n  db:\n    image: postgres:16\n    environment:\n      POSTGRES_DB: app\n      POSTGRES_PASSWORD: ${{DB}}\n  web:\n    image: x\n    environment:\n      - MODE=fast\n      - API_KEY\n      - ODD={sealed}\n      - TOKEN_FILE=/run/secrets/x\n"
         );
         assert_eq!(rules("compose.yml", &text), ["environment-file 6", "environment 10"]);
-        let (spots, _) = read("compose.yml", &text, Origin::Stored, |_| Ok(Vec::new()));
+        let (spots, _) = read("compose.yml", &text, Origin::Stored, |_| Ok(StackSettings::default()));
         assert!(spots[0].message.contains("`POSTGRES_PASSWORD_FILE`"), "{spots:?}");
         assert!(spots[1].message.ends_with("`API_KEY`, `ODD`"), "{spots:?}");
     }

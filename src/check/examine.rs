@@ -13,10 +13,11 @@ use crate::sops::{KeyGroups, Sealed};
 use crate::trust::{Readers, of_groups};
 
 use super::compose::{self, Compose, Origin};
+use super::stacks::StackSettings;
 use super::{Checker, Depth, Rule, guard, secrets};
 
-/// Reads the `x-hlx` of a compose file: the hosts that the stack is for, or what is wrong.
-pub type ReadSettings = fn(&serde_json::Value) -> Result<Vec<String>, String>;
+/// Reads the `x-hlx` of a compose file: what of it must agree with something else, or what is wrong.
+pub type ReadSettings = fn(&serde_json::Value) -> Result<StackSettings, String>;
 
 /// Something wrong within a file.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -358,6 +358,7 @@ fn stops(rule: Rule) -> bool {
         | Rule::ComposeInvalid
         | Rule::ComposeKey
         | Rule::Settings
+        | Rule::After
         | Rule::PortConflict
         | Rule::EnvironmentFile
         | Rule::Environment

@@ -20,6 +20,7 @@ mod ports;
 mod rule;
 mod secrets;
 mod signed;
+mod stacks;
 mod tokens;
 mod tree;
 mod waiting;
@@ -37,6 +38,7 @@ pub use examine::{ReadSettings, in_clear};
 pub use history::history;
 pub use place::{Place, Scope};
 pub use rule::{Rule, Severity};
+pub use stacks::StackSettings;
 
 use examine::Examined;
 

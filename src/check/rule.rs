@@ -54,6 +54,7 @@ pub enum Rule {
     ComposeInvalid,
     ComposeKey,
     Settings,
+    After,
     PortConflict,
     EnvironmentFile,
     Environment,
@@ -213,6 +214,12 @@ const FACTS: &[(Rule, &str, Severity, &str)] = &[
         "A compose file has a key that compose does not know.",
     ),
     (Rule::Settings, "settings", Severity::Error, "The `x-hlx` of a compose file cannot be obeyed."),
+    (
+        Rule::After,
+        "after",
+        Severity::Warning,
+        "The `x-hlx.after` of a compose file names no branch, or leads back to its own stack.",
+    ),
     (Rule::PortConflict, "port-conflict", Severity::Warning, "Two services claim the same port of a host."),
     (
         Rule::EnvironmentFile,

@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use crate::check::{self, Finding, Rule};
+use crate::check::{self, Finding, Rule, StackSettings};
+use crate::deploy::probe::Probe;
 use crate::deploy::wishes;
 
 use super::{Failure, errors, quote};
@@ -20,9 +21,18 @@ pub(super) fn failure(error: check::Error) -> Failure {
     }
 }
 
-/// The hosts that the `x-hlx` of a compose file names.
-pub(super) fn settings(value: &Value) -> Result<Vec<String>, String> {
-    wishes::wishes(value).map(|wishes| wishes.hosts).map_err(|error| error.to_string())
+/// What the `x-hlx` of a compose file names.
+pub(super) fn settings(value: &Value) -> Result<StackSettings, String> {
+    let wishes = wishes::wishes(value).map_err(|error| error.to_string())?;
+    let probed = wishes.probes.into_iter().filter_map(|probe| match probe {
+        Probe::Exec { service, .. } => Some(service),
+        Probe::Http(_) | Probe::Tcp(_) => None,
+    });
+    Ok(StackSettings {
+        hosts: wishes.hosts,
+        after: wishes.after.iter().map(|service| service.as_str().to_owned()).collect(),
+        probed: probed.collect(),
+    })
 }
 
 /// Which commit it is that must not be pushed.
@@ -70,6 +80,7 @@ pub(super) fn in_commit(finding: &Finding, position: Position) -> String {
             | Rule::ComposeInvalid
             | Rule::ComposeKey
             | Rule::Settings
+            | Rule::After
             | Rule::PortConflict
             | Rule::EnvironmentFile
             | Rule::Environment
@@ -141,6 +152,7 @@ pub(super) fn hint(finding: &Finding) -> String {
         Rule::ComposeInvalid => "`docker compose config --quiet` tells more, in the branch".to_owned(),
         Rule::ComposeKey => "correct the name, or take it out".to_owned(),
         Rule::Settings => "see the README for the settings of a stack".to_owned(),
+        Rule::After => "`x-hlx.after` takes branches of this repository that are deployed first".to_owned(),
         Rule::PortConflict => "take another port for one, or name the hosts of both in `x-hlx.hosts`".to_owned(),
         Rule::EnvironmentFile => {
             "give it as a secret: `secrets:` with `file:`, and the variable with its path in the container".to_owned()

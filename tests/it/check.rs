@@ -249,6 +249,43 @@ fn ports_are_claimed_once_on_a_host() {
 }
 
 #[test]
+fn what_x_hlx_names_must_be_there() {
+    let sandbox = lab();
+    let said = |x_hlx: &str| format!("x-hlx: {{{x_hlx}}}\nservices: {{web: {{image: x}}}}\n");
+    stack(&sandbox, "a", &said("after: [b], probes: [{exec: [web, 'true']}]"));
+    stack(&sandbox, "b", &said("after: [c]"));
+    stack(&sandbox, "c", &said(""));
+    assert_eq!(findings(&sandbox, &[]), Vec::<String>::new());
+    assert_eq!(
+        findings(&sandbox, &["--branch", "a"]),
+        Vec::<String>::new(),
+        "b is there, though not looked at"
+    );
+    stack(&sandbox, "a", &said("after: [b, treafik], probes: [{exec: [wbe, 'true']}]"));
+    stack(&sandbox, "c", &said("after: [b]"));
+    stack(&sandbox, "d", &said("after: [d]"));
+    assert_eq!(
+        findings(&sandbox, &[]),
+        [
+            "after a:compose.yml",
+            "settings a:compose.yml",
+            "after b:compose.yml",
+            "after c:compose.yml",
+            "after d:compose.yml"
+        ]
+    );
+    let done = sandbox.run("lab", &["hlx", "check"]);
+    for words in [
+        "line 1: `x-hlx.after` names `treafik`, which is no branch here",
+        "`x-hlx.probes` names `wbe`, which is no service of the stack",
+        "leads back to its own stack: b after c after b",
+        "leads back to its own stack: d after d",
+    ] {
+        assert!(done.out.contains(words), "`{words}` is missing in {}", done.out);
+    }
+}
+
+#[test]
 fn compose_files_secrets_in_clear_and_environments_are_looked_at() {
     let sandbox = lab();
     stack(&sandbox, "a", "services:\n  web: {}\nserivces: {}\n");
