@@ -123,7 +123,7 @@ fn xdg(name: &str, below_home: &str) -> PathBuf {
     named.unwrap_or_else(|| home().join(below_home)).join("hlx")
 }
 
-fn default_config() -> PathBuf {
+pub(super) fn default_config() -> PathBuf {
     match rustix::process::geteuid().is_root() {
         true => "/etc/hlx/config.yaml".into(),
         false => xdg("XDG_CONFIG_HOME", ".config").join("config.yaml"),
@@ -234,10 +234,9 @@ fn advised(error: Error) -> Failure {
         Error::Busy(_) => plain(Exit::Busy).hint("try again when it has finished"),
         Error::Git(error) => git_failure(error),
         Error::Rewritten { .. } => plain(Exit::Policy).hint("if that was meant, deploy with --accept-rewrite"),
-        Error::OtherRepo { .. } => plain(Exit::Policy).hint("to take the stack over from there, deploy with --adopt"),
+        Error::OtherRepo { .. } | Error::Foreign { .. } => plain(Exit::Policy).hint("to take it over, deploy with --adopt"),
         Error::Taken(_) => plain(Exit::Policy)
             .hint("move it away, or deploy with --adopt: tracked files are then overwritten, all others stay"),
-        Error::Foreign { .. } => plain(Exit::Policy).hint("to take them over, deploy with --adopt"),
         Error::ProjectOf { .. } => plain(Exit::Policy).hint("give one of the two another `name:` in its compose file"),
         Error::Renamed { .. } => plain(Exit::Policy).hint("run `hlx down` for the service first, or keep the old name"),
         Error::NotDeployed(_) => plain(Exit::Failed).hint("`docker compose ls` shows what runs without hlx"),
@@ -245,6 +244,7 @@ fn advised(error: Error) -> Failure {
         Error::Tree(_) => plain(Exit::Failed).hint("remove it from the branch and push again"),
         Error::NoComposeFile(_) => plain(Exit::Failed).hint("a service's branch has a compose.yml at its top"),
         Error::Keys { path, source } => keys_failure(&path, source),
+        Error::Readers(_) => plain(Exit::Policy).hint(super::rollback::READERS),
         Error::Denied(_) => plain(Exit::Policy)
             .hint("take it out of the branch, or allow it in the server configuration"),
         Error::Unsigned { .. } | Error::SignedFor { .. } => plain(Exit::Policy)
