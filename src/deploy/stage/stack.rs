@@ -11,12 +11,18 @@ use crate::sys::process::{Call, End};
 
 const STACK: &str = "stack.yaml";
 
+/// The newest version of the format in Docker 20.10.
+const OLDER: &str = "3.9";
+
 impl Stage<'_> {
     /// Puts a stack's file into the vault, and lets Docker read it if its version does that without
     /// deploying.
     pub(in crate::deploy) fn put_stack(&mut self, stack: &swarm::Stack) -> Result<(), Error> {
-        self.vault.put(STACK, 0o600, stack.text()).map_err(Error::Vault)?;
-        if !self.knows("config", "--compose-file")? {
+        let reads = self.knows("config", "--compose-file")?;
+        // Without a version, newer ones take all that they know; older ones may want one named.
+        let text = stack.text(if reads { None } else { Some(OLDER) });
+        self.vault.put(STACK, 0o600, text).map_err(Error::Vault)?;
+        if !reads {
             return Ok(());
         }
         let call = self.docker_stack("config", ASK);

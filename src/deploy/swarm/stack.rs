@@ -19,9 +19,6 @@ use crate::secret::SecretBytes;
 /// The label on a service with a keyed hash of all that it is made of.
 pub(in crate::deploy) const HASH: &str = "hlx.config";
 
-/// The version of the format; the parsers take any of 3.x, and this has all that is used.
-const VERSION: &str = "3.8";
-
 /// Keys of a service that Swarm obeys.
 const OBEYED: &str = "cap_add cap_drop command configs credential_spec deploy dns dns_search entrypoint environment \
     extra_hosts healthcheck hostname image init isolation labels logging networks ports read_only secrets stdin_open \
@@ -135,7 +132,7 @@ impl Stack {
             ["secret", "config"].map(|kind| external(&model[format!("{kind}s")], kind, dress.objects));
         let [secrets, configs] = kinds;
         let mut file = json!({
-            "version": VERSION, "networks": model["networks"], "volumes": model["volumes"],
+            "networks": model["networks"], "volumes": model["volumes"],
             "secrets": secrets, "configs": configs,
         });
         let mut hashes = BTreeMap::new();
@@ -152,11 +149,15 @@ impl Stack {
         Self { file, hashes }
     }
 
-    /// The file as text. JSON is YAML, but for letters that YAML's readers take for something else
-    /// or do not take at all.
-    pub(in crate::deploy) fn text(&self) -> SecretBytes {
+    /// The file as text, of this version of the format. JSON is YAML, but for letters that YAML's
+    /// readers take for something else or do not take at all.
+    pub(in crate::deploy) fn text(&self, version: Option<&str>) -> SecretBytes {
+        let mut file = self.file.clone();
+        if let Some(version) = version {
+            file["version"] = json!(version);
+        }
         let mut text = String::new();
-        for letter in self.file.to_string().chars() {
+        for letter in file.to_string().chars() {
             match letter as u32 {
                 0x20..0x7f => text.push(letter),
                 code @ 0..=0xffff => text += &format!("\\u{code:04x}"),

@@ -101,7 +101,7 @@ fn the_file_is_yaml_whatever_letters_are_in_it() {
     let (images, key) = (BTreeMap::new(), SecretBytes::new(vec![1]));
     let odd = "a\u{7f}\u{85}\u{2028}\u{feff}é😀\"\\\n";
     let model = json!({"services": {"web": {"environment": {"A": odd}}}});
-    let text = Stack::new(&model, &dress(&images, &key, Rollback::Auto)).text();
+    let text = Stack::new(&model, &dress(&images, &key, Rollback::Auto)).text(Some("3.9"));
     assert!(text.expose().iter().all(|byte| (0x20..0x7f).contains(byte)));
     let read: serde_yaml::Value = serde_yaml::from_slice(text.expose()).unwrap();
     assert_eq!(read["services"]["web"]["environment"]["A"].as_str(), Some(odd));
