@@ -21,7 +21,7 @@ pub(super) fn git(error: git::Error) -> Failure {
             .hint("run it in a clone, or in a work tree of this one: `git worktree add DIRECTORY BRANCH`"),
         E::NoGit(_) => Failure::new(Exit::Missing, message).hint("install git 2.39 or newer"),
         E::Failed { .. } | E::Unexpected(_) | E::Unreadable { .. } => Failure::new(Exit::Failed, message),
-        E::NoBranch(_) => Failure::new(Exit::Failed, message).hint("`git branch` lists the branches"),
+        E::NoBranch(_) => Failure::new(Exit::Usage, message).hint("`git branch` lists the branches"),
         E::Moved(_) => Failure::new(Exit::Failed, message).hint("look at it with `git log`, and try again"),
         E::Dirty { .. } => Failure::new(Exit::Failed, message).hint("commit or stash these changes first"),
         E::Busy(_) => Failure::new(Exit::Busy, message).hint("try again when it has finished"),
@@ -112,7 +112,10 @@ pub(super) fn sops(error: sops::Error) -> Failure {
         E::NotSealed => Failure::new(Exit::NotAuthentic, message),
         E::Mac => Failure::new(Exit::NotAuthentic, message)
             .hint("nothing of it was opened; if it was merged or edited elsewhere, or staged in parts, `hlx reseal FILE` shows what changed"),
-        E::Metadata(_) | E::Clear(_) | E::Tampered(_) | E::BadType(_) | E::Unspellable => {
+        E::Clear(_) => Failure::new(Exit::NotAuthentic, message)
+            .hint("if it was changed while it stood encrypted in the work tree: copy the change away, `git checkout -- FILE`, `hlx unlock`, and make it again")
+            .hint("else nothing of it is to be trusted; take the file from an earlier commit: `git log -- FILE`"),
+        E::Metadata(_) | E::Tampered(_) | E::BadType(_) | E::Unspellable => {
             Failure::new(Exit::NotAuthentic, message)
                 .hint("nothing of it was opened; take the file from an earlier commit: `git log -- FILE`")
         }
@@ -253,7 +256,8 @@ pub(super) fn values(file: &str, error: values::Error) -> Failure {
         E::Policy(error) => policy(&error),
         E::Trust(error) => trust(error),
         E::Crypto(error) => crypto(Exit::Failed, &error),
-        E::Io { .. } | E::Missing => failed(),
+        E::Io { .. } => failed(),
+        E::Missing => usage(),
         E::NoFile(_) => usage().hint("name a file"),
         E::Clear => Failure::new(Exit::NotAuthentic, "").hint("`hlx show FILE` prints any file"),
         E::SealedAlready => Failure::new(Exit::NotAuthentic, ""),
@@ -263,6 +267,7 @@ pub(super) fn values(file: &str, error: values::Error) -> Failure {
             .hint("check the branch out, and change it there; `hlx track` protects a file"),
         E::NoKeys(_) => usage().hint("`hlx show FILE` prints it, `hlx edit FILE` changes it"),
         E::BadKey(_) => usage(),
+        E::NoVariable(_) => usage().hint("letters, digits, `_`, `.` and `-` make one, and no digit stands first"),
         E::NoSuchKey { .. } => failed(),
         E::Collection { .. } => usage().hint("name one of the values below it; `hlx get --json` prints them all"),
         E::Copy { .. } => failed().hint("change it where its anchor (`&name`) stands"),

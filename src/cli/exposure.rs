@@ -15,7 +15,7 @@ use super::{Failure, errors, quote, recipients};
 /// List the values that a key could ever read, in all of history, and which have changed since. Names only.
 #[derive(Debug, Args)]
 pub(super) struct ExposureArgs {
-    /// The public key: `age1…` or `"ssh-ed25519 …"`, or its name in `.sops.yaml`.
+    /// The public key: `age1…` or `"ssh-ed25519 …"`, or its name in `.sops.yaml`, now or before.
     key: String,
     /// As JSON.
     #[arg(long, conflicts_with = "markdown")]
@@ -27,7 +27,7 @@ pub(super) struct ExposureArgs {
 
 /// `hlx exposure KEY`
 pub(super) fn run(args: &ExposureArgs, cx: &Context) -> Result<(), Failure> {
-    let key = recipients::keys_or_names(std::slice::from_ref(&args.key), cx)?.remove(0);
+    let key = recipients::key_of_any_time(&args.key, cx)?;
     let repository = cx.repository()?;
     let git = cx.git(&repository)?;
     let history = versions::read(&repository, &git).map_err(errors::git)?;

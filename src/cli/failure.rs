@@ -54,7 +54,7 @@ impl Exit {
         match self {
             Self::Failed => "failed; a deploy that failed before any container was touched",
             Self::Usage => {
-                "wrong words on the command line, or they or the configuration name a file or repository that is not there"
+                "wrong words on the command line, or they or the configuration name a file, branch or repository that is not there"
             }
             Self::NoKey => "no key of yours opens it",
             Self::NotAuthentic => {

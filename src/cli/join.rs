@@ -62,7 +62,11 @@ fn join(args: &JoinArgs, cx: &Context) -> Result<(), Failure> {
     }
     // A path is one from where the user stands.
     let local = Path::new(&args.repo).canonicalize();
-    let repo = local.map_or_else(|_| args.repo.clone(), |path| path.display().to_string());
+    let repo = local.as_ref().map_or_else(|_| args.repo.clone(), |path| path.display().to_string());
+    if !args.offline && local.is_err() && args.repo.starts_with(['/', '.']) {
+        return Err(Failure::new(Exit::Usage, format!("there is no {}", args.repo))
+            .hint("nothing was changed here; if it will be there later: `--offline`"));
+    }
     let there = if args.offline { Ok(None) } else { branches(&repo).map(Some) };
     if let Ok(Some(there)) = &there {
         refuse_unknown(&args.branches, there, &repo)?;
@@ -96,16 +100,20 @@ fn print_line(args: &JoinArgs, recipient: &Recipient, cx: &Context) {
 /// Fails if a branch was named that the repository does not have.
 fn refuse_unknown(named: &[String], there: &[String], repo: &str) -> Result<(), Failure> {
     let Some(unknown) = named.iter().find(|name| !there.contains(name)) else { return Ok(()) };
+    Err(Failure::new(Exit::Usage, format!("{repo} has no branch `{unknown}`"))
+        .hint(near_or_all(unknown, there))
+        .hint("nothing was changed here"))
+}
+
+/// The branch that may have been meant, or all that there are.
+pub(super) fn near_or_all(unknown: &str, there: &[String]) -> String {
     let likeness =
         |known: &&String| strsim::damerau_levenshtein(&known.to_lowercase(), &unknown.to_lowercase());
     let nearest = there.iter().filter(|known| likeness(known) <= 3).min_by_key(likeness);
-    let hint = match nearest {
+    match nearest {
         Some(nearest) => format!("did you mean `{nearest}`?"),
         None => format!("it has these: {}", there.join(", ")),
-    };
-    Err(Failure::new(Exit::Usage, format!("{repo} has no branch `{unknown}`"))
-        .hint(hint)
-        .hint("nothing was changed here"))
+    }
 }
 
 /// What is to be done where the repository does not answer. The line was printed, since its host may wait for that key.

@@ -1,5 +1,6 @@
 //! `hlx recipients`: who can read a branch.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
 
@@ -164,12 +165,31 @@ fn key_or_name(word: &str, cx: &Context) -> Result<Recipient, Failure> {
     let tips = branch::tips(&cx.git(&repository)?).map_err(errors::git)?;
     let commits: Vec<&String> = tips.values().collect();
     let found = recipients::named(&repository, &commits, word).map_err(errors::repo)?;
+    chosen(word, &found, cx)?.ok_or_else(|| {
+        Failure::new(Exit::Usage, error).hint("`hlx recipients list` shows keys and their names")
+    })
+}
+
+/// A key that is there or once was, as such or by the name that some `.sops.yaml` gave it.
+pub(super) fn key_of_any_time(word: &str, cx: &Context) -> Result<Recipient, Failure> {
+    let now = match key_or_name(word, cx) {
+        Err(unknown) if unknown.exit() == Exit::Usage => unknown,
+        other => return other,
+    };
+    let repository = cx.repository()?;
+    let found = recipients::named_ever(&repository, &cx.git(&repository)?, word).map_err(errors::repo)?;
+    chosen(word, &found, cx)?
+        .ok_or_else(|| now.hint("`git log -p --all -- .sops.yaml` shows those that were taken out too"))
+}
+
+/// The one key of a name.
+fn chosen(word: &str, found: &BTreeSet<Recipient>, cx: &Context) -> Result<Option<Recipient>, Failure> {
     match &found.iter().collect::<Vec<_>>()[..] {
         [one] => {
             cx.ui.note(format!("{word} is {one}"));
-            Ok((*one).clone())
+            Ok(Some((*one).clone()))
         }
-        [] => Err(Failure::new(Exit::Usage, error).hint("`hlx recipients list` shows keys and their names")),
+        [] => Ok(None),
         several => {
             let list: Vec<String> = several.iter().map(|key| key.to_string()).collect();
             let message = format!("`{word}` is the name of several keys: {}", list.join(", "));

@@ -12,7 +12,7 @@ use crate::keys::{Found, Keyring, Tried};
 use crate::repo::hooks::{self, Hook, Outcome};
 use crate::repo::new::{Form, Service, Setup};
 use crate::repo::status::{self, Branch, InGit, InTree};
-use crate::repo::{config, index, init as setup, new as services, recipients as lists};
+use crate::repo::{config, index, init as setup, new as services, recipients as lists, unlock as unlocking};
 use crate::sys::random;
 use crate::trust;
 
@@ -76,20 +76,46 @@ pub(super) fn init(args: &InitArgs, cx: &Context) -> Result<(), Failure> {
             }
         },
     }
-    if let Some(branches) = trust::begin(&repository, &keyring).map_err(errors::trust)?
-        && branches > 0
-    {
-        cx.ui.note(format!(
-            "the readers, rules and data keys of {} are trusted as they are now: `hlx recipients list` shows who reads them",
-            counted(branches, "branch", "branches")
-        ));
-    }
+    begin_trust(&repository, &keyring, cx)?;
     if repository.is_locked() {
         cx.ui.note("this work tree is locked, and stays so: `hlx unlock` opens it");
         return Ok(());
     }
     let sealed = lock::open(&repository, &git, &keyring, cx)?;
     lock::warn(&sealed, cx);
+    tell_of_others(&repository, &git, cx)
+}
+
+/// Names the other work trees of the clone in which protected files stand encrypted.
+fn tell_of_others(repository: &Repository, git: &Git, cx: &Context) -> Result<(), Failure> {
+    let here = repository.work_tree().map_err(errors::git)?.canonicalize().ok();
+    for tree in uninstall::work_trees(git)? {
+        let Ok(other) = Repository::discover(&tree) else { continue };
+        if tree.canonicalize().ok() != here && !other.is_locked() && unlocking::has_sealed(&other) {
+            cx.ui.note(format!("protected files in {} stand encrypted", tree.display()));
+            cx.ui.hint("`hlx unlock` there opens them");
+        }
+    }
+    Ok(())
+}
+
+/// Trusts what the clone has, at the first time; later, what of it nobody could open here then.
+fn begin_trust(repository: &Repository, keyring: &Keyring, cx: &Context) -> Result<(), Failure> {
+    let branches = |count| counted(count, "branch", "branches");
+    match trust::begin(repository, keyring).map_err(errors::trust)? {
+        Some(0) => {}
+        Some(all) => cx.ui.note(format!(
+            "the readers, rules and data keys of {} are trusted as they are now: `hlx recipients list` shows who reads them",
+            branches(all)
+        )),
+        None => match trust::open(repository, keyring).map_err(errors::trust)? {
+            0 => {}
+            opened => cx.ui.note(format!(
+                "the data keys of {} that no key opened here before are trusted as they are now",
+                branches(opened)
+            )),
+        },
+    }
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::deploy::DeployArgs;
 use super::server::{self, Server, failure};
-use super::{Context, Exit, Failure, errors};
+use super::{Context, Exit, Failure, errors, join};
 use crate::deploy::{self, Retry, Service, revert};
 use crate::repo::rollback::{self, Error, Made, WithReaders};
 
@@ -101,6 +101,9 @@ fn explain(error: Error) -> Failure {
         }
         Error::NothingEarlier(_) | Error::SameFiles(_) => {
             Failure::new(Exit::Failed, text).hint("name another commit with --to")
+        }
+        Error::NoBranch { branch, known, .. } => {
+            Failure::new(Exit::Usage, text).hint(join::near_or_all(&branch, &known))
         }
         Error::NotPushed(branch) => Failure::new(Exit::Failed, text).hint(format!(
             "push them, or take them back with `git reset`, and try again: git log origin/{branch}..{branch}"

@@ -374,17 +374,21 @@ fn settings_failure(error: settings::Error) -> Failure {
 }
 
 fn git_failure(error: mirror::Error) -> Failure {
-    let failed = Failure::new(Exit::Failed, &error);
+    let text = error.to_string();
+    let failed = Failure::new(Exit::Failed, &text);
     match error {
         mirror::Error::Start(_) => Failure::new(Exit::Missing, &error).hint("install git"),
         mirror::Error::Old(_) => Failure::new(Exit::Missing, &error).hint("install a newer git"),
         mirror::Error::Source { .. } => Failure::new(Exit::Usage, &error),
         mirror::Error::NoSource => Failure::new(Exit::Usage, &error)
             .hint("name it with --repo, or as `repo` in the server configuration"),
-        mirror::Error::UnknownService { services, .. } if services.is_empty() => {
-            failed.hint("it has no services at all")
+        mirror::Error::UnknownService { services, .. } => {
+            let unknown = Failure::new(Exit::Usage, text);
+            match services.is_empty() {
+                true => unknown.hint("it has no services at all"),
+                false => unknown.hint(format!("it has: {}", list(&services))),
+            }
         }
-        mirror::Error::UnknownService { services, .. } => failed.hint(format!("it has: {}", list(&services))),
         mirror::Error::Failed { what: "push", .. } => failed
             .hint("this host may read the repository; may it also push, and did the branch stay as it was?"),
         mirror::Error::Failed { what: "fetch", .. } => {
@@ -449,9 +453,6 @@ mod tests {
             services: vec!["a".into(), "b".into()],
         };
         let unknown = failure(unknown.into());
-        assert_eq!(
-            (unknown.exit(), unknown.hints()),
-            (Exit::Failed, &["it has: a, b".to_owned(), "no container was touched".to_owned()][..])
-        );
+        assert_eq!((unknown.exit(), unknown.hints()), (Exit::Usage, &["it has: a, b".to_owned()][..]));
     }
 }

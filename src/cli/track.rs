@@ -59,13 +59,21 @@ pub(super) fn track(args: &TrackArgs, cx: &Context) -> Result<(), Failure> {
     Ok(())
 }
 
+/// What becomes of a blob in clear that was only staged.
+const FORGET: &str =
+    "`git add` stages it encrypted; git keeps the clear one in this clone until `git gc --prune=now`";
+
 fn report_all(done: &Tracked, cx: &Context) {
     let news = if done.attributes { "is protected now" } else { "was protected already" };
     cx.ui.result(format!("everything on this branch {news}"));
     if !done.resealed.is_empty() {
         cx.ui.note(format!("encrypted whole now, and staged: {}", quote::list(&done.resealed)));
     }
-    if done.was_plaintext {
+    if done.was_plaintext && !done.committed {
+        cx.ui.note("some were staged in clear, and are in no commit");
+        cx.ui.hint(FORGET);
+    }
+    if done.committed {
         cx.ui.warning(
             "files of this branch are in git in clear, and its history keeps that: change any secret in them at its source",
         );
@@ -89,7 +97,11 @@ fn report(path: &str, done: &Tracked, cx: &Context) {
         cx.ui
             .warning(format!("{path} is ignored by a .gitignore: take it out there, or `git add -f {path}`"));
     }
-    if done.was_plaintext {
+    if done.was_plaintext && !done.committed {
+        cx.ui.note(format!("{path} was staged in clear, and is in no commit"));
+        cx.ui.hint(FORGET);
+    }
+    if done.committed {
         cx.ui.warning(format!(
             "{path} is in git in clear, and its history keeps that: change any secret in it at its source"
         ));

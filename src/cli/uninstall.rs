@@ -1,5 +1,7 @@
 //! `hlx init --uninstall`.
 
+use std::path::PathBuf;
+
 use crate::git::{Git, Repository};
 use crate::repo::{lock, uninstall as removing};
 
@@ -45,10 +47,15 @@ pub(super) fn run(repository: &Repository, git: &Git, files: Files, cx: &Context
     Ok(())
 }
 
+/// The work trees of a repository.
+pub(super) fn work_trees(git: &Git) -> Result<Vec<PathBuf>, Failure> {
+    removing::work_trees(git).map_err(errors::repo)
+}
+
 /// Encrypts the protected files of every work tree; none of them may lose changes.
 fn seal_all(git: &Git, cx: &Context) -> Result<(), Failure> {
     let keyring = cx.keys()?;
-    for tree in removing::work_trees(git).map_err(errors::repo)? {
+    for tree in work_trees(git)? {
         let repository = Repository::discover(&tree).map_err(errors::git)?;
         let done = lock::lock(&repository, &Git::at(&tree), &keyring)
             .map_err(errors::repo)

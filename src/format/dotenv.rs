@@ -104,7 +104,11 @@ fn closing(text: &str, quote: char) -> Option<usize> {
 fn is_name(key: &str) -> bool {
     // SOPS keeps a byte order mark as part of the first key.
     let key = key.trim_start_matches('\u{feff}');
-    let name = key.strip_prefix("export ").unwrap_or(key).trim_matches([' ', '\t']);
+    is_variable(key.strip_prefix("export ").unwrap_or(key).trim_matches([' ', '\t']))
+}
+
+/// The name of a variable alone.
+pub fn is_variable(name: &str) -> bool {
     name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
         && name.chars().all(|character| character.is_ascii_alphanumeric() || "_.-".contains(character))
 }

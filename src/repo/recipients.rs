@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::crypto::envelope::Recipient;
-use crate::git::Repository;
+use crate::git::{Git, Repository};
 use crate::keys::recipients::Named;
 use crate::sops::{KeyGroups, Sealed};
 
@@ -87,6 +87,14 @@ pub fn named(repository: &Repository, commits: &[&String], name: &str) -> Result
         found.extend(names.into_iter().filter(|(_, known)| known == name).map(|(key, _)| key));
     }
     Ok(found)
+}
+
+/// The same in every `.sops.yaml` that any branch ever had: of keys that were taken out too.
+pub fn named_ever(repository: &Repository, git: &Git, name: &str) -> Result<BTreeSet<Recipient>, Error> {
+    let words = ["log", "--all", "--full-history", "--format=%H", "--", config::NAME];
+    let commits = git.text(&words)?;
+    let commits: Vec<String> = commits.lines().map(str::to_owned).collect();
+    named(repository, &commits.iter().collect::<Vec<_>>(), name)
 }
 
 /// New readers.

@@ -42,6 +42,16 @@ pub enum Error {
     /// The local branch has commits that the remote has not.
     #[error("the branch `{0}` has commits here that are not pushed")]
     NotPushed(String),
+    /// The remote has no such branch.
+    #[error("{remote} has no branch `{branch}`")]
+    NoBranch {
+        /// The remote.
+        remote: String,
+        /// The branch.
+        branch: String,
+        /// Those that it has.
+        known: Vec<String>,
+    },
 }
 
 /// What was done.
@@ -105,6 +115,7 @@ fn tip(git: &Git, branch: &str, remote: Option<&str>) -> Result<String, Error> {
         return Ok(local.ok_or_else(|| git::Error::NoBranch(branch.to_owned()))?);
     };
     let place = format!("refs/remotes/{remote}/{branch}");
+    require_branch(git, remote, branch)?;
     git.run(&["fetch", "--quiet", "--no-tags", "--", remote, &format!("+refs/heads/{branch}:{place}")])?;
     let tip = git.text(&["rev-parse", "--verify", &format!("{place}^{{commit}}")])?;
     match local {
@@ -112,6 +123,17 @@ fn tip(git: &Git, branch: &str, remote: Option<&str>) -> Result<String, Error> {
             Err(Error::NotPushed(branch.to_owned()))
         }
         Some(_) | None => Ok(tip),
+    }
+}
+
+/// Fails if the remote does not have the branch.
+fn require_branch(git: &Git, remote: &str, branch: &str) -> Result<(), Error> {
+    let heads = git.text(&["ls-remote", "--heads", "--", remote])?;
+    let known = heads.lines().filter_map(|line| Some(line.split_once("refs/heads/")?.1.to_owned()));
+    let known: Vec<String> = known.collect();
+    match known.iter().any(|known| known == branch) {
+        true => Ok(()),
+        false => Err(Error::NoBranch { remote: remote.to_owned(), branch: branch.to_owned(), known }),
     }
 }
 

@@ -55,8 +55,10 @@ pub struct Tracked {
     pub missing: bool,
     /// A `.gitignore` keeps the path out of git.
     pub ignored: bool,
-    /// git has the path in clear, and its history will keep that.
+    /// git has the path in clear.
     pub was_plaintext: bool,
+    /// Some commit has it, so that the history keeps that.
+    pub committed: bool,
     /// What git has was encrypted otherwise: the new form is staged, with the rules that it follows.
     pub resealed: Vec<String>,
     /// An earlier choice for just this path counts on: the field of its rule, and the text.
@@ -101,12 +103,14 @@ impl Tracker<'_> {
         }
         let resealed =
             blob.as_ref().map(|blob| self.reseal(path, blob, whole, &terms)).transpose()?.flatten();
+        let was_plaintext = blob.as_ref().is_some_and(|blob| !blob.is_empty() && !is_sealed(blob));
         let done = Tracked {
             attributes: attributes.changes(),
             rule: config.changes(),
             missing: tree.join(path).symlink_metadata().is_err(),
             ignored: self.git.test(&["check-ignore", "-q", "--no-index", "--", path])?,
-            was_plaintext: blob.is_some_and(|blob| !blob.is_empty() && !is_sealed(&blob)),
+            was_plaintext,
+            committed: was_plaintext && self.in_a_commit(&[path])?,
             resealed: resealed.iter().map(|_| path.to_owned()).collect(),
             kept: kept(path, mode, &config, &terms)?.filter(|_| !whole),
         };
@@ -149,8 +153,18 @@ impl Tracker<'_> {
         done.resealed = resealed.iter().map(|(path, _)| path.clone()).collect();
         self.stage(resealed)?;
         done.was_plaintext = !clear.is_empty();
+        let clear_paths: Vec<_> = clear.iter().map(|path| String::from_utf8_lossy(path)).collect();
+        let clear_paths: Vec<&str> = clear_paths.iter().map(|path| &**path).collect();
+        done.committed = done.was_plaintext && self.in_a_commit(&clear_paths)?;
         forget_sizes(self.git, &clear)?;
         Ok(done)
+    }
+
+    /// Whether a commit of any branch has one of these paths.
+    fn in_a_commit(&self, paths: &[&str]) -> Result<bool, Error> {
+        let words = ["--literal-pathspecs", "log", "-1", "--all", "--full-history", "--format=%H", "--"];
+        // Before the first commit there is no HEAD to begin at.
+        Ok(self.git.text(&[&words[..], paths].concat()).is_ok_and(|found| !found.is_empty()))
     }
 
     /// Stages files in their new form, and what says that they have it: one without the other would not fit.

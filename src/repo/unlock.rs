@@ -23,6 +23,18 @@ pub struct Unlocked {
     pub sealed: Vec<(String, keys::Error)>,
 }
 
+/// Whether a protected file stands sealed in the work tree.
+pub fn has_sealed(repository: &Repository) -> bool {
+    let Ok(tree) = repository.work_tree() else { return false };
+    let files = super::status::protected(repository).unwrap_or_default();
+    let mut paths = files.iter().map(|(path, _)| Path::new(OsStr::from_bytes(path)));
+    paths.any(|below| {
+        let path = tree.join(below);
+        let regular = path.symlink_metadata().is_ok_and(|found| found.is_file());
+        regular && !behind_a_link(tree, below) && fs::read(path).is_ok_and(|content| is_sealed(&content))
+    })
+}
+
 /// Takes the lock back, and opens every protected file that stands sealed in the work tree.
 ///
 /// All else is left alone. It can be interrupted at any moment, and run again.

@@ -11,7 +11,7 @@ use crate::sops::{KeyGroups, Sealed, is_sealed};
 use super::accepted::Accepted;
 use super::pins::{Pin, Pins};
 use super::readers::{named_in, of_groups};
-use super::{ATTRIBUTES, CONFIG, Error, of_remote};
+use super::{ATTRIBUTES, At, CONFIG, Error, Guard, of_remote};
 
 /// Trusts all branches as they are, those of remotes too, if nothing was trusted here before. Gives the number
 /// of branches; `None` if something was.
@@ -29,6 +29,23 @@ pub fn begin(repository: &Repository, keyring: &Keyring) -> Result<Option<usize>
     accepted.keep()?;
     pins.write_all(&found).map_err(Error::Record)?;
     Ok(Some(found.len()))
+}
+
+/// Trusts the data keys of branches that nobody here could open until now. Gives their number.
+pub fn open(repository: &Repository, keyring: &Keyring) -> Result<usize, Error> {
+    let pins = Pins::of(repository);
+    let waits = |name: &str| {
+        let pin = pins.read(name).map_err(Error::Record)?;
+        Ok::<_, Error>(pin.is_some_and(|pin| pin.unopened))
+    };
+    let mut opened = 0;
+    for Tip { name, .. } in repository.local_branches()? {
+        if waits(&name)? {
+            Guard::new(repository, keyring, At::Branch(name.clone())).opens_first()?;
+            opened += usize::from(!waits(&name)?);
+        }
+    }
+    Ok(opened)
 }
 
 /// All branches, local ones first; those of remotes without the remote's name.

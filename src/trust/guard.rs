@@ -201,7 +201,7 @@ impl<'a> Guard<'a> {
     }
 
     /// A branch that nobody here could open when the clone was set up is trusted as it is when somebody first can.
-    fn opens_first(&self) -> Result<bool, Error> {
+    pub(super) fn opens_first(&self) -> Result<bool, Error> {
         let Some(branch) = self.branch() else { return Ok(false) };
         let Some(before) = self.pins.read(&branch).map_err(Error::Record)? else { return Ok(false) };
         let Some(tip) = self.repository.commit_named(&self.tip()).filter(|_| before.unopened) else {

@@ -15,7 +15,7 @@ mod replaced;
 pub mod untracked;
 
 pub use clone_key::CloneKey;
-pub use first::begin;
+pub use first::{begin, open};
 pub use guard::{At, File, Guard};
 pub use marks::Marks;
 pub use pending::{

@@ -277,6 +277,8 @@ struct Look<'a> {
 impl<'a> Look<'a> {
     fn begin(repository: &'a Repository, git: &'a Git, keyring: &'a Keyring) -> Result<Self, Error> {
         first::begin(repository, keyring)?;
+        // Else a file would be said to wait that is sealed under its data key all the same.
+        first::open(repository, keyring)?;
         Ok(Self { repository, git, keyring, accepted: Accepted::of(repository), families: Rc::default() })
     }
 

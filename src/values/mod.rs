@@ -121,6 +121,9 @@ pub enum Error {
         /// Counted from 1.
         line: usize,
     },
+    /// No variable can have this name.
+    #[error("`{0}` is no name of a variable")]
+    NoVariable(String),
     /// The value cannot be written in the file's format.
     #[error("line {line}: no spelling of this value reads back as the same value there")]
     Unspellable {

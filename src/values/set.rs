@@ -2,10 +2,10 @@
 
 use zeroize::Zeroizing;
 
-use crate::format::{Content, Leaf, Scalar, Step, Store, Style, json};
+use crate::format::{Content, Leaf, Scalar, Step, Store, Style, dotenv, json};
 use crate::secret::SecretBytes;
 
-use super::key::{Key, typed as typed_key};
+use super::key::{Key, Part, typed as typed_key};
 use super::text::Text;
 use super::tree::{Found, Missing, Node, Value};
 use super::{Error, File, line_of};
@@ -54,6 +54,11 @@ fn set_in(text: &Text<'_>, typed: &str, value: &SecretBytes, kind: Option<Type>)
     match text.follow(&top, &key) {
         Ok(found) => replace(text, &key, &found, value, kind),
         Err(missing) => {
+            if let (Store::Dotenv, [Part::Name(name)]) = (text.store, &key.0[..])
+                && !dotenv::is_variable(name)
+            {
+                return Err(Error::NoVariable(name.clone()));
+            }
             let longer = add(text, &missing).ok_or_else(|| missing.error(text.store, &key))??;
             let longer = text.again(&longer).expect("it was read before");
             let top = longer.top();
@@ -341,9 +346,9 @@ mod tests {
             after(Store::Dotenv, "A=1\n", "A", "1", Some(Type::Int)),
             Err("dotenv and INI know no types: every value is a text".to_owned())
         );
-        assert_eq!(
-            after(Store::Dotenv, "A=1\n", "not a name", "1", None),
-            Err("line 1: `` stands in a form in which it cannot be changed alone".to_owned())
-        );
+        for name in ["not a name", "1BAD", "A/B"] {
+            let expected = Err(format!("`{name}` is no name of a variable"));
+            assert_eq!(after(Store::Dotenv, "A=1\n", name, "1", None), expected);
+        }
     }
 }

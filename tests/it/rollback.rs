@@ -433,6 +433,12 @@ fn a_clone_goes_back_by_a_commit_that_it_pushes() {
         assert!(rollback(&[]).status.success());
         assert_eq!(lab.git(&["diff", wanted, "HEAD"]), "", "from {four}");
     }
+    let typo = lab.hlx(&["rollback", &lab.service[1..]]).output().unwrap();
+    let said = text(&typo.stderr);
+    assert!(
+        typo.status.code() == Some(2) && said.contains(&format!("did you mean `{}`?", lab.service)),
+        "{said}"
+    );
     // What is not pushed is not gone over.
     lab.write("conf/app.conf", "three\n").commit();
     let ahead = rollback(&[]);

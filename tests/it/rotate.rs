@@ -340,7 +340,7 @@ fn exposure_names_what_a_removed_key_could_read_and_what_changed_since() {
     env("OTHER=canary-swordfish-0\n");
     sandbox.ok("lab", &["hlx", "rotate", "--data-keys"]);
     env("# canary-swordfish-0\nA=canary-swordfish-1\nB=canary-swordfish-2\nC=canary-swordfish-3\n");
-    sandbox.ok("lab", &["hlx", "recipients", "add", &laptop]);
+    sandbox.ok("lab", &["hlx", "recipients", "add", &laptop, "--name", "old-laptop"]);
     sandbox.write("lab/key.pem", "canary-swordfish-4");
     sandbox.sh("lab", "hlx track key.pem; git add -A; git commit -qm pem; git tag keep");
     // Taken out of the list only: what follows is under a data key that it knows.
@@ -363,6 +363,7 @@ fn exposure_names_what_a_removed_key_could_read_and_what_changed_since() {
     ];
     // Of what was there before, it knows what the data key of its time still sealed.
     assert_eq!(states(&sandbox, &laptop), expected);
+    assert_eq!(states(&sandbox, "old-laptop"), expected, "by the name that it had");
     let list = sandbox.ok("lab", &["hlx", "exposure", &laptop, "--markdown"]);
     assert!(
         list.contains("## app: `.env`")

@@ -213,7 +213,16 @@ fn uninstalling_leaves_no_trace_and_no_plaintext_that_git_would_store() {
         );
     }
     // Back, and away with the files left open.
-    sandbox.ok("lab", &["hlx", "init"]);
+    sandbox.sh("lab", "git worktree add -q -b more ../more-tree app");
+    let back = sandbox.run("lab", &["hlx", "init"]);
+    assert!(
+        back.err.contains("more-tree stand encrypted") && back.err.contains("`hlx unlock` there"),
+        "{back:?}"
+    );
+    sandbox.sh("more-tree", "echo B=3 >>.env");
+    let added = sandbox.run("more-tree", &["git", "add", ".env"]);
+    assert!(added.code == Some(128) && added.err.contains("`hlx unlock`, and make it again"), "{added:?}");
+    sandbox.sh("lab", "git worktree remove --force ../more-tree; git branch -q -D more");
     assert!(sandbox.read("lab/.env").contains(CANARY));
     let done = sandbox.run("lab", &["hlx", "init", "--uninstall", "--keep-open"]);
     assert!(

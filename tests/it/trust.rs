@@ -519,3 +519,28 @@ fn a_branch_does_not_take_over_a_reader_of_one_of_several_that_it_could_go_by() 
     sandbox.write("lab/new.env", format!("A={CANARY}\n"));
     sandbox.refused("git add new.env", &["`fix`", "have not accepted"]);
 }
+
+#[test]
+fn a_clone_without_a_key_trusts_the_data_keys_of_a_branch_when_it_first_opens_one() {
+    let sandbox = shared();
+    sandbox.sh("other", "git config user.email m@example.org; HOME=/nowhere hlx init --no-key");
+    let bob = sandbox.stranger("bob.key");
+    sandbox.ok("lab", &["hlx", "recipients", "add", &bob, "--branch", "app"]);
+    sandbox.sh("lab", "git push -q origin app");
+    let with_key = |line: &str| {
+        sandbox.sh("other", &format!("export SOPS_AGE_KEY_FILE=../bob.key HOME=/nowhere; {line} 2>&1"))
+    };
+    sandbox.sh("other", "git pull -q");
+    let said = with_key("hlx init");
+    assert!(said.contains("the data keys of 1 branch that no key opened here before"), "{said}");
+    let said = with_key("hlx recipients accept");
+    assert!(said.contains("nothing waits"), "{said}");
+    let before = sandbox.sh("other", "git show HEAD:.env | grep enc");
+    with_key("echo B=2 >>.env; git commit -qam two");
+    assert_eq!(sandbox.sh("other", "git show HEAD:.env | grep enc"), before, "the data key stays");
+    // What comes later waits.
+    with_key("git push -q");
+    sandbox.sh("lab", "git pull -q; hlx rotate --data-keys --branch app; git push -q");
+    let said = with_key("git pull -q; hlx recipients accept || [ $? = 5 ]");
+    assert!(said.contains(".env is under a data key from elsewhere"), "{said}");
+}

@@ -25,6 +25,45 @@ fn refused(done: &Done, code: i32, words: &[&str]) {
 }
 
 #[test]
+fn words_that_name_nothing_end_with_2() {
+    let sandbox = lab();
+    let key = sandbox.ok(".", &["hlx", "keys", "generate", "--output", "other.key"]);
+    for words in [
+        &["get", ".evn", "X"][..],
+        &["show", "ap:.env"],
+        &["get", "app:.evn", "X"],
+        &["recipients", "list", "--branch", "nope"],
+        &["recipients", "add", key.trim(), "--branch", "nope"],
+        &["recipients", "accept", "--branch", "nope"],
+        &["rotate", "--data-keys", "--branch", "nope"],
+        &["check", "--branch", "nope"],
+        &["server", "join", "/nothere.git"],
+        &["rollback", "nope"],
+    ] {
+        refused(&sandbox.run("lab", &[&["hlx"], words].concat()), 2, &["no"]);
+    }
+    for key in ["BAD KEY", "1BAD"] {
+        refused(&sandbox.feed("lab", &["hlx", "set", ".env", key], "x"), 2, &["is no name of a variable"]);
+    }
+    let close = sandbox.feed("lab", &["hlx", "set", ".env", "LASTT"], "x");
+    assert!(
+        close.code == Some(0) && close.err.contains("LASTT is new") && close.err.contains("LAST too"),
+        "{close:?}"
+    );
+}
+
+#[test]
+fn a_clone_is_not_told_of_a_history_that_it_does_not_have() {
+    let sandbox = lab();
+    sandbox.sh("lab", "echo x >a.txt; echo y >b.txt; git add a.txt; git commit -qm clear; git add b.txt");
+    let tracked = |path: &str| sandbox.run("lab", &["hlx", "track", path]).err;
+    assert!(tracked("a.txt").contains("a.txt is in git in clear, and its history keeps that"));
+    let staged = tracked("b.txt");
+    assert!(staged.contains("b.txt was staged in clear, and is in no commit"), "{staged}");
+    assert!(!staged.contains("history"), "{staged}");
+}
+
+#[test]
 fn values_are_shown_wherever_the_file_stands() {
     let sandbox = lab();
     sandbox.sh("lab", "git show --no-textconv HEAD:.env >../sealed.env; git switch -q main");
