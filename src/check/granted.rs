@@ -24,15 +24,38 @@ pub(super) struct Granted {
 pub(super) fn of_compose(text: &str, file: &Value) -> Vec<Granted> {
     let all = file.get("secrets").and_then(Value::as_mapping).into_iter().flatten();
     let named = all.filter_map(|(name, secret)| Some((name.as_str()?, secret.get("file")?.as_str()?)));
-    let is_allowed =
-        |path: &str| text.lines().any(|line| line.contains(path) && secrets::is_allowed_line(line));
     let granted = |(name, path): (&str, &str)| {
-        let below = path.trim_start_matches("./");
-        let is_here = !below.starts_with(['/', '~']) && !below.contains('$') && !below.contains("..");
-        let granted = || Granted { secret: name.to_owned(), path: below.to_owned() };
-        (is_here && !is_allowed(path)).then(granted)
+        let path = below(path).filter(|_| !is_allowed(text, path))?;
+        Some(Granted { secret: name.to_owned(), path })
     };
     named.filter_map(granted).collect()
+}
+
+/// A path of the branch, spelled in the one way that git has it; none for a path that leads elsewhere, or
+/// that Compose has yet to fill in.
+fn below(path: &str) -> Option<String> {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()?),
+            part => parts.push(part),
+        }
+    }
+    let is_here = !path.starts_with(['/', '~']) && !path.contains('$');
+    is_here.then(|| parts.join("/"))
+}
+
+/// Whether the line that names just this path says that it may be clear.
+fn is_allowed(text: &str, path: &str) -> bool {
+    let is_part = |letter: char| letter.is_alphanumeric() || "._-/~".contains(letter);
+    let names = |line: &str| {
+        line.match_indices(path).any(|(at, _)| {
+            let (before, behind) = (&line[..at], &line[at + path.len()..]);
+            !before.ends_with(is_part) && !behind.starts_with(is_part)
+        })
+    };
+    text.lines().any(|line| secrets::is_allowed_line(line) && names(line))
 }
 
 /// What is wrong with a file at a path that nothing protects, if one of these is it.
@@ -86,11 +109,15 @@ mod tests {
     fn files_of_the_branch_are_found_unless_they_are_allowed() {
         let text = "services: {}\nsecrets:\n  a: {file: ./a.txt}\n  b:\n    file: dir/b\n  c: {file: /etc/c}\n  \
                     d: {file: ../d}\n  e: {file: \"${E}/e\"}\n  f: {environment: F}\n  g: {external: true}\n  \
-                    h: {file: ./public.pem} # hlx:allow\n  i: {file: ~/i}\n";
+                    h: {file: ./public.pem} # hlx:allow\n  i: {file: ~/i}\n  j: {file: .//x/./y/../j}\n  \
+                    k: {file: ./public}\n  l: {file: public.pem}\n";
         let found = of_compose(text, &serde_yaml::from_str(text).unwrap());
         let found: Vec<_> =
             found.iter().map(|granted| (granted.secret.as_str(), granted.path.as_str())).collect();
-        assert_eq!(found, [("a", "a.txt"), ("b", "dir/b")]);
+        assert_eq!(
+            found,
+            [("a", "a.txt"), ("b", "dir/b"), ("j", "x/j"), ("k", "public"), ("l", "public.pem")]
+        );
         for none in ["", "a: b\n", "secrets: [a]\n", "secrets: {a: b}\n"] {
             assert_eq!(of_compose(none, &serde_yaml::from_str(none).unwrap()), [], "{none}");
         }

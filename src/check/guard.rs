@@ -1,7 +1,7 @@
 //! What git's hooks ask: is anything in clear or broken among the files that are about to be committed,
 //! pushed or taken in?
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use crate::git::branch::Entry;
 use crate::git::history::{Change, Commit, commits};
@@ -12,7 +12,7 @@ use super::copies::Keep;
 use super::examine::{CONFIG, Spot};
 use super::granted::Grants;
 use super::tree::{must_be_clear, of_index};
-use super::{Checker, Error, Finding, Rule, secrets, signed};
+use super::{Checker, Error, Finding, Rule, history, secrets, signed};
 
 /// A ref that a push moves.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,40 +97,60 @@ pub fn pushed(checker: &Checker<'_>, git: &Git, words: &[&str]) -> Result<Vec<Fi
     for commit in &commits {
         findings.extend(brought(checker, commit)?);
     }
-    findings.extend(protected_since(checker, &commits)?);
+    let late = protected_since(checker, &commits, &findings)?;
+    findings.extend(late);
     Ok(findings)
 }
 
-/// What these commits bring in clear, where HEAD is among them and the work tree protects it by now: it was
-/// committed first, and `hlx track` came after it.
-fn protected_since(checker: &Checker<'_>, commits: &[Commit]) -> Result<Vec<Finding>, Error> {
+/// What these commits bring in clear and HEAD, or the work tree, protects by now, where HEAD is among them: it was
+/// committed first, and `hlx track` came after it. Nobody has it yet.
+fn protected_since(
+    checker: &Checker<'_>,
+    commits: &[Commit],
+    found: &[Finding],
+) -> Result<Vec<Finding>, Error> {
     let Some(head) = checker.repository.head_commit() else { return Ok(Vec::new()) };
-    if !commits.iter().any(|commit| commit.name == head) {
+    let below = below(&head, commits);
+    let paths: BTreeSet<&[u8]> =
+        below.iter().flat_map(|commit| &commit.changes).map(|change| change.path.as_slice()).collect();
+    if paths.is_empty() {
         return Ok(Vec::new());
     }
     let files = checker.repository.files(&head)?;
     let then = checker.protection(&files)?;
-    let is_new = |file: &&Entry| {
-        let brings = |change: &Change| change.path == file.path && change.new.as_ref() == Some(&file.blob);
-        commits.iter().any(|commit| commit.changes.iter().any(brings))
-    };
-    let open = files.iter().filter(|file| file.is_file() && !then.of(&file.path).filtered).filter(is_new);
-    let open: Vec<&Entry> = open.collect();
-    let paths: Vec<&[u8]> = open.iter().map(|file| file.path.as_slice()).collect();
+    let keep = Keep::of(checker, protected(&files, &then));
+    let paths: Vec<&[u8]> = paths.into_iter().collect();
+    let here = checker.repository.all_attributes(&paths)?;
+    let here: HashMap<&[u8], bool> =
+        paths.into_iter().zip(here).map(|(path, attributes)| (path, attributes.filtered)).collect();
+    let now = |path: &[u8]| then.of(path).filtered || here.get(path).copied().unwrap_or_default();
     let mut findings = Vec::new();
-    for (file, now) in open.iter().zip(checker.repository.all_attributes(&paths)?) {
-        if now.filtered && checker.examine(&file.path, &file.blob, false)?.clear {
-            findings.push(Finding {
-                rule: Rule::Plaintext,
-                place: format!("{head:.10}"),
-                staged: false,
-                path: Some(String::from_utf8_lossy(&file.path).into_owned()),
-                line: None,
-                message: "committed in clear before it was protected: nobody has it yet".to_owned(),
-            });
+    for commit in below {
+        for path in history::secrets_in_clear(checker, commit, &keep, &now)? {
+            let place = format!("{:.10}", commit.name);
+            if found.iter().any(|known| known.place == place && known.path.as_ref() == Some(&path)) {
+                continue;
+            }
+            let message = "committed in clear before it was protected: nobody has it yet".to_owned();
+            let (rule, path) = (Rule::Plaintext, Some(path));
+            findings.push(Finding { rule, place, staged: false, path, line: None, message });
         }
     }
     Ok(findings)
+}
+
+/// Those of the commits that one of them stands on, itself included.
+fn below<'c>(tip: &str, commits: &'c [Commit]) -> Vec<&'c Commit> {
+    let by_name: HashMap<&str, &Commit> =
+        commits.iter().map(|commit| (commit.name.as_str(), commit)).collect();
+    let (mut seen, mut next, mut found) = (BTreeSet::new(), vec![tip.to_owned()], Vec::new());
+    while let Some(name) = next.pop() {
+        if let Some(commit) = by_name.get(name.as_str()).filter(|_| seen.insert(name.clone())) {
+            next.extend(commit.parents.iter().cloned());
+            found.push(*commit);
+        }
+    }
+    found
 }
 
 /// What must not be taken in by a push, in a repository that need not have a key.

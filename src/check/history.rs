@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::format::Format;
 use crate::git::Git;
 use crate::git::history::{Commit, commits};
 
@@ -90,6 +91,24 @@ fn in_clear(
         }
     }
     Ok(found)
+}
+
+/// The files that a commit brought in clear and that must not be so, `now` or by its own attributes; files of
+/// values are left out in which nothing looks like a secret.
+pub(super) fn secrets_in_clear(
+    checker: &Checker<'_>,
+    commit: &Commit,
+    keep: &Keep<'_>,
+    now: &dyn Fn(&[u8]) -> bool,
+) -> Result<Vec<String>, Error> {
+    let found = in_clear(checker, commit, keep, now)?;
+    let is_secret = |(path, _, what): &(String, String, What)| match what {
+        What::All | What::Value => true,
+        // What is encrypted as a whole is one secret.
+        What::Before => Format::of_path(path) == Format::Binary,
+        What::NotHere => false,
+    };
+    Ok(found.into_iter().filter(is_secret).map(|(path, ..)| path).collect())
 }
 
 /// Whether nothing in a file looks like a secret, or is encrypted now as far as a key tells.

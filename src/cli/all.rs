@@ -39,6 +39,9 @@ pub(super) fn run(args: &DeployArgs, cx: &Context) -> Result<(), Failure> {
             cx.ui.hint(format!("did you mean `{meant}`?"));
         }
     }
+    if survey.stacks.is_empty() && survey.broken.is_empty() {
+        cx.ui.warning("no branch is a stack of this host: nothing was deployed");
+    }
     let Survey { mut stacks, broken, .. } = survey;
     let broken: BTreeMap<Service, String> = broken.into_iter().collect();
     stacks.extend(broken.keys().map(|service| (service.clone(), Vec::new())));

@@ -23,7 +23,7 @@ pub struct DoctorArgs {
 
 /// Looks, and fails if anything must be mended.
 pub(super) fn run(args: &DoctorArgs, cx: &Context) -> Result<(), Failure> {
-    let config = variable("HLX_CONFIG").map_or_else(|| PathBuf::from("/etc/hlx/config.yaml"), PathBuf::from);
+    let config = variable("HLX_CONFIG").map_or_else(server::default_config, PathBuf::from);
     let keyring = cx.keyring();
     let mut findings = vec![settings(&config), keys(keyring.tried())];
     // A configuration that cannot be read is a finding, and no reason to see no other.
@@ -65,7 +65,7 @@ fn settings(config: &Path) -> Finding {
         }
         Ok(settings) if settings.repo.is_none() => {
             let text = "no `repo`: each deploy must name one with --repo, or stand in a clone";
-            Finding::warn(NAME, text, "hlx server join URL")
+            Finding::warn(NAME, text, join(config))
         }
         Ok(settings) => {
             let verify = settings.verify.map(|_| "signed commits only");
@@ -78,6 +78,14 @@ fn settings(config: &Path) -> Finding {
             };
             Finding::ok(NAME, limits)
         }
+    }
+}
+
+/// How the configuration is written: `hlx server join` is for root.
+fn join(config: &Path) -> String {
+    match rustix::process::geteuid().is_root() {
+        true => "hlx server join URL".to_owned(),
+        false => format!("write `repo: URL` to {}", config.display()),
     }
 }
 

@@ -10,6 +10,8 @@ pub(super) fn docker_failure(error: docker::Error) -> Failure {
         docker::Error::Missing => {
             missing.hint("install Docker Engine: https://docs.docker.com/engine/install/")
         }
+        docker::Error::Down(said) if said.contains("permission denied") => missing
+            .hint("run it with sudo; or join the group that may talk to Docker: `sudo usermod -aG docker $USER`, and log in again"),
         docker::Error::Down(_) => missing
             .hint("start it: systemctl start docker")
             .hint("`docker context ls`, DOCKER_HOST and DOCKER_CONTEXT say which one is asked"),

@@ -56,7 +56,8 @@ fn join(args: &JoinArgs, cx: &Context) -> Result<(), Failure> {
     let named = variable("HLX_IDENTITY").map(PathBuf::from);
     if named.is_none() && !rustix::process::geteuid().is_root() {
         return Err(
-            Failure::new(Exit::Failed, "only root can give this server a key").hint("run it with sudo")
+            Failure::new(Exit::Failed, "only root can give this server a key")
+                .hint("run it with sudo; who deploys without root has a key of their own: `hlx keys generate`, and `repo: URL` in ~/.config/hlx/config.yaml")
         );
     }
     // A path is one from where the user stands.

@@ -6,7 +6,7 @@ use super::deploy::DeployArgs;
 use super::server::{self, Server, failure};
 use super::{Context, Exit, Failure, errors, join};
 use crate::deploy::{self, Retry, Service, revert};
-use crate::repo::rollback::{self, Error, Made};
+use crate::repo::rollback::{self, Error, Made, WithReaders};
 
 /// Go back to an earlier version of a service: make a commit with its files on top of the branch, and push it.
 ///
@@ -22,7 +22,13 @@ pub(super) struct RollbackArgs {
     /// Go back also to a commit that was not well on this server.
     #[arg(long)]
     retry: bool,
+    /// Let the readers of the earlier commit come back with its files.
+    #[arg(long)]
+    yes: bool,
 }
+
+/// What to do where other readers would come back.
+pub(super) const READERS: &str = "with --yes they do; else put the earlier files into a commit of your own, and leave `.sops.yaml` as it is";
 
 /// Goes back.
 pub(super) fn run(args: &RollbackArgs, cx: &Context) -> Result<(), Failure> {
@@ -37,10 +43,11 @@ pub(super) fn run(args: &RollbackArgs, cx: &Context) -> Result<(), Failure> {
         if cx.repository().is_err() && !server.deployed().is_empty() {
             return Err(server.not_deployed(service));
         }
-        return in_clone(&service, args.to.as_deref(), cx);
+        return in_clone(&service, args, cx);
     }
     let retry = if args.retry { Retry::Yes } else { Retry::No };
-    let made = revert::revert(&service, args.to.as_deref(), retry, &world);
+    let how = revert::How { retry, with_readers: args.yes };
+    let made = revert::revert(&service, args.to.as_deref(), how, &world);
     let made = made.map_err(|error| server::unused_keys(explained(error), &keyring))?;
     warn_of_rules(made.rules_differ, &made.to, cx);
     cx.ui.note(format!("{:.10} has the files of {:.10}, and is pushed", made.commit, made.to));
@@ -56,9 +63,11 @@ fn explained(error: deploy::Error) -> Failure {
     }
 }
 
-fn in_clone(service: &Service, to: Option<&str>, cx: &Context) -> Result<(), Failure> {
+fn in_clone(service: &Service, args: &RollbackArgs, cx: &Context) -> Result<(), Failure> {
     let repository = cx.repository()?;
-    let made = rollback::rollback(&repository.git(), service.as_str(), to).map_err(explain)?;
+    let readers = if args.yes { WithReaders::Accept } else { WithReaders::Refuse };
+    let made = rollback::rollback(&repository.git(), service.as_str(), args.to.as_deref(), readers);
+    let made = made.map_err(explain)?;
     warn_of_rules(made.rules_differ, &made.to, cx);
     let Made { commit, to, remote, behind, .. } = made;
     if let Some(tree) = behind {
@@ -85,6 +94,7 @@ fn warn_of_rules(differ: bool, to: &str, cx: &Context) {
 fn explain(error: Error) -> Failure {
     let text = error.to_string();
     match error {
+        Error::Readers(_) => Failure::new(Exit::Policy, text).hint(READERS).hint("nothing was pushed"),
         Error::Git(error) => errors::git(error),
         Error::NotInBranch { branch, .. } => {
             Failure::new(Exit::Usage, text).hint(format!("`git log {branch}` shows its commits"))

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::ffi::{OsStr, OsString};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::{Exit, Failure, Ui, engines, errors};
@@ -64,6 +65,7 @@ impl Server {
             return Err(Failure::new(Exit::Usage, format!("there is no {}", config.display()))
                 .hint("HLX_CONFIG names it; `hlx server join URL` writes it"));
         }
+        refuse_forgotten_root(&config)?;
         Self::with(Settings::read(&config).map_err(|error| failure(error.into()))?)
     }
 
@@ -116,6 +118,23 @@ impl Server {
     }
 }
 
+/// A user without a configuration, where root has one: what that forbids would not count.
+fn refuse_forgotten_root(config: &Path) -> Result<(), Failure> {
+    let roots = Path::new(ROOTS);
+    if config == roots || config.exists() || !roots.exists() || rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    Err(Failure::new(Exit::Policy, format!("this host deploys by {ROOTS}, which only root does"))
+        .hint("run it with sudo")
+        .hint(format!(
+            "to deploy stacks of your own without root, write `repo: URL` to {}",
+            config.display()
+        )))
+}
+
+/// Root's configuration.
+const ROOTS: &str = "/etc/hlx/config.yaml";
+
 /// A directory of the XDG Base Directory Specification, below the user's home by default.
 fn xdg(name: &str, below_home: &str) -> PathBuf {
     let named = std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
@@ -123,9 +142,9 @@ fn xdg(name: &str, below_home: &str) -> PathBuf {
     named.unwrap_or_else(|| home().join(below_home)).join("hlx")
 }
 
-fn default_config() -> PathBuf {
+pub(super) fn default_config() -> PathBuf {
     match rustix::process::geteuid().is_root() {
-        true => "/etc/hlx/config.yaml".into(),
+        true => ROOTS.into(),
         false => xdg("XDG_CONFIG_HOME", ".config").join("config.yaml"),
     }
 }
@@ -136,7 +155,13 @@ fn default_places() -> Places {
     }
     let state = xdg("XDG_STATE_HOME", ".local/state");
     // Nothing is kept there for a user: only vaults are mounted, and only they see what is in them.
-    let run = std::env::var_os("XDG_RUNTIME_DIR").map(|dir| PathBuf::from(dir).join("hlx"));
+    // In a directory that others can write to they could put their own in a vault's place.
+    let is_own = |dir: &PathBuf| {
+        let own = rustix::process::geteuid().as_raw();
+        dir.metadata().is_ok_and(|meta| meta.uid() == own && meta.mode() & 0o077 == 0)
+    };
+    let run = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(is_own);
+    let run = run.map(|dir| dir.join("hlx"));
     Places {
         run: run.unwrap_or_else(|| state.join("run")),
         projects: xdg("XDG_DATA_HOME", ".local/share"),
@@ -234,10 +259,9 @@ fn advised(error: Error) -> Failure {
         Error::Busy(_) => plain(Exit::Busy).hint("try again when it has finished"),
         Error::Git(error) => git_failure(error),
         Error::Rewritten { .. } => plain(Exit::Policy).hint("if that was meant, deploy with --accept-rewrite"),
-        Error::OtherRepo { .. } => plain(Exit::Policy).hint("to take the stack over from there, deploy with --adopt"),
+        Error::OtherRepo { .. } | Error::Foreign { .. } => plain(Exit::Policy).hint("to take it over, deploy with --adopt"),
         Error::Taken(_) => plain(Exit::Policy)
             .hint("move it away, or deploy with --adopt: tracked files are then overwritten, all others stay"),
-        Error::Foreign { .. } => plain(Exit::Policy).hint("to take them over, deploy with --adopt"),
         Error::ProjectOf { .. } => plain(Exit::Policy).hint("give one of the two another `name:` in its compose file"),
         Error::Renamed { .. } => plain(Exit::Policy).hint("run `hlx down` for the service first, or keep the old name"),
         Error::NotDeployed(_) => plain(Exit::Failed).hint("`docker compose ls` shows what runs without hlx"),
@@ -245,6 +269,7 @@ fn advised(error: Error) -> Failure {
         Error::Tree(_) => plain(Exit::Failed).hint("remove it from the branch and push again"),
         Error::NoComposeFile(_) => plain(Exit::Failed).hint("a service's branch has a compose.yml at its top"),
         Error::Keys { path, source } => keys_failure(&path, source),
+        Error::Readers(_) => plain(Exit::Policy).hint(super::rollback::READERS),
         Error::Denied(_) => plain(Exit::Policy)
             .hint("take it out of the branch, or allow it in the server configuration"),
         Error::Unsigned { .. } | Error::SignedFor { .. } => plain(Exit::Policy)

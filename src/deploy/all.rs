@@ -9,13 +9,16 @@ use super::error::Error;
 use super::mirror::{Git, Mirror, Source};
 use super::order::{Fate, Order};
 use super::service::Service;
-use super::state::{Ending, State};
+use super::state::{Ending, Entry, State};
 use super::tree::{self, Tree};
 use super::wishes::{Wishes, wishes};
 use super::{World, model};
 
 /// The branch that is no service.
 const LANDING: &str = "main";
+
+/// How far back it is looked for what a person did last.
+const RECENT: u32 = 100;
 
 /// The stacks of a host.
 #[derive(Debug, Default)]
@@ -60,7 +63,8 @@ pub fn survey(repo: Option<&str>, world: &World<'_>) -> Result<Survey, Error> {
             survey.others.push((service, why));
             continue;
         }
-        survey.add(service, tree::read(&mirror, &commit).map_err(Error::from), world);
+        let known = state.as_ref().map(|state| state.stack(&service)).transpose()?.flatten().is_some();
+        survey.add(service, tree::read(&mirror, &commit).map_err(Error::from), known, world);
     }
     for name in world.settings.stacks.iter().flatten() {
         let service: Service = name.parse()?;
@@ -77,8 +81,10 @@ pub fn survey(repo: Option<&str>, world: &World<'_>) -> Result<Survey, Error> {
 /// What a person stopped stays so, until a person starts it.
 fn is_down(service: &Service, state: Option<&State>) -> Result<bool, Error> {
     let Some(state) = state else { return Ok(false) };
-    let last = state.history(Some(service), 1)?;
-    Ok(last.first().is_some_and(|last| last.action == "down" && last.ending == Ending::Good))
+    // What failed before it touched a container changed nothing of that, and a rollback is a commit.
+    let counts = |entry: &&Entry| entry.action != "rollback" && entry.ending != Ending::Failed;
+    let last = state.history(Some(service), RECENT)?;
+    Ok(last.iter().find(counts).is_some_and(|last| last.action == "down" && last.ending == Ending::Good))
 }
 
 impl Survey {
@@ -87,7 +93,8 @@ impl Survey {
         self.stacks.contains_key(service) || listed(&self.others) || listed(&self.broken)
     }
 
-    fn add(&mut self, service: Service, tree: Result<Tree, Error>, world: &World<'_>) {
+    /// `known` is a stack that was deployed here before.
+    fn add(&mut self, service: Service, tree: Result<Tree, Error>, known: bool, world: &World<'_>) {
         let read = tree.and_then(|tree| read_wishes(&tree, world));
         match read {
             Ok(None) => self.others.push((service, "it has no compose file".to_owned())),
@@ -95,8 +102,8 @@ impl Survey {
                 self.others.push((service, format!("it is for {}", wishes.hosts.join(", "))));
             }
             Ok(Some(wishes)) => drop(self.stacks.insert(service, wishes.after)),
-            // Another host's, unless root says that it is ours.
-            Err(error @ Error::Keys { .. }) if world.settings.stacks.is_none() => {
+            // Another host's, unless root says that it is ours, or it ran here already.
+            Err(error @ Error::Keys { .. }) if world.settings.stacks.is_none() && !known => {
                 self.others.push((service, error.to_string()));
             }
             Err(error) => self.broken.push((service, error.to_string())),

@@ -115,6 +115,9 @@ pub enum Error {
         /// What git said.
         said: String,
     },
+    /// With the files of the earlier commit come its readers.
+    #[error(transparent)]
+    Readers(#[from] crate::policy::OtherReaders),
     /// The commit is another stack's, for which it was signed.
     #[error("{commit:.10} of `{service}` is a commit of `{other}`: it was signed for that")]
     SignedFor {

@@ -10,6 +10,7 @@ use super::error::Error;
 use super::mirror::{FILES_OF, Git, Mirror, Source};
 use super::state::{Ending, Stack, State};
 use super::{At, Retry, Service, Wish, World};
+use crate::policy::OtherReaders;
 use crate::sys::disk;
 
 /// How far the history is looked through for a good commit.
@@ -26,6 +27,15 @@ pub struct Reverted {
     pub rules_differ: bool,
 }
 
+/// What is taken into account.
+#[derive(Debug, Clone, Copy)]
+pub struct How {
+    /// Whether to take a commit that was not well here.
+    pub retry: Retry,
+    /// Whether the readers of the earlier commit may come back with its files.
+    pub with_readers: bool,
+}
+
 /// True if the stack was deployed on this host, so that it can be gone back here.
 pub fn is_ours(service: &Service, world: &World<'_>) -> bool {
     let state = State::open_if_there(&world.places.state.join("state.db"));
@@ -33,13 +43,9 @@ pub fn is_ours(service: &Service, world: &World<'_>) -> bool {
 }
 
 /// Makes and pushes it, if this host would take it. Without `to`, it goes back to the newest good
-/// commit before the branch's last. One that is known to be bad here is taken only with [`Retry::Yes`].
-pub fn revert(
-    service: &Service,
-    to: Option<&str>,
-    retry: Retry,
-    world: &World<'_>,
-) -> Result<Reverted, Error> {
+/// commit before the branch's last. One that is known to be bad here is taken only with [`Retry::Yes`],
+/// and one with other readers only if those may come back.
+pub fn revert(service: &Service, to: Option<&str>, how: How, world: &World<'_>) -> Result<Reverted, Error> {
     if world.settings.verify.is_some() {
         return Err(Error::CannotSign);
     }
@@ -54,7 +60,7 @@ pub fn revert(
         clean::after_a_kill(service, &stack, &state, &mirror)?;
     }
     let entry = state.begin(service, "rollback", world.who, began)?;
-    let asked = Asked { service, to, retry, world };
+    let asked = Asked { service, to, how, world };
     let done = asked.go_back(lock, &state, &stack, &mirror);
     let commit = done.as_ref().ok().map(|made| made.commit.as_str());
     state.end_whole(entry, (&stack.repo, commit), start.elapsed(), &done)?;
@@ -74,7 +80,7 @@ fn source(stack: &Stack, world: &World<'_>) -> Result<Source, Error> {
 struct Asked<'a> {
     service: &'a Service,
     to: Option<&'a str>,
-    retry: Retry,
+    how: How,
     world: &'a World<'a>,
 }
 
@@ -97,12 +103,16 @@ impl Asked<'_> {
         if mirror.tree_of(&to)? == mirror.tree_of(&tip)? {
             return Err(Error::SameFiles { to });
         }
+        let rules_differ = mirror.rules_of(&to)? != mirror.rules_of(&tip)?;
+        if rules_differ && !self.how.with_readers {
+            let (now, then) = (mirror.rules_text(&tip)?, mirror.rules_text(&to)?);
+            OtherReaders::between(&now, &then, &to).map_or(Ok(()), Err)?;
+        }
         // A deploy of its own looks at it; what others may push meanwhile, the lease of the push tells.
         drop(lock);
-        let wish = Wish { retry: self.retry, ..Wish::of(service.clone(), At::Newest) };
+        let wish = Wish { retry: self.how.retry, ..Wish::of(service.clone(), At::Newest) };
         super::run::takes(&wish, &to, world)?;
         let lock = super::run::lock(service, world)?;
-        let rules_differ = mirror.rules_of(&to)? != mirror.rules_of(&tip)?;
         let message = format!("Go back to {to:.10}\n\n{FILES_OF}{to}. Asked for by {}.", world.who);
         let commit = mirror.commit(&to, &tip, &message, &world.host())?;
         lock.share(|| mirror.push(service, &commit, &tip)).map_err(Error::Vault)??;

@@ -162,6 +162,8 @@ impl Deploy<'_> {
         let source = self.source(&git)?;
         let mirror = Mirror::open(&self.world.places.state, &source, &git)?;
         if self.interrupted {
+            // Who was killed may have laid files.
+            self.laid = true;
             clean::after_a_kill(&self.wish.service, &self.stack, &self.state, &mirror)?;
         }
         let tree = self.fetch(&source, &mirror)?;

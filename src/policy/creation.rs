@@ -85,7 +85,7 @@ pub struct Terms {
 }
 
 /// A `.sops.yaml`, read.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Config {
     rules: Vec<CreationRule>,
 }
@@ -205,6 +205,15 @@ impl Config {
             }
         }
         all
+    }
+
+    /// Whom another config lets in besides, and whom it leaves out.
+    pub fn changes_to(&self, other: &Self) -> (Vec<Recipient>, Vec<Recipient>) {
+        let (old, new) = (self.recipients(), other.recipients());
+        let only = |one: &[Recipient], other: &[Recipient]| {
+            one.iter().filter(|recipient| !other.contains(recipient)).cloned().collect()
+        };
+        (only(&new, &old), only(&old, &new))
     }
 
     /// What each rule seals: the expression for its paths, and its field for values.

@@ -2,8 +2,11 @@
 
 pub mod creation;
 pub mod re2;
+mod readers;
 
 use std::sync::Arc;
+
+pub use readers::OtherReaders;
 
 use regex::Regex;
 

@@ -5,6 +5,16 @@
 //! branch deploys it as any commit.
 
 use crate::git::{self, Git, follow};
+use crate::policy::OtherReaders;
+
+/// Whether the readers of the earlier commit may come back with its files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WithReaders {
+    /// They may.
+    Accept,
+    /// Then it is not made.
+    Refuse,
+}
 
 /// Why it was not made.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +36,9 @@ pub enum Error {
     /// The earlier commit has the same files.
     #[error("{0:.10} has the same files as the last commit")]
     SameFiles(String),
+    /// With the files of the earlier commit come its readers.
+    #[error(transparent)]
+    Readers(#[from] OtherReaders),
     /// The local branch has commits that the remote has not.
     #[error("the branch `{0}` has commits here that are not pushed")]
     NotPushed(String),
@@ -60,8 +73,8 @@ pub struct Made {
 const FILES_OF: &str = "The files are those of ";
 
 /// Makes and pushes it. Without `to`, it goes back by one commit, from the one that the branch was
-/// taken back to if it was.
-pub fn rollback(git: &Git, branch: &str, to: Option<&str>) -> Result<Made, Error> {
+/// taken back to if it was. Other readers come back with it only if `readers` says so.
+pub fn rollback(git: &Git, branch: &str, to: Option<&str>, readers: WithReaders) -> Result<Made, Error> {
     let remote = remote(git, branch)?;
     let tip = tip(git, branch, remote.as_deref())?;
     let to = target(git, branch, &tip, to)?;
@@ -71,6 +84,11 @@ pub fn rollback(git: &Git, branch: &str, to: Option<&str>) -> Result<Made, Error
     }
     let rules = |commit: &str| git.text(&["ls-tree", commit, "--", ".sops.yaml"]);
     let rules_differ = rules(&to)? != rules(&tip)?;
+    if rules_differ && readers == WithReaders::Refuse {
+        let text = |commit: &str| git.text(&["cat-file", "blob", &format!("{commit}:.sops.yaml")]);
+        let (now, then) = (text(&tip).unwrap_or_default(), text(&to).unwrap_or_default());
+        OtherReaders::between(&now, &then, &to).map_or(Ok(()), Err)?;
+    }
     let commit = commit(git, &tree(&to)?, &tip, &to)?;
     if let Some(remote) = &remote {
         let lease = format!("--force-with-lease=refs/heads/{branch}:{tip}");

@@ -103,6 +103,8 @@ impl View<'_> {
         self.store == Store::Yaml
             && cut.end == self.text.len()
             && data.ends_with('\n')
+            // A lone carriage return ends a line for YAML, and a mark of a document may follow it.
+            && !data.contains('\r')
             && self.text.ends_with('\n')
             && matches!(self.document.tail, Tail::Lines(_))
             && self.document.leaves.last().is_some_and(is_last)

@@ -333,7 +333,11 @@ fn what_was_committed_before_it_was_protected_is_not_pushed() {
     );
     let done = sandbox.run("lab", &["git", "push", "-q", "origin", "app"]);
     refused(&done, &["late.txt: committed in clear before it was protected"]);
-    sandbox.sh("lab", "git add -A; git commit -q --amend --no-edit; git push -q origin app");
+    // Another commit on top does not take it out of what is pushed.
+    sandbox.sh("lab", "git add -A; git commit -qm tracked");
+    let done = sandbox.run("lab", &["git", "push", "-q", "origin", "app"]);
+    refused(&done, &["late.txt: committed in clear before it was protected", "git rebase -i"]);
+    sandbox.sh("lab", "git reset -q --soft HEAD~2; git commit -qm both; git push -q origin app");
     let there = sandbox.ok(".", &["git", "-C", "server.git", "cat-file", "blob", "app:late.txt"]);
     assert!(there.contains("ENC["), "{there}");
 }

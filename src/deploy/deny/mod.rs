@@ -180,6 +180,19 @@ pub(super) fn check_unseen(deny: &Deny, ground: Ground<'_>, model: &serde_json::
             offences.add(Power::HostMounts, &format!("service `{name}`"), what);
         }
     }
+    for (name, volume) in model::entries(&model["volumes"]) {
+        let option = |key: &str| volume["driver_opts"][key].as_str().map(str::to_owned);
+        let what = match host::bound(&option) {
+            Some(device) => {
+                format!("binds {} of another host, whose links are not seen from here", device.display())
+            }
+            None if volume["external"] == serde_json::Value::Bool(true) => {
+                "is another host's, and what it binds is not seen from here".to_owned()
+            }
+            None => continue,
+        };
+        offences.add(Power::HostMounts, &format!("volume `{name}`"), what);
+    }
     refuse(&offences.found.into_iter().collect::<Vec<_>>(), ground)
 }
 

@@ -26,6 +26,14 @@ impl Mirror<'_> {
         Ok(line(&self.git(&["ls-tree", commit, "--", ".sops.yaml"])?))
     }
 
+    /// The text of a commit's `.sops.yaml`; empty if it has none.
+    pub fn rules_text(&self, commit: &str) -> Result<String, Error> {
+        match self.rules_of(commit)?.is_empty() {
+            true => Ok(String::new()),
+            false => Ok(line(&self.git(&["cat-file", "blob", &format!("{commit}:.sops.yaml")])?)),
+        }
+    }
+
     /// The commit whose files a commit that was made to go back has, by its own words; they are
     /// believed only if it really has them.
     pub fn gone_back_to(&self, commit: &str) -> Result<Option<String>, Error> {

@@ -57,7 +57,7 @@ impl Deploy<'_> {
                 None => Vec::new(),
             };
             if let (Engine::Swarm, Some(project)) = (self.stack.engine, &self.stack.project) {
-                let collect = || self.docker.collect_objects(project, self.wish.service.as_str());
+                let collect = || self.docker.collect_objects(project);
                 self.timings.measure("collecting", Whose::Docker, collect)?;
             }
             let used = resident.collect(&containers)?;

@@ -62,7 +62,7 @@ impl Deploy<'_> {
             }
             (Err(other), _) => return Err(other.into()),
         };
-        let bad = self.docker.bad_externals(&json, self.wish.service.as_str())?;
+        let bad = self.docker.bad_externals(&json, &model.name)?;
         if bad.is_empty() { Ok(Ship { manager, model: json, objects }) } else { Err(Error::NotReady(bad)) }
     }
 
@@ -86,8 +86,7 @@ impl Deploy<'_> {
             let dir = Path::new(&self.stack.directory);
             project::make(dir, &swarm::made_by_docker(&ship.model, dir))?;
         }
-        let (project, service) = (&model.name, self.wish.service.as_str());
-        let make = || self.docker.make_objects(&ship.objects, project, service);
+        let make = || self.docker.make_objects(&ship.objects, &model.name);
         self.timings.measure("secrets of the Swarm", Whose::Docker, make)?;
         Ok(())
     }

@@ -19,7 +19,8 @@ use crate::deploy::model::tracked;
 use crate::deploy::resident::{Ground, keyed_hash};
 use crate::secret::SecretBytes;
 
-/// The label that says that hlx made an object, and for which of its stacks.
+/// The label that says that hlx made an object, and for which stack of the Swarm: of its names only that
+/// one is nobody else's there.
 const OURS: &str = "hlx.stack";
 /// Docker's own label of a stack, by which `docker stack rm` finds what belongs to it.
 pub(super) const NAMESPACE: &str = "com.docker.stack.namespace";
@@ -151,24 +152,23 @@ impl Docker {
         &self,
         objects: &[Object],
         project: &str,
-        stack: &str,
     ) -> Result<(), docker::Error> {
         for kind in Kind::ALL {
             let wanted: Vec<&Object> = objects.iter().filter(|object| object.kind == kind).collect();
             if wanted.is_empty() {
                 continue;
             }
-            let there = self.made_for(kind, stack)?;
+            let there = self.made_for(kind, project)?;
             let is_there = |object: &&&Object| there.iter().any(|found| found.spec.name == object.name);
             let missing = wanted.iter().filter(|object| !is_there(object));
-            missing.copied().try_for_each(|object| self.make(object, project, stack))?;
+            missing.copied().try_for_each(|object| self.make(object, project))?;
         }
         Ok(())
     }
 
     /// The content goes through a pipe: arguments are for everyone to see.
-    fn make(&self, object: &Object, project: &str, stack: &str) -> Result<(), docker::Error> {
-        let (ours, namespace) = (format!("{OURS}={stack}"), format!("{NAMESPACE}={project}"));
+    fn make(&self, object: &Object, project: &str) -> Result<(), docker::Error> {
+        let (ours, namespace) = (format!("{OURS}={project}"), format!("{NAMESPACE}={project}"));
         let args = [
             object.kind.as_str(),
             "create",
@@ -193,8 +193,8 @@ impl Docker {
     }
 
     /// The objects that hlx made for a stack.
-    fn made_for(&self, kind: Kind, stack: &str) -> Result<Vec<Found>, docker::Error> {
-        let filter = format!("label={OURS}={stack}");
+    fn made_for(&self, kind: Kind, project: &str) -> Result<Vec<Found>, docker::Error> {
+        let filter = format!("label={OURS}={project}");
         let listed = self.demand(kind.as_str(), &[kind.as_str(), "ls", "-q", "--filter", &filter])?;
         let ids: Vec<&str> = listed.split_whitespace().collect();
         match ids.is_empty() {
@@ -212,20 +212,20 @@ impl Docker {
 
     /// Removes the objects of a stack that none of its services refers to, nor would if Swarm took
     /// its last update back.
-    pub(in crate::deploy) fn collect_objects(&self, project: &str, stack: &str) -> Result<(), docker::Error> {
+    pub(in crate::deploy) fn collect_objects(&self, project: &str) -> Result<(), docker::Error> {
         let services = self.services(project)?;
         let used: BTreeSet<&str> = services.iter().flat_map(Service::objects).collect();
-        self.remove_objects(stack, &|id| used.contains(id))
+        self.remove_objects(project, &|id| used.contains(id))
     }
 
     /// Removes the objects of a stack, but those whose id is needed.
     pub(super) fn remove_objects(
         &self,
-        stack: &str,
+        project: &str,
         is_needed: &dyn Fn(&str) -> bool,
     ) -> Result<(), docker::Error> {
         for kind in Kind::ALL {
-            let found = self.made_for(kind, stack)?;
+            let found = self.made_for(kind, project)?;
             for object in found.iter().filter(|found| !is_needed(&found.id)) {
                 // One that vanished meanwhile, or came into use, is none of ours to remove.
                 let _ = self.ask(&[kind.as_str(), "rm", &object.id])?;
@@ -238,7 +238,7 @@ impl Docker {
     pub(in crate::deploy) fn bad_externals(
         &self,
         model: &Value,
-        stack: &str,
+        project: &str,
     ) -> Result<Vec<String>, docker::Error> {
         let mut bad = Vec::new();
         for kind in Kind::ALL {
@@ -253,7 +253,7 @@ impl Docker {
                     None => bad.push(format!(
                         "there is no {kind_name} `{name}`: `docker {kind_name} create {name} FILE` makes one"
                     )),
-                    Some(found) if found.stack().is_some_and(|owner| owner != stack) => {
+                    Some(found) if found.stack().is_some_and(|owner| owner != project) => {
                         let owner = found.stack().unwrap_or_default();
                         bad.push(format!("the {kind_name} `{name}` was made for the stack `{owner}`"));
                     }

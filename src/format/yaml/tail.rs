@@ -15,8 +15,15 @@ const HEAD: &str = "sops:\n";
 /// How deep fields nest at most.
 const DEEPEST: usize = 8;
 
+/// How many keys a mapping has at most.
+const MOST_KEYS: usize = 64;
+
 /// Reads such a text; `None` if it is none, or is not surely the same to the parser.
 pub(super) fn parse(text: &str) -> Option<Document<'_>> {
+    // A lone carriage return ends a line for YAML, and none here.
+    if memchr::memchr(b'\r', text.as_bytes()).is_some() {
+        return None;
+    }
     let at = text.rfind("\nsops:\n")? + 1;
     let data = &text[..at];
     if !is_block_mapping(data) {
@@ -90,7 +97,8 @@ impl<'t> Lines<'t> {
             let colon = content.find(':')?;
             let (key, value) = (&content[..colon], &content[colon + 1..]);
             let plain = |byte: u8| byte.is_ascii_lowercase() || byte == b'_';
-            if key.is_empty() || !key.bytes().all(plain) || keys.contains(&key) || path.len() >= DEEPEST {
+            let is_new = !keys.contains(&key) && keys.len() < MOST_KEYS;
+            if key.is_empty() || !key.bytes().all(plain) || !is_new || path.len() >= DEEPEST {
                 return None;
             }
             keys.push(key);
@@ -221,6 +229,9 @@ mod tests {
             "a: b\n---\nc: d\n",
             "a: \"b\n",
             "a: &x b\nc: *x\n",
+            "a: b\r\nc: d\n",
+            "a: b\nx: \r---\ry: z\n",
+            "a: b\r---\rc: d\n",
             "sops:\n    x: y\na: b\n",
         ] {
             assert!(parse(&format!("{data}{BLOCK}")).is_none(), "{data}");
@@ -235,6 +246,7 @@ mod tests {
             ("version: 3.11.0\n", "version: \"x\\n\"\n"),
             ("abc=\n", "abc=\n\n"),
             ("abc=\n", " abc=\n"),
+            ("^(data|x)$", "\"a\rb\""),
             ("    age:\n", "    age: # said\n"),
             ("    age:\n        -", "    age:\n      -"),
         ] {
