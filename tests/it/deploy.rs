@@ -156,7 +156,7 @@ fn refusals_say_what_to_do() {
         assert_eq!(output.status.code(), Some(code), "{said}");
         words.iter().for_each(|word| assert!(said.contains(word), "`{word}` is missing in:\n{said}"));
     };
-    hlx(&["deploy", "nothere"], 1, &["no branch `nothere`", &lab.service]);
+    hlx(&["deploy", "nothere"], 2, &["no branch `nothere`", &lab.service]);
     hlx(&["deploy", "../x"], 2, &["no service name"]);
     hlx(&["deploy", "a", "--repo", "--x"], 2, &[]);
     hlx(&["deploy", "a", "--repo", "ext::sh"], 2, &["transport helpers"]);
