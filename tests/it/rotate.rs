@@ -488,7 +488,8 @@ fn a_server_joins_with_one_line() {
     // The owner still gets the line, since the git host may wait for the server's key; but nothing is configured.
     let elsewhere = |words: &[&str]| {
         let place = |name: &str| sandbox.path(name).display().to_string();
-        let words = [&["hlx", "server", "join", "https://127.0.0.1:9/lab.git", "--branch", "app"], words].concat();
+        let words =
+            [&["hlx", "server", "join", "https://127.0.0.1:9/lab.git", "--branch", "app"], words].concat();
         let variables = [("HLX_IDENTITY", &*place("host_key")), ("HLX_CONFIG", &place("new/config.yaml"))];
         sandbox.run_in(".", &words, &variables)
     };
