@@ -101,9 +101,9 @@ fn what_is_asked_for_wrongly_is_told_with_what_is_there() {
     refused(&get("compose.yml", "services.web"), 2, &["is not one value", "`services.web.image`", "--json"]);
     refused(&get("compose.yml", "a..b"), 2, &["`a..b` is no key"]);
     refused(&get("README.md", "x"), 2, &["has no keys", "hlx show README.md"]);
-    refused(&get("missing", "x"), 1, &["missing: there is no such file"]);
-    refused(&get("ap:.env", "x"), 1, &["no such file", "the branches are app, main"]);
-    refused(&get("app:nothing", "x"), 1, &["app:nothing: there is no such file"]);
+    refused(&get("missing", "x"), 2, &["missing: there is no such file"]);
+    refused(&get("ap:.env", "x"), 2, &["no such file", "the branches are app, main"]);
+    refused(&get("app:nothing", "x"), 2, &["app:nothing: there is no such file"]);
     refused(&get(".", "x"), 2, &["a directory"]);
     sandbox.sh("lab", "git show --no-textconv HEAD:.env | sed 's/,tag:/,tag:A/' >../broken.env");
     refused(&get("../broken.env", "TOKEN"), 4, &["altered", "git log -- ../broken.env"]);
