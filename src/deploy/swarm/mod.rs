@@ -1,9 +1,9 @@
 //! Stacks on a Swarm: `docker stack deploy`, Swarm's own rolling update, and what came of it.
 //!
-//! The model is Compose's, made from the commit as ever; [`stack`] turns it into what
+//! The model is Compose's, made from the commit as ever; `stack` turns it into what
 //! `docker stack deploy` takes. Secrets and configs become immutable objects of the Swarm
-//! ([`objects`]), named by a keyed hash of what they hold, so that a changed secret is a changed
-//! service and nothing else is. [`services`] reads services and tasks, [`judge`] says whether
+//! (`objects`), named by a keyed hash of what they hold, so that a changed secret is a changed
+//! service and nothing else is. `services` reads services and tasks, `judge` says whether
 //! they are well: exit codes do not, since Swarm rolls a bad update back and calls that success.
 
 mod changes;
