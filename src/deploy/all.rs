@@ -9,16 +9,13 @@ use super::error::Error;
 use super::mirror::{Git, Mirror, Source};
 use super::order::{Fate, Order};
 use super::service::Service;
-use super::state::{Ending, Entry, State};
+use super::state::State;
 use super::tree::{self, Tree};
 use super::wishes::{Wishes, wishes};
 use super::{World, model};
 
 /// The branch that is no service.
 const LANDING: &str = "main";
-
-/// How far back it is looked for what a person did last.
-const RECENT: u32 = 100;
 
 /// The stacks of a host.
 #[derive(Debug, Default)]
@@ -58,7 +55,8 @@ pub fn survey(repo: Option<&str>, world: &World<'_>) -> Result<Survey, Error> {
         } else if name == LANDING {
             continue;
         }
-        if is_down(&service, state.as_ref())? {
+        // What a person stopped stays so, until a person starts it.
+        if state.as_ref().map(|state| state.is_down(&service)).transpose()?.unwrap_or_default() {
             let why = format!("`hlx down` stopped it; `hlx decrypt-deploy {service}` starts it again");
             survey.others.push((service, why));
             continue;
@@ -76,15 +74,6 @@ pub fn survey(repo: Option<&str>, world: &World<'_>) -> Result<Survey, Error> {
     let lost = after.filter(|(_, name)| !survey.branches.contains(name.as_str()));
     survey.lost = lost.map(|(stack, name)| (stack.clone(), name.clone())).collect();
     Ok(survey)
-}
-
-/// What a person stopped stays so, until a person starts it.
-fn is_down(service: &Service, state: Option<&State>) -> Result<bool, Error> {
-    let Some(state) = state else { return Ok(false) };
-    // What failed before it touched a container changed nothing of that, and a rollback is a commit.
-    let counts = |entry: &&Entry| entry.action != "rollback" && entry.ending != Ending::Failed;
-    let last = state.history(Some(service), RECENT)?;
-    Ok(last.iter().find(counts).is_some_and(|last| last.action == "down" && last.ending == Ending::Good))
 }
 
 impl Survey {

@@ -35,8 +35,6 @@ pub fn down(service: &Service, world: &World<'_>) -> Result<(), Error> {
     let result = take_down(service, &stack, &docker, world);
     if result.is_ok() {
         state.forget_resident(service, &BTreeSet::new())?;
-        // Whoever takes the name from here on is somebody else.
-        state.save(service, &Stack { project: None, ..stack.clone() })?;
     }
     state.end_whole(entry, (&stack.repo, stack.tried.as_deref()), start.elapsed(), &result)?;
     result

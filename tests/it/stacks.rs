@@ -131,6 +131,12 @@ fn what_a_person_stopped_is_started_by_its_name_alone() {
     let said = text(&all.stderr);
     assert!(said.contains(&format!("{one} is left out: `hlx down` stopped it")), "{said}");
     assert!(started(&lab, &one).is_none() && started(&lab, &two).is_some());
+    // What has its name by then is somebody else's; another stack of this host cannot have it.
+    let label = format!("com.docker.compose.project={}", project(&lab, &one));
+    let theirs = lab.docker(&["create", "--label", &label, &lab.image(), "/bin/sh"]);
+    let refused = lab.hlx(&["decrypt-deploy", &one]).output().unwrap();
+    assert_eq!(refused.status.code(), Some(5), "{}", text(&refused.stderr));
+    lab.docker(&["rm", theirs.trim()]);
     run(&mut lab.hlx(&["decrypt-deploy", &one]));
     assert!(started(&lab, &one).is_some());
     assert!(!text(&run(&mut lab.hlx(&["decrypt-deploy", "--all"])).stderr).contains("is left out"));

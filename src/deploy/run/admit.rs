@@ -59,17 +59,22 @@ impl Deploy<'_> {
             self.timings.measure("looking for containers", Whose::Docker, look)
         };
         let former = self.stack.engine;
-        match &self.stack.project {
-            Some(old) if *old == project && engine == former => return Ok(()),
-            Some(old) if !there(former, old)?.is_empty() => {
-                let (service, new) = (self.wish.service.clone(), engine.as_str());
-                return Err(match engine == former {
-                    true => Error::Renamed { old: old.clone(), new: project },
-                    false => engine::Error::OtherEngine { service, old: former.as_str(), new }.into(),
-                });
-            }
-            _ if self.wish.adopt == Adopt::Yes => return Ok(()),
-            _ => {}
+        let is_same = self.stack.project.as_ref() == Some(&project) && engine == former;
+        // Taken down, it keeps its name on this host; what has the name now is somebody else's.
+        if is_same && !self.state.is_down(&self.wish.service)? {
+            return Ok(());
+        }
+        if let Some(old) = self.stack.project.as_ref().filter(|_| !is_same)
+            && !there(former, old)?.is_empty()
+        {
+            let (service, new) = (self.wish.service.clone(), engine.as_str());
+            return Err(match engine == former {
+                true => Error::Renamed { old: old.clone(), new: project },
+                false => engine::Error::OtherEngine { service, old: former.as_str(), new }.into(),
+            });
+        }
+        if self.wish.adopt == Adopt::Yes {
+            return Ok(());
         }
         let names = there(engine, &project)?;
         if names.is_empty() { Ok(()) } else { Err(Error::Foreign { project, names }) }

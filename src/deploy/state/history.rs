@@ -7,6 +7,9 @@ use rusqlite::params;
 use super::{Error, State};
 use crate::deploy::service::Service;
 
+/// How far back it is looked for what touched containers last.
+const RECENT: u32 = 100;
+
 /// How something ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
@@ -126,6 +129,16 @@ impl State {
         let result = done.as_ref().err().map_or_else(|| "good".to_owned(), first_line);
         let ending = if done.is_ok() { Ending::Good } else { Ending::Failed };
         self.end(id, &Record { repo, commit, ending, result: &result, took, phases: "[]" })
+    }
+
+    /// Whether the last that touched the stack's containers was `hlx down`.
+    pub fn is_down(&self, name: &Service) -> Result<bool, Error> {
+        // What failed before it touched one changed nothing of that, and a rollback is a commit.
+        let counts = |entry: &Entry| {
+            entry.action != "rollback" && !matches!(entry.ending, Ending::Failed | Ending::Running)
+        };
+        let last = self.history(Some(name), RECENT)?.into_iter().find(counts);
+        Ok(last.is_some_and(|last| last.action == "down" && last.ending == Ending::Good))
     }
 
     /// Under the stack's lock, what has not ended never will: it was killed. True if there was any.
