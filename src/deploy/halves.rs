@@ -3,6 +3,9 @@
 //! It makes the new one under the name `<beginning of the old one's id>_<name>`, stops and removes
 //! the old one, and gives the new one its name. Killed in between, it does not find its way on from
 //! there: the next `up` fails, as a name is taken.
+//!
+//! The engine completes what it was asked for even when the asking Compose is dead, so that such a container
+//! may come up when hlx has looked for them already: then that `up` fails, and the one after it does not.
 
 use super::docker::{Docker, Error};
 use super::health::Container;
@@ -20,20 +23,27 @@ enum Way<'c> {
     Rename(&'c str, &'c str),
 }
 
+/// The beginning of the id of the container that one of such a name replaces, and the name it gets in the end.
+fn half(name: &str) -> Option<(&str, &str)> {
+    let (head, name) = name.split_once('_')?;
+    (head.len() == HEAD && head.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some((head, name))
+}
+
+/// True if an `up` failed since such a container was still being made or removed, by what it said.
+pub(super) fn is_in_the_way(said: &str) -> bool {
+    said.split("The container name \"/").skip(1).any(|rest| half(rest).is_some())
+}
+
 fn ways(containers: &[Container]) -> Vec<Way<'_>> {
-    let way = |container: &'_ Container| -> Option<(usize, bool)> {
-        let (head, name) = container.name.split_once('_')?;
-        let is_half = container.status == "created"
-            && head.len() == HEAD
-            && head.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let is_there = containers.iter().any(|other| other.id.starts_with(head) || other.name == name);
-        is_half.then_some((HEAD + 1, is_there))
-    };
-    let halves = containers.iter().filter_map(|container| Some((container, way(container)?)));
+    let halves = containers.iter().filter(|container| container.status == "created");
     halves
-        .map(|(container, (at, is_there))| match is_there {
-            true => Way::Remove(&container.id),
-            false => Way::Rename(&container.id, &container.name[at..]),
+        .filter_map(|container| {
+            let (head, name) = half(&container.name)?;
+            let is_there = |other: &Container| other.id.starts_with(head) || other.name == name;
+            Some(match containers.iter().any(is_there) {
+                true => Way::Remove(&container.id),
+                false => Way::Rename(&container.id, name),
+            })
         })
         .collect()
 }
@@ -74,5 +84,20 @@ mod tests {
         assert_eq!(ways(&all), [Way::Remove("a"), Way::Rename("b", "p_db_1")]);
         assert_eq!(ways(&all[2..4]), [Way::Rename("b", "p_db_1")]);
         assert_eq!(ways(&[]), []);
+    }
+
+    #[test]
+    fn a_name_that_only_compose_gives_is_in_the_way() {
+        let conflict = |name: &str| format!("Conflict. The container name \"/{name}\" is already in use");
+        let all = [
+            ("6783ed5ebec0_p-web-1", true),
+            ("p-web-1", false),
+            ("own_p-web-1", false),
+            ("6783ed5ebec0", false),
+        ];
+        for (name, is) in all {
+            assert_eq!(is_in_the_way(&conflict(name)), is, "{name}");
+        }
+        assert!(!is_in_the_way("6783ed5ebec0_p-web-1 exited"));
     }
 }

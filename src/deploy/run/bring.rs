@@ -229,11 +229,20 @@ impl Deploy<'_> {
         self.leave_project(project.filter(is_left), engine)?;
         // Containers that are replaced are given their time to end.
         let limit = wishes.timeout.saturating_add(model.longest_stop());
-        let up = || match wishes.engine {
+        let mut up = || match wishes.engine {
             Engine::Compose => stage.up(&model.name, limit),
             Engine::Swarm => stage.deploy_stack(&model.name, limit),
         };
-        match self.timings.measure("starting containers", Whose::Docker, up) {
+        // A cut-short replacement that the engine completes only now.
+        let mut ended = self.timings.measure("starting containers", Whose::Docker, &mut up);
+        if let Ok(Err(why)) = &ended
+            && wishes.engine == Engine::Compose
+            && halves::is_in_the_way(why)
+        {
+            self.look_at_containers(&model.name)?;
+            ended = self.timings.measure("starting containers", Whose::Docker, &mut up);
+        }
+        match ended {
             // Nor does that time count when it is waited for the new ones.
             Ok(Ok(())) => Ok(Instant::now().min(began + model.longest_stop())),
             Ok(Err(why)) => Err(self.broken(model, Ill::of_commit(why), version)),
