@@ -116,26 +116,31 @@ need_sops() {
     export HLX_TEST_SOPS
 }
 
-# age 1.3, the first with post-quantum keys, and its plugin for TPMs, for the tests that run them. Debian has both in sid:
-# apt fetches and verifies them with settings of its own, so that nothing else comes from there. Sets HLX_TEST_AGE; true if
-# they are there in the end.
-need_age() {
-    export HLX_TEST_AGE=${HLX_TEST_AGE:-${XDG_CACHE_HOME:-$HOME/.cache}/hlx-test/age/usr/bin}
-    [ -x "$HLX_TEST_AGE/age" ] && [ -x "$HLX_TEST_AGE/age-plugin-tpm" ] && return
-    say "installing age 1.3 and age-plugin-tpm"
-    local work place=${HLX_TEST_AGE%/usr/bin}
+# Unpacks packages of Debian's sid below a directory: apt fetches and verifies them with settings of its own, so that nothing
+# else comes from there.
+from_sid() { # PLACE PACKAGE…
+    local work place=$1 package
+    shift
     work=$(mktemp -d)
     mkdir -p "$work/lists/partial" "$work/cache/archives/partial" "$place"
     echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian sid main" >"$work/sources"
     local apt=(apt-get -qq -o "Dir::Etc::sourcelist=$work/sources" -o Dir::Etc::sourceparts=/dev/null
         -o Dir::Etc::preferencesparts=/dev/null -o "Dir::State::lists=$work/lists" -o "Dir::Cache=$work/cache"
         -o Acquire::Languages=none -o "APT::Sandbox::User=$(id -un)")
-    (cd "$work" && "${apt[@]}" update && "${apt[@]}" download age age-plugin-tpm) || true
-    local package
+    (cd "$work" && "${apt[@]}" update && "${apt[@]}" download "$@") || true
     for package in "$work"/*.deb; do
         [ ! -e "$package" ] || dpkg-deb -x "$package" "$place"
     done
     rm -rf "$work"
+}
+
+# age 1.3, the first with post-quantum keys, and its plugin for TPMs, for the tests that run them. Sets HLX_TEST_AGE; true if
+# they are there in the end.
+need_age() {
+    export HLX_TEST_AGE=${HLX_TEST_AGE:-${XDG_CACHE_HOME:-$HOME/.cache}/hlx-test/age/usr/bin}
+    [ -x "$HLX_TEST_AGE/age" ] && [ -x "$HLX_TEST_AGE/age-plugin-tpm" ] && return
+    say "installing age 1.3 and age-plugin-tpm"
+    from_sid "${HLX_TEST_AGE%/usr/bin}" age age-plugin-tpm
     [ -x "$HLX_TEST_AGE/age" ] && [ -x "$HLX_TEST_AGE/age-plugin-tpm" ]
 }
 
