@@ -97,7 +97,7 @@ impl Tree {
         let suspects: HashMap<&[u8], &str> = self
             .files
             .iter()
-            .filter(|file| !file.attributes.filtered && file.examined.clear)
+            .filter(|file| !file.attributes.filtered && !file.attributes.clear && file.examined.clear)
             .map(|file| (file.path.as_bytes(), file.blob.as_str()))
             .collect();
         let mut found = past.exposed(checker, &self.place, &suspects)?;

@@ -126,7 +126,7 @@ pub(super) fn hint(finding: &Finding) -> String {
             "`hlx track {path}`, then `git add {path}`; if that is meant, `hlx untrack {path}`"
         ),
         Rule::Unprotected => format!(
-            "`hlx track {path}`, `git add {path}`, and commit; if it is meant to be clear, put `# hlx:allow` on a line of its own in it"
+            "`hlx track {path}`, `git add {path}`, and commit; if it is meant to be clear, `hlx untrack {path}`, and commit that with it"
         ),
         Rule::Abandoned if finding.path.is_none() => "`hlx track FILE` protects a file".to_owned(),
         Rule::Abandoned => {

@@ -66,12 +66,18 @@ fn pre_commit(cx: &Context) -> Result<(), Failure> {
     let (repository, keyring) = (cx.repository_inside_git()?, cx.keyring());
     refuse_markers(&conflict::added(&repository, &keyring).map_err(errors::repo)?)?;
     let checker = Checker::new(&repository, &keyring, Depth::Guard);
-    match trust::adopt_staged(&repository, &keyring) {
+    let before = trust::Before::of(&repository).map_err(errors::trust)?;
+    let adopted = match trust::adopt_staged(&repository, &keyring) {
         // They came by somebody's commit, and still wait to be accepted.
-        Ok(()) | Err(trust::Error::Strangers { .. }) => {}
-        Err(error) => return Err(errors::trust(error)),
+        Ok(()) | Err(trust::Error::Strangers { .. }) => Ok(()),
+        Err(error) => Err(errors::trust(error)),
+    };
+    let staged = adopted.and_then(|()| guard::staged(&checker).map_err(findings::failure));
+    let passed = staged.and_then(|found| refuse("nothing was committed", &found, &findings::hint));
+    if passed.is_err() {
+        before.put_back().map_err(errors::trust)?;
     }
-    refuse("nothing was committed", &guard::staged(&checker).map_err(findings::failure)?, &findings::hint)
+    passed
 }
 
 /// A conflict that was added as it stands is of no use to anyone.

@@ -366,9 +366,12 @@ pub(super) fn pattern(path: &str) -> String {
 /// Every attribute that protects, unset.
 pub(super) const NOTHING: &str = "!filter !diff !merge !text !ident !working-tree-encoding !hlx";
 
+/// The same for what git has encrypted: that it comes in clear is meant.
+pub(super) const CLEAR_NOW: &str = "!filter !diff !merge !text !ident !working-tree-encoding hlx=clear";
+
 /// The attributes without the lines that `track` and `untrack` wrote for a path.
 pub(super) fn without(text: &str, pattern: &str) -> String {
-    let said = |rest: &str| rest.starts_with(" filter=hlx ") || rest.trim() == NOTHING;
+    let said = |rest: &str| rest.starts_with(" filter=hlx ") || [NOTHING, CLEAR_NOW].contains(&rest.trim());
     let own = |line: &&str| line.strip_prefix(pattern).is_some_and(said);
     text.split_inclusive('\n').filter(|line| !own(line)).collect()
 }
@@ -380,7 +383,7 @@ mod tests {
     #[test]
     fn only_the_lines_that_were_written_for_the_path_go() {
         let text = "*.env filter=hlx diff=hlx\n/a filter=hlx diff=hlx\n/a.b filter=hlx\n/a text\n";
-        let text = format!("{text}/a {NOTHING}\n");
+        let text = format!("{text}/a {NOTHING}\n/a {CLEAR_NOW}\n");
         assert_eq!(without(&text, "/a"), "*.env filter=hlx diff=hlx\n/a.b filter=hlx\n/a text\n");
     }
 

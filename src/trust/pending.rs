@@ -188,6 +188,30 @@ fn take_over(
     Ok(keys)
 }
 
+/// What was accepted for the branch that is checked out, before a commit that may not come about.
+#[derive(Debug)]
+pub struct Before(Option<(Pins, String, Option<Pin>)>);
+
+impl Before {
+    /// As it is now.
+    pub fn of(repository: &Repository) -> Result<Self, Error> {
+        let pins = Pins::of(repository);
+        // A clone that has accepted nothing yet begins by accepting all branches as they stand.
+        let Some(branch) = repository.branch().filter(|_| pins.exist()) else { return Ok(Self(None)) };
+        let pin = pins.read(&branch).map_err(Error::Record)?;
+        Ok(Self(Some((pins, branch, pin))))
+    }
+
+    /// Forgets what was accepted since.
+    pub fn put_back(self) -> Result<(), Error> {
+        match self.0 {
+            Some((pins, branch, Some(pin))) => pins.write(&branch, &pin).map_err(Error::Record),
+            Some((pins, branch, None)) => pins.remove(&branch).map_err(Error::Record),
+            None => Ok(()),
+        }
+    }
+}
+
 /// Trusts what is about to be committed here, rules and sealed files, as far as no commit of anybody's has it.
 pub fn adopt_staged(repository: &Repository, keyring: &Keyring) -> Result<(), Error> {
     let Some(branch) = repository.branch() else { return Ok(()) };
