@@ -33,6 +33,7 @@ mod merge;
 mod moved;
 mod names;
 mod oneshot;
+mod openpgp;
 mod plan;
 mod planted;
 mod policy;
