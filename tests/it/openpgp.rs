@@ -4,12 +4,13 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use crate::lab::{Lab, SLEEP, run, text};
+use crate::lab::{Lab, SLEEP, run, running, text};
 
 /// A lab, and an owner with a home of gpg that the server knows nothing of.
 struct Signing {
     lab: Lab,
     home: PathBuf,
+    options: &'static [&'static str],
 }
 
 impl Signing {
@@ -24,12 +25,13 @@ impl Signing {
         let home = lab.path("owner");
         run(Command::new("install").args(["-d", "-m", "700"]).arg(&home));
         lab.compose(SLEEP, "");
-        Some(Self { lab, home })
+        Some(Self { lab, home, options: &[] })
     }
 
     fn gpg(&self, args: &[&str]) -> String {
         let mut gpg = Command::new("gpg");
-        gpg.args(["--batch", "--quiet", "--passphrase", "", "--pinentry-mode", "loopback"]).args(args);
+        gpg.args(["--batch", "--quiet", "--passphrase", "", "--pinentry-mode", "loopback"]);
+        gpg.args(self.options).args(args);
         text(&run(gpg.env("GNUPGHOME", &self.home).stdin(Stdio::null())).stdout)
     }
 
@@ -79,8 +81,8 @@ impl Signing {
             ["gpg-agent", "keyboxd", "dirmngr"].iter().any(|name| line.contains(name))
                 && line.contains(".openpgp-")
         };
-        let list = text(&run(Command::new("ps").args(["-eo", "args"])).stdout);
-        assert!(!list.lines().any(is_server), "{list}");
+        let list = running();
+        assert!(!list.iter().any(|line| is_server(line)), "{list:?}");
     }
 }
 
@@ -133,26 +135,29 @@ fn only_what_a_key_of_the_file_signed_is_deployed() {
 
 #[test]
 fn a_key_or_signature_that_is_over_counts_no_more() {
-    let Some(signing) = Signing::new("expired") else { return };
+    let Some(mut signing) = Signing::new("expired") else { return };
+    // Years ago, keys are made and sign while they can; hlx looks today.
+    signing.options = &["--faked-system-time", "20200101T000000"];
+    let [good, revoked, part] = ["good", "revoked", "part"].map(|name| signing.key(name, "never"));
+    signing.gpg(&["--quick-add-key", &part, "ed25519", "sign", "1y"]);
+    let expired = signing.key("expired", "1y");
     let lab = &signing.lab;
-    let good = signing.key("good", "never");
-    let revoked = signing.key("revoked", "never");
-    let part = signing.key("part", "never");
-    signing.gpg(&["--quick-add-key", &part, "ed25519", "sign", "seconds=4"]);
-    let expired = signing.key("expired", "seconds=4");
-    // All are in the file before they are over, and sign while they can; hlx looks later.
-    let short = lab.path("short");
-    fs::write(&short, "#!/bin/sh\nexec gpg --default-sig-expire seconds=1 \"$@\"\n").unwrap();
-    run(Command::new("chmod").arg("755").arg(&short));
+    let program = |name: &str, options: &str| {
+        let place = lab.path(name);
+        fs::write(
+            &place,
+            format!("#!/bin/sh\nexec gpg --faked-system-time 20200102T000000 {options} \"$@\"\n"),
+        )
+        .unwrap();
+        run(Command::new("chmod").arg("755").arg(&place));
+        place.to_str().unwrap().to_owned()
+    };
+    let (then, short) = (program("then", ""), program("short", "--default-sig-expire 1d"));
     let start = lab.commit().head();
     let mut commits = Vec::new();
-    for (program, key) in [
-        (short.to_str().unwrap(), &good),
-        ("gpg", &expired),
-        ("gpg", &part),
-        ("gpg", &revoked),
-        ("gpg", &good),
-    ] {
+    for (program, key) in
+        [(&short, &good), (&then, &expired), (&then, &part), (&then, &revoked), (&then, &good)]
+    {
         lab.git(&["reset", "--quiet", "--hard", &start]);
         signing.signed_by(program, key);
         commits.push(lab.head());
@@ -161,7 +166,6 @@ fn a_key_or_signature_that_is_over_counts_no_more() {
     let text_of = fs::read_to_string(&paper).unwrap().replace("\n:-----BEGIN", "\n-----BEGIN");
     fs::write(&paper, text_of).unwrap();
     signing.gpg(&["--import", paper.to_str().unwrap()]);
-    std::thread::sleep(std::time::Duration::from_secs(5));
     let config = signing.trusting("keys.asc", &[&good, &expired, &part, &revoked]);
     for (commit, words) in
         commits.iter().zip(["the signature by the OpenPGP key", "has expired", "has expired", "was revoked"])
