@@ -49,6 +49,7 @@ mod signers;
 mod soak;
 mod stacks;
 mod swarm;
+mod terminal;
 mod textconv;
 mod tpm;
 mod tracking;
