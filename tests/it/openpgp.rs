@@ -35,6 +35,15 @@ impl Signing {
         text(&run(gpg.env("GNUPGHOME", &self.home).stdin(Stdio::null())).stdout)
     }
 
+    /// Answers what gpg asks about a key.
+    fn edits(&self, key: &str, answers: &str) {
+        fs::write(self.lab.path("answers"), answers).unwrap();
+        let mut gpg = Command::new("gpg");
+        gpg.args(["--no-tty", "--quiet", "--passphrase", "", "--pinentry-mode", "loopback"]);
+        gpg.args(self.options).args(["--command-fd", "0", "--edit-key", key]).env("GNUPGHOME", &self.home);
+        run(gpg.stdin(fs::File::open(self.lab.path("answers")).unwrap()));
+    }
+
     /// A new key that may sign for so long; gives its fingerprint.
     fn key(&self, name: &str, time: &str) -> String {
         self.gpg(&["--quick-generate-key", &format!("{name} <{name}@example.org>"), "ed25519", "sign", time]);
@@ -141,6 +150,9 @@ fn a_key_or_signature_that_is_over_counts_no_more() {
     let [good, revoked, part] = ["good", "revoked", "part"].map(|name| signing.key(name, "never"));
     signing.gpg(&["--quick-add-key", &part, "ed25519", "sign", "1y"]);
     let expired = signing.key("expired", "1y");
+    // A key part that signs now, and that its owner lets only log in afterwards.
+    let login = signing.key("login", "never");
+    signing.gpg(&["--quick-add-key", &login, "ed25519", "sign,auth", "never"]);
     let lab = &signing.lab;
     let program = |name: &str, options: &str| {
         let place = lab.path(name);
@@ -155,9 +167,14 @@ fn a_key_or_signature_that_is_over_counts_no_more() {
     let (then, short) = (program("then", ""), program("short", "--default-sig-expire 1d"));
     let start = lab.commit().head();
     let mut commits = Vec::new();
-    for (program, key) in
-        [(&short, &good), (&then, &expired), (&then, &part), (&then, &revoked), (&then, &good)]
-    {
+    for (program, key) in [
+        (&short, &good),
+        (&then, &expired),
+        (&then, &part),
+        (&then, &revoked),
+        (&then, &login),
+        (&then, &good),
+    ] {
         lab.git(&["reset", "--quiet", "--hard", &start]);
         signing.signed_by(program, key);
         commits.push(lab.head());
@@ -166,17 +183,22 @@ fn a_key_or_signature_that_is_over_counts_no_more() {
     let text_of = fs::read_to_string(&paper).unwrap().replace("\n:-----BEGIN", "\n-----BEGIN");
     fs::write(&paper, text_of).unwrap();
     signing.gpg(&["--import", paper.to_str().unwrap()]);
-    let config = signing.trusting("keys.asc", &[&good, &expired, &part, &revoked]);
-    for (commit, words) in
-        commits.iter().zip(["the signature by the OpenPGP key", "has expired", "has expired", "was revoked"])
-    {
+    signing.edits(&login, "key 1\nchange-usage\nS\nQ\nsave\n");
+    let config = signing.trusting("keys.asc", &[&good, &expired, &part, &revoked, &login]);
+    for (commit, words) in commits.iter().zip([
+        "the signature by the OpenPGP key",
+        "has expired",
+        "has expired",
+        "was revoked",
+        " OpenPGP ",
+    ]) {
         lab.git(&["reset", "--quiet", "--hard", commit]);
         lab.refused(&config, &["is not signed by anyone in", words]);
     }
     let mut doctor = lab.hlx(&["doctor"]);
     let said = text(&doctor.env("HLX_CONFIG", lab.path("config.yaml")).output().unwrap().stdout);
     assert!(said.contains(&format!("{expired} (expired)")) && said.contains("(revoked)"), "{said}");
-    lab.git(&["reset", "--quiet", "--hard", &commits[4]]);
+    lab.git(&["reset", "--quiet", "--hard", &commits[5]]);
     lab.taken(&config);
 }
 
