@@ -24,7 +24,7 @@ const NOT_FOUND: u8 = 127;
 const OF_TERMINALS: [&str; 2] = ["TERM", "COLORTERM"];
 
 /// Run a program in the project directory of a service as it is deployed, where its encrypted files show their plaintext to
-/// that program only. Where standard input and output are a terminal, the program has one too: shells, editors and
+/// that program only, read-only. Where standard input and output are a terminal, the program has one too: shells, pagers and
 /// `docker compose exec` work as ever. Its output is not masked, and its exit code is passed on; it is 127 where the
 /// program cannot be started.
 #[derive(Debug, Args)]
