@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use super::{Exit, Failure, Ui, engines, errors};
 use crate::deploy::service::nearest;
 use crate::deploy::state::State;
+use crate::deploy::verify::openpgp;
 use crate::deploy::{
     self, Aftermath, Broken, Error, Event, Fault, Opener, Places, Report, Service, Settings, World, deny,
     mirror, resident, settings, wishes,
@@ -257,7 +258,7 @@ fn advised(error: Error) -> Failure {
             .hint("`x-hlx.hosts` in the compose file says so, and `host` in the server configuration names this host"),
         Error::Docker(error) => engines::docker_failure(error),
         Error::Busy(_) => plain(Exit::Busy).hint("try again when it has finished"),
-        Error::Git(error) => git_failure(error),
+        Error::Git(error) | Error::Tree(deploy::tree::Error::Git(error)) => git_failure(error),
         Error::Rewritten { .. } => plain(Exit::Policy).hint("if that was meant, deploy with --accept-rewrite"),
         Error::OtherRepo { .. } | Error::Foreign { .. } => plain(Exit::Policy).hint("to take it over, deploy with --adopt"),
         Error::Taken(_) => plain(Exit::Policy)
@@ -265,7 +266,6 @@ fn advised(error: Error) -> Failure {
         Error::ProjectOf { .. } => plain(Exit::Policy).hint("give one of the two another `name:` in its compose file"),
         Error::Renamed { .. } => plain(Exit::Policy).hint("run `hlx down` for the service first, or keep the old name"),
         Error::NotDeployed(_) => plain(Exit::Failed).hint("`docker compose ls` shows what runs without hlx"),
-        Error::Tree(deploy::tree::Error::Git(error)) => git_failure(error),
         Error::Tree(_) => plain(Exit::Failed).hint("remove it from the branch and push again"),
         Error::NoComposeFile(_) => plain(Exit::Failed).hint("a service's branch has a compose.yml at its top"),
         Error::Keys { path, source } => keys_failure(&path, source),
@@ -273,7 +273,8 @@ fn advised(error: Error) -> Failure {
         Error::Denied(_) => plain(Exit::Policy)
             .hint("take it out of the branch, or allow it in the server configuration"),
         Error::Unsigned { .. } | Error::SignedFor { .. } => plain(Exit::Policy)
-            .hint("make a commit of this branch and sign it with ssh (`git config gpg.format ssh`, `git commit -S`), by a key that is listed there"),
+            .hint("make a commit of this branch and sign it by a key that is listed there (`git commit -S`; for an ssh key, `git config gpg.format ssh` comes first)"),
+        Error::OpenPgp(error) => openpgp_failure(&error),
         Error::Lost { .. } => plain(Exit::Failed).hint("deploy the service again: that fetches it"),
         Error::Model { .. } => plain(Exit::Failed).hint("correct the compose file or `.env`, and push again"),
         Error::Unreadable(_) | Error::Disk { .. } | Error::State(_) | Error::Vault(_) | Error::Down(_)
@@ -370,6 +371,18 @@ fn settings_failure(error: settings::Error) -> Failure {
         | settings::Error::Syntax { .. }
         | settings::Error::AnyBranch(_)
         | settings::Error::Value { .. } => failure,
+    }
+}
+
+fn openpgp_failure(error: &openpgp::Error) -> Failure {
+    match error {
+        openpgp::Error::NoProgram => Failure::new(Exit::Missing, error).hint("install gnupg"),
+        openpgp::Error::Run(_) | openpgp::Error::Read { .. } => Failure::new(Exit::Failed, error),
+        openpgp::Error::Secret(path) | openpgp::Error::NoKeys { path, .. } => Failure::new(
+            Exit::Failed,
+            error,
+        )
+        .hint(format!("write the public keys there, as root: gpg --export --armor KEY >{}", path.display())),
     }
 }
 

@@ -13,6 +13,8 @@ use super::mirror::{self, Git, Mirror, Source};
 use super::preflight::{self, space};
 use super::resident::Resident;
 use super::state::{self, State};
+use super::verify::Signers;
+use super::verify::openpgp::{self, Key, KeyState, Keyring};
 use super::{Service, World, unit, verify};
 use crate::sys::ram;
 
@@ -76,7 +78,11 @@ pub fn examine(world: &World<'_>, config: &Path) -> Vec<Finding> {
     let places = [Some(world.places.state.clone()), Some(world.places.projects.clone()), data];
     all.extend(places.into_iter().flatten().map(|place| room(&place)));
     all.extend(repository(world));
-    all.extend(world.settings.verify.as_ref().map(|verify| signers(&verify.allowed_signers)));
+    let lists = world.settings.verify.iter().flat_map(|verify| &verify.0);
+    all.extend(lists.map(|list| match list {
+        Signers::Ssh(file) => signers(file),
+        Signers::OpenPgp(file) => openpgp(file, Keyring::of(file, &world.places.run, world.env)),
+    }));
     all.extend(boot(world));
     all
 }
@@ -125,6 +131,37 @@ fn signers(path: &Path) -> Finding {
             );
             Finding::fail(NAME, error.to_string(), remedy)
         }
+    }
+}
+
+/// The OpenPGP keys of `verify`.
+fn openpgp(file: &Path, keyring: Result<Keyring, openpgp::Error>) -> Finding {
+    const NAME: &str = "signers";
+    let export = format!("as root: gpg --export --armor KEY >{}", file.display());
+    match (verify::is_roots(file), keyring) {
+        (Err(error), _) => Finding::fail(NAME, error.to_string(), export),
+        (Ok(()), Err(error @ openpgp::Error::NoProgram)) => {
+            Finding::fail(NAME, error.to_string(), "install gnupg")
+        }
+        (Ok(()), Err(error)) => Finding::fail(NAME, one_line(&error.to_string()), export),
+        (Ok(()), Ok(keyring)) => keys(file, keyring.keys(), export),
+    }
+}
+
+/// A key that expired stops the deploys of its owner.
+fn keys(file: &Path, keys: &[Key], remedy: String) -> Finding {
+    const NAME: &str = "signers";
+    let gone: Vec<String> = keys
+        .iter()
+        .filter(|key| key.state != KeyState::Valid)
+        .map(|key| format!("{} ({})", key.fingerprint, key.state))
+        .collect();
+    match gone.len() {
+        0 => Finding::ok(NAME, format!("{}, root's alone; OpenPGP keys: {}", file.display(), keys.len())),
+        count if count == keys.len() => {
+            Finding::fail(NAME, format!("{}: no key can sign: {}", file.display(), gone.join(", ")), remedy)
+        }
+        _ => Finding::warn(NAME, format!("{}: cannot sign: {}", file.display(), gone.join(", ")), remedy),
     }
 }
 
@@ -355,6 +392,17 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let finding = signers(&dir.path().join("signers"));
         assert!(finding.verdict == Verdict::Fail && finding.text.contains("signers"), "{finding:?}");
+    }
+
+    #[test]
+    fn openpgp_keys_that_cannot_sign_are_named() {
+        let key = |fingerprint: &str, state| Key { fingerprint: fingerprint.into(), state };
+        let (valid, old) = (key("AA", KeyState::Valid), key("BB", KeyState::Expired));
+        let judge = |list: &[Key]| keys(Path::new("/k"), list, "export".into());
+        assert_eq!(judge(std::slice::from_ref(&valid)).verdict, Verdict::Ok);
+        let some = judge(&[valid, old.clone()]);
+        assert!(some.verdict == Verdict::Warn && some.text.contains("BB (expired)"), "{some:?}");
+        assert_eq!(judge(&[old]).verdict, Verdict::Fail);
     }
 
     #[test]

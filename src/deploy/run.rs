@@ -250,7 +250,7 @@ impl Deploy<'_> {
             let fetched = self.lock.share(|| mirror.fetch(&self.wish.service)).map_err(Error::Vault)?;
             let commit = fetched?;
             self.check_history(mirror, source, &commit)?;
-            verify::check(self.world.settings.verify.as_ref(), mirror, &self.wish.service, &commit)?;
+            verify::check(self.world, mirror, &self.wish.service, &commit)?;
             self.is_own(mirror, &commit)?;
             let tree = tree::read(mirror, &commit)?;
             Ok((commit, tree))
@@ -263,7 +263,7 @@ impl Deploy<'_> {
     fn deployed_tree(&mut self, mirror: &Mirror<'_>) -> Result<Tree, Error> {
         let service = &self.wish.service;
         let commit = self.stack.commit.clone().ok_or_else(|| Error::NotDeployed(service.clone()))?;
-        verify::check(self.world.settings.verify.as_ref(), mirror, service, &commit)?;
+        verify::check(self.world, mirror, service, &commit)?;
         let tree = self.timings.measure("reading", Whose::Git, || tree::read(mirror, &commit))?;
         self.commit = commit;
         Ok(tree)

@@ -55,6 +55,8 @@ pub(super) enum Request {
     Uncover,
     /// What the next program reads from its standard input.
     Feed(SecretBytes),
+    /// The next program reads and says all at this terminal.
+    Attach(PathBuf),
     /// Run a program.
     Run(Call),
     /// Overwrite and remove everything, and end.
@@ -158,6 +160,7 @@ impl Request {
             Self::Check => write(to, 7, &[]),
             Self::Link { path, target } => write(to, 8, &[bytes(path), target]),
             Self::Feed(input) => write(to, 9, &[input.expose()]),
+            Self::Attach(terminal) => write(to, 10, &[bytes(terminal)]),
         }
     }
 
@@ -179,6 +182,7 @@ impl Request {
             7 => Self::Check,
             8 => Self::Link { path: frame.path()?, target: frame.next()?.to_vec() },
             9 => Self::Feed(SecretBytes::new(std::mem::take(&mut *frame.next()?))),
+            10 => Self::Attach(frame.path()?),
             _ => return Err(malformed()),
         })
     }

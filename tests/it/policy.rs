@@ -8,7 +8,7 @@ use crate::lab::{Lab, SLEEP, TOKEN, run, text};
 
 impl Lab {
     /// Writes the server's configuration, and deploys by it from now on.
-    fn configured(&self, config: &str) -> Command {
+    pub(crate) fn configured(&self, config: &str) -> Command {
         fs::write(self.path("config.yaml"), config).unwrap();
         let mut hlx = self.hlx(&["deploy", &self.service]);
         hlx.env("HLX_CONFIG", self.path("config.yaml"));
@@ -23,7 +23,7 @@ impl Lab {
     }
 
     #[track_caller]
-    fn refused(&self, config: &str, words: &[&str]) {
+    pub(crate) fn refused(&self, config: &str, words: &[&str]) {
         let output = self.configured(config).output().unwrap();
         let said = text(&output.stderr);
         assert_eq!(output.status.code(), Some(5), "{said}");
@@ -31,7 +31,7 @@ impl Lab {
     }
 
     #[track_caller]
-    fn taken(&self, config: &str) {
+    pub(crate) fn taken(&self, config: &str) {
         run(&mut self.configured(config));
     }
 }
