@@ -48,7 +48,9 @@ pub fn deploy(wish: &Wish, world: &World<'_>) -> Result<Outcome, Error> {
     let masks = Masks::default();
     let report = masks.report(world.report);
     let world = &World { report: &report, ..*world };
-    let mut deploy = Deploy::open(wish, world, &masks)?;
+    admit::stack_of_host(wish, world)?;
+    let lock = lock(&wish.service, world)?;
+    let mut deploy = Deploy::open(wish, world, &masks, &lock)?;
     deploy.interrupted = deploy.state.settle_interrupted(&wish.service)?;
     let began = Timestamp::now().as_second();
     let action = match wish.at {
@@ -92,7 +94,7 @@ struct Deploy<'d> {
     timings: Timings,
     docker: Docker,
     endpoint: Endpoint,
-    lock: disk::Lock,
+    lock: &'d disk::Lock,
     state: State,
     stack: Stack,
     /// hlx has deployed the stack before, or tried to.
@@ -117,16 +119,19 @@ struct Deploy<'d> {
 }
 
 impl<'d> Deploy<'d> {
-    /// Everything that is there before the first step, the stack's lock included.
-    fn open(wish: &'d Wish, world: &'d World<'d>, masks: &'d Masks) -> Result<Self, Error> {
-        admit::stack_of_host(wish, world)?;
+    /// Everything that is there before the first step. `lock` is the stack's.
+    fn open(
+        wish: &'d Wish,
+        world: &'d World<'d>,
+        masks: &'d Masks,
+        lock: &'d disk::Lock,
+    ) -> Result<Self, Error> {
         namespace::no_dumps().map_err(Error::Vault)?;
         // Containers of other users read the directories that are made.
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
         let timings = Timings::start();
         let docker = Docker::new(world.env, "/");
         let (endpoint, compose) = timings.measure("docker", Whose::Docker, || docker.begin())?;
-        let lock = lock(&wish.service, world)?;
         let state = State::open(&world.places.state.join("state.db"))?;
         let stack = state.stack(&wish.service)?;
         let known = stack.is_some();

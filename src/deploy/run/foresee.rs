@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::{Deploy, Error, Event, Git, Mirror, Source, Version};
+use super::{Deploy, Error, Event, Git, Mirror, Source, Version, admit};
 use crate::deploy::changes::{self, Changes, Seen, Wanted};
 use crate::deploy::engine::Engine;
 use crate::deploy::masks::Masks;
@@ -20,6 +20,7 @@ use crate::deploy::sealed::Unsealed;
 use crate::deploy::stage::Stage;
 use crate::deploy::tree::{self, Tree};
 use crate::deploy::{Retry, Wish, World, deny};
+use crate::sys::disk;
 
 /// Says what deploying the newest commit of a service's branch would change.
 pub fn plan(wish: &Wish, world: &World<'_>) -> Result<Changes, Error> {
@@ -30,7 +31,9 @@ pub fn plan(wish: &Wish, world: &World<'_>) -> Result<Changes, Error> {
 }
 
 fn foreseen(wish: &Wish, world: &World<'_>, masks: &Masks) -> Result<Changes, Error> {
-    let mut deploy = Deploy::open(wish, world, masks)?;
+    admit::stack_of_host(wish, world)?;
+    let lock = super::lock(&wish.service, world)?;
+    let mut deploy = Deploy::open(wish, world, masks, &lock)?;
     let git = Git::new(world.env);
     let source = deploy.source(&git)?;
     let mirror = Mirror::open(&world.places.state, &source, &git)?;
@@ -64,13 +67,20 @@ fn foreseen(wish: &Wish, world: &World<'_>, masks: &Masks) -> Result<Changes, Er
 }
 
 /// Whether a commit of the branch could be deployed again, as far as can be told without touching a
-/// container: it opens, is for this host, asks for nothing that is denied, and Compose accepts it.
-pub(in crate::deploy) fn takes(wish: &Wish, commit: &str, world: &World<'_>) -> Result<(), Error> {
+/// container: it opens, is for this host, asks for nothing that is denied, and Compose accepts it. `lock` is
+/// the stack's.
+pub(in crate::deploy) fn takes(
+    wish: &Wish,
+    commit: &str,
+    lock: &disk::Lock,
+    world: &World<'_>,
+) -> Result<(), Error> {
     let masks = Masks::default();
     // Its own deploy says all of it again.
     let world = World { report: &|_| {}, ..*world };
     let look = || -> Result<(), Error> {
-        let mut deploy = Deploy::open(wish, &world, &masks)?;
+        admit::stack_of_host(wish, &world)?;
+        let mut deploy = Deploy::open(wish, &world, &masks, lock)?;
         deploy.commit = commit.to_owned();
         if wish.retry == Retry::No {
             deploy.refuse_bad()?;
