@@ -104,8 +104,6 @@ struct Deploy<'d> {
     commit: String,
     /// Whether Compose is good enough; taken once that is known.
     compose: Option<ComposeCheck>,
-    /// The files in the project directory may no longer be as they were.
-    laid: bool,
     /// Containers may no longer be as they were.
     touched: bool,
     /// What the new version says of going back.
@@ -149,7 +147,6 @@ impl<'d> Deploy<'d> {
             known,
             interrupted: false,
             commit: String::new(),
-            laid: false,
             touched: false,
             rollback: Rollback::default(),
             emptied: BTreeSet::new(),
@@ -164,11 +161,27 @@ impl<'d> Deploy<'d> {
 impl Deploy<'_> {
     fn run(&mut self) -> Result<Vec<String>, Error> {
         let git = Git::new(self.world.env);
-        let source = self.source(&git)?;
-        let mirror = Mirror::open(&self.world.places.state, &source, &git)?;
+        let old = self.stack.clone();
+        // It need not be reached any more: the mirror has what was deployed.
+        let source = Source::from_record(&old.repo);
+        let mirror = Mirror::offline(&self.world.places.state, &source, &git);
+        // Who was killed may have laid files.
+        self.stack.astray |= self.interrupted;
+        let done = self.advance(&git, &old, &mirror);
+        if done.is_err() && !self.touched {
+            self.put_back(&old, &mirror);
+            self.sweep();
+        }
+        self.tidy();
+        done
+    }
+
+    /// From what the branch has to healthy containers. `old` is what was known of the stack before, and its
+    /// commits are in `old_mirror`.
+    fn advance(&mut self, git: &Git, old: &Stack, old_mirror: &Mirror<'_>) -> Result<Vec<String>, Error> {
+        let source = self.source(git)?;
+        let mirror = Mirror::open(&self.world.places.state, &source, git)?;
         if self.interrupted {
-            // Who was killed may have laid files.
-            self.laid = true;
             clean::after_a_kill(&self.wish.service, &self.stack, &self.state, &mirror)?;
         }
         let tree = self.fetch(&source, &mirror)?;
@@ -176,18 +189,12 @@ impl Deploy<'_> {
         let open = || Version::open(&self.wish.service, &self.commit, tree, self.world.open);
         let next = self.timings.measure("opening sealed files", Whose::Own, open)?;
         self.masks.add(&next.unsealed.masker);
-        // It need not be reached any more: the mirror has what was deployed.
-        let old_source = Source::from_record(&self.stack.repo);
-        let old_mirror = Mirror::offline(&self.world.places.state, &old_source, &git);
-        let former = self.former(&old_mirror)?;
-        let old = self.stack.clone();
+        let former = self.former(old_mirror)?;
         self.claim(&source)?;
-        let done = match self.forward(&next, &former, &mirror) {
-            Ok(containers) => Ok(containers),
-            Err(error) => Err(self.recover(error, &next, former, &old, &old_mirror)),
-        };
-        self.tidy();
-        done
+        match self.forward(&next, &former, &mirror) {
+            Err(error) if self.touched => Err(self.recover(error, &next, former, old, old_mirror)),
+            done => done,
+        }
     }
 
     /// Removes directories that files vanished from, once it is certain which version runs.
@@ -336,7 +343,8 @@ impl Deploy<'_> {
     fn lay(&mut self, tree: &Tree) -> Result<project::Changes, Error> {
         let began = Instant::now();
         let service = &self.wish.service;
-        self.laid = true;
+        self.stack.astray = true;
+        self.state.save(service, &self.stack)?;
         let before = self.state.manifest(service)?;
         let vanished: Vec<PathBuf> = before.into_iter().filter(|path| !tree.contains_key(path)).collect();
         self.state.add_to_manifest(service, tree)?;

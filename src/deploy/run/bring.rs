@@ -221,6 +221,7 @@ impl Deploy<'_> {
         let project = self.stack.project.replace(model.name.clone());
         let engine = std::mem::replace(&mut self.stack.engine, wishes.engine);
         self.stack.tried = Some(version.commit.clone());
+        self.stack.astray = false;
         self.state.save(&self.wish.service, &self.stack)?;
         (self.world.report)(Event::Step("starting containers"));
         let began = Instant::now();
