@@ -359,11 +359,17 @@ fn settings_failure(error: settings::Error) -> Failure {
         settings::Error::UnknownKey { nearest: Some(nearest), .. } => {
             failure.hint(format!("did you mean `{nearest}`?"))
         }
-        settings::Error::Deny { bad: deny::Bad::Unknown { nearest: Some(nearest), .. }, .. } => {
-            failure.hint(format!("did you mean `{nearest}`?"))
+        settings::Error::Deny {
+            bad:
+                deny::Bad::Unknown { nearest: Some(nearest), .. } | deny::Bad::Key { nearest: Some(nearest), .. },
+            ..
+        } => failure.hint(format!("did you mean `{nearest}`?")),
+        settings::Error::Deny { bad: deny::Bad::Key { nearest: None, .. }, .. } => {
+            failure.hint("`host-mounts` and `external` can have `except`, with a list")
         }
         settings::Error::Deny { bad: deny::Bad::Unknown { nearest: None, .. } | deny::Bad::Form, .. } => {
-            failure.hint("it can name setup, privileged, docker-socket, host-network and host-mounts")
+            failure
+                .hint("it can name setup, privileged, docker-socket, host-network, host-mounts and external")
         }
         settings::Error::UnknownKey { nearest: None, .. }
         | settings::Error::Read { .. }

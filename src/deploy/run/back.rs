@@ -82,8 +82,9 @@ impl Deploy<'_> {
         let place = places.vault(&self.wish.service);
         let mut stage = Stage::open(&place, ground, env, version.files.clone(), &|_| {})?;
         deny::check_files(&settings.deny, ground, stage.files())?;
-        self.model(&mut stage)?.wishes()?;
-        deny::check(&settings.deny, ground, stage.json(), &self.docker)?;
+        let model = self.model(&mut stage)?;
+        model.wishes()?;
+        self.allows(&model, &stage, ground)?;
         stage.shred()
     }
 

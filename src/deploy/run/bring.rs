@@ -82,10 +82,9 @@ impl Deploy<'_> {
         way: Way<'_>,
     ) -> Result<Model, Error> {
         let key = self.label_key()?;
-        let deny = &self.world.settings.deny;
-        deny::check_files(deny, ground, stage.files())?;
+        deny::check_files(&self.world.settings.deny, ground, stage.files())?;
         let model = self.model(stage)?;
-        deny::check(deny, ground, stage.json(), &self.docker)?;
+        self.allows(&model, stage, ground)?;
         let engine = model.wishes()?.engine;
         if let Way::Forward(former) = way {
             self.examine(&model, former, stage, ground)?;
@@ -115,7 +114,7 @@ impl Deploy<'_> {
                 }
                 self.lay(&version.tree)?;
                 // Links of the commit are where Docker finds them only now.
-                deny::check(&self.world.settings.deny, ground, stage.json(), &self.docker)?;
+                self.allows(&model, stage, ground)?;
                 if let Some(due) = due {
                     self.setup(stage, due)?;
                     // It may have logged in to a registry.

@@ -126,7 +126,7 @@ impl Deploy<'_> {
             Stage::open(&places.vault(&self.wish.service), ground, env, next.files.clone(), report)?;
         deny::check_files(&settings.deny, ground, stage.files())?;
         let model = stage.model(&self.wish.service.project())?;
-        deny::check(&settings.deny, ground, stage.json(), &self.docker)?;
+        self.allows(&model, &stage, ground)?;
         let engine = model.wishes()?.engine;
         self.admit(&model, &model.wishes()?)?;
         if let Err(error) = self.is_ready(&model, engine, &stage, ground) {
