@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use crate::lab::{Lab, SLEEP, TOKEN, hides_secrets, run, text};
 use crate::materialise::Daemon;
@@ -328,6 +329,34 @@ fn each_node_gets_the_secrets_and_what_was_well_goes_back_with_what_was_not() {
     for daemon in [&worker, &swarm.daemon] {
         daemon.says(&["swarm", "leave", "--force"]);
     }
+}
+
+/// Swarm runs a job again with each deploy, and what the last run came to says nothing of this one.
+#[test]
+fn a_job_that_runs_again_is_waited_for_and_judged_anew() {
+    let Some(swarm) = Swarm::new("job").map(Swarm::init) else { return };
+    let lab = &swarm.lab;
+    let script =
+        "/bin/busybox sleep 4; test \"$(/bin/busybox cat /run/secrets/outcome)\" != bad-outcome-it-is";
+    let script = script.replace('$', "$$");
+    let compose = format!(
+        "x-hlx: {{engine: swarm, stable: 1s, timeout: 30s}}\nservices:\n  job:\n    image: {}\n    pull_policy: never\n    \
+         command: [/bin/busybox, sh, -c, {script:?}]\n    secrets: [outcome]\n    \
+         deploy: {{mode: replicated-job, restart_policy: {{condition: none}}}}\n\
+         secrets: {{outcome: {{file: outcome}}}}\n",
+        lab.image()
+    );
+    lab.write("compose.yml", compose).seal("outcome", "a-good-outcome-it-is").commit();
+    for run in ["first", "again, unchanged"] {
+        let began = Instant::now();
+        let said = swarm.deploys();
+        assert!(began.elapsed() > Duration::from_secs(4), "{run}: {said}");
+        assert!(said.contains(": exited with code 0"), "{run}: {said}");
+    }
+    lab.seal("outcome", "bad-outcome-it-is").commit();
+    let said = swarm.hlx(&["deploy", &lab.service], 6);
+    assert!(said.contains("non-zero exit (1)"), "{said}");
+    swarm.hlx(&["down", &lab.service], 0);
 }
 
 fn text_of(output: &std::process::Output) -> String {

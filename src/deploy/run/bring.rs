@@ -281,8 +281,8 @@ impl Deploy<'_> {
                 wait(&mut gate::look(&self.docker, &model.name, &rule))
             }
             Engine::Swarm => {
-                let node = self.docker.manager()?.node;
-                wait(&mut self.look_at_stack(&model.name, &services, (stable, timeout), &node))
+                let manager = self.docker.manager()?;
+                wait(&mut self.look_at_stack(&model.name, &services, (stable, timeout), &manager))
             }
         };
         waited.map_err(|ill| self.broken(model, ill, version))
