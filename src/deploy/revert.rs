@@ -154,5 +154,9 @@ fn earlier(service: &Service, tip: &str, state: &State, mirror: &Mirror<'_>) -> 
             return Ok(commit);
         }
     }
-    Err(Error::NothingEarlier(service.clone()))
+    let service = service.clone();
+    match start == tip {
+        true => Err(Error::NothingEarlier(service)),
+        false => Err(Error::NothingFurther { service, to: start }),
+    }
 }

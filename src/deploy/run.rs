@@ -27,7 +27,7 @@ use super::endpoint::Endpoint;
 use super::error::{Aftermath, Error};
 use super::health::condition;
 use super::masks::Masks;
-use super::mirror::{Git, Mirror, Source};
+use super::mirror::{self, Git, Mirror, Source};
 use super::model::Model;
 use super::outlet::Event;
 use super::stage::Stage;
@@ -364,6 +364,12 @@ impl Deploy<'_> {
     }
 
     fn record(&self, entry: i64, account: &Account, error: Option<&Error>) -> Result<(), Error> {
+        if let Some(Error::Git(mirror::Error::UnknownService { .. })) = error
+            && !self.known
+        {
+            // A name that was mistyped has no history.
+            return Ok(self.state.strike(entry)?);
+        }
         // The first line is ours; those below it may repeat what a program said.
         let reason = |error: &Error| match error {
             Error::Unreadable(_) => "compose printed a model that makes no sense".to_owned(),

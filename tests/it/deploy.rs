@@ -133,7 +133,11 @@ fn what_cannot_be_opened_touches_nothing() {
     let Some(lab) = Lab::new("keys") else { return };
     lab.seal(".env", &format!("TOKEN={TOKEN}\nB=2\n")).compose(SLEEP, "").commit();
     fs::rename(lab.path("identity"), lab.path("away")).unwrap();
-    lab.fails(3, &[], &["no key of yours opens it", "age1", ".env", "no container was touched"]);
+    lab.fails(
+        3,
+        &[],
+        &["no key of yours opens it", "age1", ".env", "hlx keys list -v", "no container was touched"],
+    );
     assert!(!lab.project_dir().exists() && lab.containers().is_empty());
     run(Command::new("sh").args(["-c", "install -m 644 away identity"]).current_dir(&lab.dir));
     lab.fails(3, &[], &["identity is not used", "chmod 600"]);
@@ -157,6 +161,8 @@ fn refusals_say_what_to_do() {
         words.iter().for_each(|word| assert!(said.contains(word), "`{word}` is missing in:\n{said}"));
     };
     hlx(&["deploy", "nothere"], 2, &["no branch `nothere`", &lab.service]);
+    let history = text(&run(&mut lab.hlx(&["history"])).stdout);
+    assert!(!history.contains("nothere") && history.contains(&lab.service), "{history}");
     hlx(&["deploy", "../x"], 2, &["no service name"]);
     hlx(&["deploy", "a", "--repo", "--x"], 2, &[]);
     hlx(&["deploy", "a", "--repo", "ext::sh"], 2, &["transport helpers"]);
