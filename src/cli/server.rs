@@ -472,6 +472,16 @@ mod tests {
         let env = environment(vars.iter().map(|name| ((*name).into(), "x".into())));
         let names: Vec<_> = env.iter().map(|(name, _)| name.to_str().unwrap()).collect();
         assert_eq!(names, ["PATH", "DOCKER_HOST", "LC_ALL", "GIT_SSH_COMMAND"]);
+        // Where keys are, or what they are.
+        let secret = [
+            "HLX_IDENTITY",
+            "HLX_CONFIG",
+            "SOPS_AGE_KEY",
+            "SOPS_AGE_KEY_FILE",
+            "SOPS_AGE_SSH_PRIVATE_KEY_FILE",
+        ];
+        let more = ["AGE_KEY", "CREDENTIALS_DIRECTORY", "GIT_CONFIG_PARAMETERS", "SSH_ASKPASS"];
+        assert!(secret.iter().chain(&more).all(|name| !is_passed(OsStr::new(name))));
     }
 
     #[test]

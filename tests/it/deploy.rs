@@ -148,6 +148,29 @@ fn what_cannot_be_opened_touches_nothing() {
     assert!(!lab.project_dir().exists());
 }
 
+/// Compose lets a variable of the shell win over `.env`, and puts it where the file asks for it.
+#[test]
+fn nothing_of_the_environment_of_hlx_itself_reaches_what_it_starts() {
+    let Some(lab) = Lab::new("own-env") else { return };
+    let names = ["HLX_IDENTITY", "HLX_STATE_DIR", "SOPS_AGE_KEY", "SOPS_AGE_KEY_FILE", "AGE_KEY"];
+    let wanted = names.map(|name| format!("{name}: \"${{{name}:-none}}\""));
+    let rest = format!("    environment: {{{}}}\n", wanted.join(", "));
+    lab.compose(SLEEP, &rest).write("setup.sh", "env > ../of-setup\n").commit();
+    let mut hlx = lab.hlx(&["deploy", &lab.service]);
+    let identity = fs::read_to_string(lab.path("identity")).unwrap();
+    let key = identity.lines().find(|line| line.starts_with("AGE-SECRET-KEY-")).unwrap();
+    run(hlx.env("SOPS_AGE_KEY", key).env("SOPS_AGE_KEY_FILE", "/nowhere").env("AGE_KEY", key));
+    let inside = lab.inside("web", "/bin/busybox env");
+    for name in names {
+        assert!(inside.contains(&format!("{name}=none\n")), "{inside}");
+    }
+    let of_setup = fs::read_to_string(lab.path("srv/of-setup")).unwrap();
+    assert!(
+        !of_setup.contains("AGE") && !of_setup.contains("HLX_") && of_setup.contains("PATH="),
+        "{of_setup}"
+    );
+}
+
 #[test]
 fn refusals_say_what_to_do() {
     let Some(lab) = Lab::new("refuse") else { return };
