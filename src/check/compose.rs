@@ -8,7 +8,7 @@ use serde_yaml::{Mapping, Value};
 use crate::format::{Document, Store};
 
 use super::examine::{ReadSettings, Spot};
-use super::granted::{self, Granted};
+use super::granted::{self, Said};
 use super::ports::{self, Claim};
 use super::stacks::StackSettings;
 use super::tree::{File as TreeFile, Tree};
@@ -30,7 +30,7 @@ const TOP: [&str; 9] =
     ["name", "version", "services", "networks", "volumes", "configs", "secrets", "include", "models"];
 
 /// The largest that is read; a stack's file has a few KB.
-const LARGEST: usize = 1 << 20;
+pub(super) const LARGEST: usize = 1 << 20;
 
 /// What a compose file says that other branches must agree with.
 #[derive(Debug, Default)]
@@ -48,7 +48,7 @@ pub(super) struct Compose {
     /// The ports that its services claim.
     pub(super) claims: Vec<Claimed>,
     /// The files that it gives to containers as secrets.
-    pub(super) granted: Vec<Granted>,
+    pub(super) granted: Said,
 }
 
 /// A claim with the service that makes it.

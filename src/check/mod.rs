@@ -10,6 +10,7 @@ mod compose;
 mod copies;
 pub mod docker;
 mod examine;
+mod filled;
 mod former;
 mod granted;
 pub mod guard;

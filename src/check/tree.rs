@@ -10,7 +10,7 @@ use crate::policy::creation::Config;
 
 use super::examine::{CONFIG, Examined, Spot, normal, short};
 use super::former::Past;
-use super::granted::{self, Granted};
+use super::granted::{self, Said};
 use super::place::{Kind, Place};
 use super::{Checker, Error, Finding, Protected, Rule};
 
@@ -78,10 +78,16 @@ impl Tree {
     /// Finds the secrets of its compose files that are clear.
     fn look_at_secrets(&mut self, checker: &Checker<'_>) -> Result<(), Error> {
         let composes = self.files.iter().filter_map(|file| file.examined.compose.as_ref());
-        let granted: Vec<Granted> = composes.flat_map(|compose| compose.granted.clone()).collect();
-        if granted.is_empty() {
+        let said: Vec<Said> =
+            composes.map(|compose| compose.granted.clone()).filter(|said| !said.is_empty()).collect();
+        if said.is_empty() {
             return Ok(());
         }
+        let read = |path: &str| {
+            let content = checker.content(&self.file(path)?.blob).ok()??;
+            String::from_utf8(content).ok()
+        };
+        let granted = granted::all(&said, &read);
         let clear = |file: &&mut File| !file.attributes.filtered && file.examined.clear;
         for file in self.files.iter_mut().filter(clear) {
             if granted.iter().any(|granted| granted.path == file.path) {

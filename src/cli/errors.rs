@@ -44,7 +44,7 @@ pub(super) fn keys(error: keys::Error) -> Failure {
             let failure = unusable.iter().fold(failure, Failure::hint);
             let failure = plugins.iter().fold(failure, |failure, plugin| failure.hint(allow(plugin)));
             failure
-                .hint("`hlx keys list` shows where keys were looked for")
+                .hint("`hlx keys list -v` shows where keys were looked for")
                 .hint("whoever can read it lets you in with `hlx recipients add`")
         }
         keys::Error::BrokenEnvelope { .. } | keys::Error::BrokenParts(_) => {
@@ -187,7 +187,7 @@ fn cleaning_in_general(error: filter::Error) -> Failure {
         }
         E::LockedEdit => Failure::new(Exit::NoKey, &fact)
             .hint("if a passphrase protects your key: `hlx keys unlock`")
-            .hint("`hlx keys list` shows where keys were looked for")
+            .hint("`hlx keys list -v` shows where keys were looked for")
             .hint("copy it away first if you need it: `git checkout -- FILE` puts the encrypted version in its place"),
         E::WeakerRule { .. } => Failure::new(Exit::Policy, &fact)
             .hint("someone may have changed the rule: look at it with `git log -p --no-textconv -- FILE`")
@@ -337,7 +337,7 @@ pub(super) fn repo(error: repo::Error) -> Failure {
             .hint(format!("give that rule these lines in place of its own:\n{}", lines.trim_end())),
         E::Unsaved(files) if files.iter().any(repo::lock::Unsaved::is_unreadable) => {
             Failure::new(Exit::Failed, unsaved(&files))
-                .hint("`hlx keys list` shows where keys were looked for")
+                .hint("`hlx keys list -v` shows where keys were looked for")
                 .hint("without one: copy away what you need of them; `rm FILE` and `git checkout -- FILE` put the encrypted version in its place")
                 .hint("nothing was locked")
         }

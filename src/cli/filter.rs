@@ -150,7 +150,7 @@ impl Reason {
     fn hint(self) -> &'static str {
         match self {
             Self::NoKey => {
-                "`hlx keys list` shows where keys were looked for; `hlx unlock` opens what it can once there is one"
+                "`hlx keys list -v` shows where keys were looked for; `hlx unlock` opens what it can once there is one"
             }
             Self::Locked => {
                 "a passphrase protects your key: `hlx keys unlock` asks for it once for some hours; then `hlx unlock` opens the files"

@@ -6,12 +6,14 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::Access;
 use serde::Serialize;
 
 use super::docker::{self, Docker};
 use super::mirror::{self, Git, Mirror, Source};
 use super::preflight::{self, space};
 use super::resident::Resident;
+use super::service::nearest;
 use super::state::{self, State};
 use super::verify::Signers;
 use super::verify::openpgp::{self, Key, KeyState, Keyring};
@@ -77,7 +79,7 @@ pub fn examine(world: &World<'_>, config: &Path) -> Vec<Finding> {
     ];
     let places = [Some(world.places.state.clone()), Some(world.places.projects.clone()), data];
     all.extend(places.into_iter().flatten().map(|place| room(&place)));
-    all.extend(repository(world));
+    all.extend(repository(world).into_iter().flatten());
     let lists = world.settings.verify.iter().flat_map(|verify| &verify.0);
     all.extend(lists.map(|list| match list {
         Signers::Ssh(file) => signers(file),
@@ -98,8 +100,8 @@ fn user(is_root: bool) -> Finding {
     }
 }
 
-/// Whether the repository of the configuration answers, and has anything to deploy.
-fn repository(world: &World<'_>) -> Option<Finding> {
+/// Whether the repository of the configuration answers, and has what is to be deployed.
+fn repository(world: &World<'_>) -> Option<Vec<Finding>> {
     const NAME: &str = "repository";
     let named = world.settings.repo.as_deref()?;
     let git = Git::new(world.env);
@@ -107,15 +109,32 @@ fn repository(world: &World<'_>) -> Option<Finding> {
         .and_then(|source| Ok((Mirror::listed(&world.places.state, &source, &git)?, source.to_string())));
     Some(match listed {
         Ok((branches, shown)) if branches.is_empty() => {
-            Finding::warn(NAME, format!("{shown} has no branches"), "push some from a clone")
+            vec![Finding::warn(NAME, format!("{shown} has no branches"), "push some from a clone")]
         }
-        Ok((_, shown)) => Finding::ok(NAME, format!("{shown} can be read")),
-        Err(error) => Finding::fail(
+        Ok((branches, shown)) => {
+            let stacks = world.settings.stacks.as_deref().and_then(|stacks| self::stacks(stacks, &branches));
+            let read = Finding::ok(NAME, format!("{shown} can be read"));
+            std::iter::once(read).chain(stacks).collect()
+        }
+        Err(error) => vec![Finding::fail(
             NAME,
             one_line(&error.to_string()),
             "correct `repo` in the configuration, or let this host in at the git host",
-        ),
+        )],
     })
+}
+
+/// The stacks of the configuration, each of which is to be a branch.
+fn stacks(named: &[String], branches: &[String]) -> Option<Finding> {
+    let known: Vec<&str> = branches.iter().map(String::as_str).collect();
+    let said = |name: &String| match nearest(name, &known) {
+        Some(meant) => format!("`{name}` (did you mean `{meant}`?)"),
+        None => format!("`{name}`"),
+    };
+    let lost: Vec<String> = named.iter().filter(|name| !branches.contains(name)).map(said).collect();
+    let text = || format!("the repository has no branch {}", lost.join(", "));
+    let remedy = "correct `stacks` in the configuration, or push the branch";
+    (!lost.is_empty()).then(|| Finding::fail("stacks", text(), remedy))
 }
 
 /// The list of `verify`: without it nothing is deployed.
@@ -289,6 +308,13 @@ fn config_file(path: &Path) -> Finding {
 fn state_directory(path: &Path) -> Finding {
     const NAME: &str = "state";
     let shown = path.display();
+    let is_there = |above: &&Path| above.exists();
+    if let Some(there) = path.ancestors().find(is_there)
+        && let Err(error) = rustix::fs::access(there, Access::WRITE_OK)
+    {
+        let text = format!("nothing can be written to {}: {error}", there.display());
+        return Finding::fail(NAME, text, "mount it for writing, or name another place by HLX_STATE_DIR");
+    }
     match path.metadata() {
         Err(_) => Finding::ok(NAME, format!("no {shown}: nothing was deployed yet")),
         Ok(meta) if meta.uid() != rustix::process::geteuid().as_raw() || meta.mode() & 0o077 != 0 => {
@@ -385,6 +411,16 @@ mod tests {
         assert_eq!(after_boot(0, false).verdict, Verdict::Ok);
         assert_eq!(after_boot(2, true).verdict, Verdict::Ok);
         assert_eq!(after_boot(2, false).verdict, Verdict::Warn);
+    }
+
+    #[test]
+    fn stacks_that_are_no_branch_fail() {
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let branches = names(&["jellyfin", "main"]);
+        assert_eq!(stacks(&names(&["jellyfin"]), &branches), None);
+        let finding = stacks(&names(&["jelyfin", "jellyfin", "x"]), &branches).unwrap();
+        assert_eq!(finding.verdict, Verdict::Fail);
+        assert_eq!(finding.text, "the repository has no branch `jelyfin` (did you mean `jellyfin`?), `x`");
     }
 
     #[test]

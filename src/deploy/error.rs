@@ -181,6 +181,14 @@ pub enum Error {
     /// No commit before the branch's last was ever good here.
     #[error("no commit of `{0}` before its last was good on this host")]
     NothingEarlier(Service),
+    /// The branch went back before, and nothing before that was ever good here.
+    #[error("`{service}` went back to {to:.10} already, and no commit before that was good on this host")]
+    NothingFurther {
+        /// The service.
+        service: Service,
+        /// The commit whose files it has.
+        to: String,
+    },
     /// The earlier commit has the same files.
     #[error("{to:.10} has the same files as the branch's last commit")]
     SameFiles {

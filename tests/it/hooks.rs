@@ -318,6 +318,23 @@ fn the_file_of_a_compose_secret_is_refused_in_clear() {
     }
     let done = sandbox.run("lab", &["hlx", "check", "--branch", "own"]);
     assert!(done.code == Some(5) && done.out.contains("[secret-file]"), "{}{}", done.out, done.err);
+    // Behind a variable and an include as well.
+    sandbox.write("lab/.env", "WHERE=.\n# hlx:allow\n");
+    sandbox.write("lab/more.yml", compose.replace("./db_root.txt", "'${WHERE}/other.txt'"));
+    sandbox.write("lab/compose.yml", "include: [more.yml]\n");
+    sandbox.write("lab/other.txt", "another-swordfish\n");
+    sandbox.sh("lab", "git add -A -f");
+    let told = told.map(|told| told.replace("db_root", "other"));
+    refused(&sandbox.run("lab", &["git", "commit", "-qm", "x"]), &told.each_ref().map(String::as_str));
+    sandbox.sh("lab", "git commit -qnm x");
+    let done = sandbox.run("lab", &["hlx", "check", "--branch", "own"]);
+    assert!(
+        done.out.contains("other.txt\n") && done.out.contains("[secret-file]"),
+        "{}{}",
+        done.out,
+        done.err
+    );
+    sandbox.sh("lab", "git reset -q --hard HEAD~1");
     // One that is no secret says so where it is named.
     sandbox.write("lab/compose.yml", compose.replace("txt}", "txt} # hlx:allow"));
     sandbox.sh("lab", "git add compose.yml; git commit -qm fine --amend; git push -q origin own");

@@ -203,6 +203,28 @@ fn a_volume_of_before_is_looked_at() {
 }
 
 #[test]
+fn what_another_project_made_is_refused_by_whatever_name() {
+    let Some(lab) = Lab::new("foreign") else { return };
+    let theirs = format!("{}-theirs_data", lab.project());
+    lab.docker(&["volume", "create", "--label", "com.docker.compose.project=theirs", &theirs]);
+    let with = |script: &str, vol: &str| {
+        lab.compose(script, &format!("    volumes: [\"vol:/x\"]\nvolumes: {{vol: {vol}}}\n")).commit()
+    };
+    const EXTERNAL: &str = "deny: [external]\n";
+    // Its own, which is there the second time.
+    with(SLEEP, "{}").taken(EXTERNAL);
+    with("exec /bin/busybox sleep 2000", "{}").taken(EXTERNAL);
+    for vol in [format!("{{external: true, name: {theirs}}}"), format!("{{name: {theirs}}}")] {
+        let why = format!("volume `vol`: is `{theirs}`, which `theirs` has made (external)");
+        with(SLEEP, &vol).refused(EXTERNAL, &[&why, "no container was touched"]);
+    }
+    with(SLEEP, &format!("{{external: true, name: {theirs}}}"))
+        .taken(&format!("deny: [{{external: {{except: [{theirs}]}}}}]\n"));
+    run(&mut lab.hlx(&["down", &lab.service]));
+    lab.docker(&["volume", "rm", &theirs]);
+}
+
+#[test]
 fn only_what_an_allowed_signer_signed_is_deployed() {
     let Some(lab) = Lab::new("verify") else { return };
     let key = |name: &str| {
