@@ -26,6 +26,8 @@ pub(super) enum HookCommand {
     PreCommit(PassedArgs),
     /// Refuses plaintext and broken files in the commits that are pushed.
     PrePush(PushArgs),
+    /// Accepts what a merge of a branch of one's own brought, where that is accepted for that branch.
+    PostMerge(PassedArgs),
     /// Refuses the same on a server, without a key, and unsigned changes of readers.
     PreReceive(PassedArgs),
     /// Tells programs which branches moved.
@@ -52,6 +54,7 @@ pub(super) fn run(command: &HookCommand, cx: &Context) -> Result<(), Failure> {
     match command {
         HookCommand::PreCommit(_) => pre_commit(cx),
         HookCommand::PrePush(args) => pre_push(&args.remote, cx),
+        HookCommand::PostMerge(_) => post_merge(cx),
         HookCommand::PreReceive(_) => pre_receive(cx),
         HookCommand::PostReceive(_) => post_receive(cx),
     }
@@ -110,6 +113,11 @@ fn pre_push(remote: &str, cx: &Context) -> Result<(), Failure> {
     let words = words.iter().map(String::as_str).chain(["--not"]).chain(known.iter().map(String::as_str));
     let found = guard::pushed(&checker, &git, &words.collect::<Vec<_>>()).map_err(findings::failure)?;
     refuse("nothing was pushed", &found, &|finding| in_commit(&repository, finding, &tips))
+}
+
+fn post_merge(cx: &Context) -> Result<(), Failure> {
+    let (repository, _) = here(cx)?;
+    trust::adopt_merged(&repository, &cx.keyring()).map_err(errors::trust)
 }
 
 fn pre_receive(cx: &Context) -> Result<(), Failure> {

@@ -21,9 +21,10 @@ pub struct Hook {
 }
 
 /// The hooks of a clone that one works in.
-pub const CLONE: [Hook; 2] = [
+pub const CLONE: [Hook; 3] = [
     Hook { name: "pre-commit", script: include_str!("../../hooks/pre-commit") },
     Hook { name: "pre-push", script: include_str!("../../hooks/pre-push") },
+    Hook { name: "post-merge", script: include_str!("../../hooks/post-merge") },
 ];
 
 /// The hooks of a bare repository that others push to.

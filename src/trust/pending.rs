@@ -246,6 +246,28 @@ pub fn adopt_staged(repository: &Repository, keyring: &Keyring) -> Result<(), Er
     }
 }
 
+/// Trusts what a merge brought that needed no commit of the owner's, if all of it is accepted for the local branch that
+/// was merged. Which one that was is what git noted here, where no push can write.
+pub fn adopt_merged(repository: &Repository, keyring: &Keyring) -> Result<(), Error> {
+    let git = repository.git();
+    let (Some(branch), Some(head)) = (repository.branch(), repository.head_commit()) else { return Ok(()) };
+    let noted = git.text(&["reflog", "show", "-1", "--format=%gs", "HEAD", "--"])?;
+    // `merge NAME: Fast-forward`, or how the merge was made; a pull has other words.
+    let Some((merged, _)) = noted.trim_start().strip_prefix("merge ").and_then(|rest| rest.split_once(": "))
+    else {
+        return Ok(());
+    };
+    if !repository.local_branches()?.iter().any(|tip| tip.name == merged) {
+        return Ok(());
+    }
+    let look = Look::begin(repository, &git, keyring)?;
+    let waits = look.pending(&branch, vec![head.clone()], Missing::Fetched)?;
+    if waits.is_empty() || !look.pending(merged, vec![head], Missing::Fetched)?.is_empty() {
+        return Ok(());
+    }
+    accept(repository, keyring, &branch, &waits)
+}
+
 /// What the attributes protect that were accepted for the branch that is checked out; `None` if none were.
 pub fn protection(repository: &Repository) -> Option<Protection> {
     let pin = Pins::of(repository).read(&repository.branch_in_work()?).ok()??;
