@@ -383,6 +383,9 @@ fn stops(rule: Rule) -> bool {
         | Rule::NotHere
         | Rule::ComposeInvalid
         | Rule::ComposeKey
+        | Rule::ComposeValue
+        | Rule::ComposeName
+        | Rule::ComposeFile
         | Rule::Settings
         | Rule::After
         | Rule::PortConflict

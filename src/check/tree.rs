@@ -12,7 +12,7 @@ use super::examine::{CONFIG, Examined, Spot, normal, short};
 use super::former::Past;
 use super::granted::{self, Said};
 use super::place::{Kind, Place};
-use super::{Checker, Error, Finding, Protected, Rule};
+use super::{Checker, Error, Finding, Protected, Rule, project};
 
 /// A tree, its files examined.
 #[derive(Debug)]
@@ -32,6 +32,8 @@ pub(super) struct File {
     exposed: Option<Spot>,
     /// A compose file gives it to containers as a secret, and it is clear.
     granted: Option<Spot>,
+    /// What it names as a compose file, and is not there.
+    missing: Vec<Spot>,
 }
 
 /// Reads the tree of a place.
@@ -49,6 +51,7 @@ pub(super) fn read(checker: &Checker<'_>, place: &Place) -> Result<Tree, Error> 
     let file = |(entry, attributes, examined): (Entry, Attributes, Rc<Examined>)| File {
         exposed: None,
         granted: None,
+        missing: Vec::new(),
         path: String::from_utf8_lossy(&entry.path).into_owned(),
         blob: entry.blob,
         attributes,
@@ -56,6 +59,7 @@ pub(super) fn read(checker: &Checker<'_>, place: &Place) -> Result<Tree, Error> 
     };
     let mut tree = Tree { place: place.clone(), files: examined.into_iter().map(file).collect() };
     tree.look_at_secrets(checker)?;
+    tree.look_for_missing(checker)?;
     Ok(tree)
 }
 
@@ -94,6 +98,15 @@ impl Tree {
                 let content = checker.content(&file.blob)?.unwrap_or_default();
                 file.granted = granted::in_clear(&granted, &file.path, &content);
             }
+        }
+        Ok(())
+    }
+
+    /// Finds what its compose files name, and is not there.
+    fn look_for_missing(&mut self, checker: &Checker<'_>) -> Result<(), Error> {
+        for (path, spot) in project::find(checker, self)? {
+            let file = self.files.iter_mut().find(|file| file.path == path);
+            file.into_iter().for_each(|file| file.missing.push(spot.clone()));
         }
         Ok(())
     }
@@ -215,6 +228,7 @@ impl File {
             return vec![Spot::new(Rule::MustBeClear, message)];
         }
         let mut spots = self.examined.spots.clone();
+        spots.extend(self.missing.iter().cloned());
         if let (true, Some(conversion)) = (self.attributes.filtered, self.attributes.conversion) {
             let message = format!("the attribute `{conversion}` lets git change the encrypted file");
             spots.push(Spot::new(Rule::Conversion, message));

@@ -76,6 +76,9 @@ pub(super) fn in_commit(finding: &Finding, position: Position) -> String {
             | Rule::NotHere
             | Rule::ComposeInvalid
             | Rule::ComposeKey
+            | Rule::ComposeValue
+            | Rule::ComposeName
+            | Rule::ComposeFile
             | Rule::Settings
             | Rule::After
             | Rule::PortConflict
@@ -147,7 +150,10 @@ pub(super) fn hint(finding: &Finding) -> String {
         }
         Rule::MustBeClear => format!("add a line `{path} -filter` at the end of `.gitattributes`"),
         Rule::ComposeInvalid => "`docker compose config --quiet` tells more, in the branch".to_owned(),
-        Rule::ComposeKey => "correct the name, or take it out".to_owned(),
+        Rule::ComposeKey => "correct the name, or take it out; what Compose is to pass over begins with `x-`".to_owned(),
+        Rule::ComposeValue => "Compose refuses the file with it; `docker compose config --quiet` tells more".to_owned(),
+        Rule::ComposeName => "define it at the top of the file (with `external: true` if it is there already), or correct the name".to_owned(),
+        Rule::ComposeFile => "add it to the branch, or correct the path; an `env_file` that may be missing says `required: false`".to_owned(),
         Rule::Settings => "see the README for the settings of a stack".to_owned(),
         Rule::After => "`x-hlx.after` takes branches of this repository that are deployed first".to_owned(),
         Rule::PortConflict => "take another port for one, or name the hosts of both in `x-hlx.hosts`".to_owned(),

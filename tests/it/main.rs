@@ -3,6 +3,7 @@
 mod ahead;
 mod bystanders;
 mod check;
+mod check_compose;
 mod commits;
 mod concurrent;
 mod deploy;
