@@ -306,7 +306,7 @@ pub(super) fn repo(error: repo::Error) -> Failure {
         E::NotInGroup { .. } => Failure::new(Exit::NoKey, message).hint(
             "whoever has a key of that group can add the reader, or name a group of yours with `--group`",
         ),
-        E::BadName(_) | E::Landing(_) => Failure::new(Exit::Usage, message),
+        E::BadName(_) | E::LongName(_) | E::Landing(_) => Failure::new(Exit::Usage, message),
         E::Ambiguous(_) => Failure::new(Exit::Usage, message).hint("choose another name"),
         E::Exists(name) => {
             Failure::new(Exit::Failed, message).hint(format!("`git switch {name}` takes you there"))
