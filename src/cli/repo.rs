@@ -300,17 +300,22 @@ fn as_readers(
 }
 
 /// A path as it was typed, from the top of the work tree.
-pub(super) fn from_top(repository: &Repository, prefix: &str, typed: &str) -> Result<String, Failure> {
-    let outside = || Failure::new(Exit::Usage, format!("`{typed}` is not below the work tree"));
+pub(super) fn from_top(repository: &Repository, prefix: &str, typed: &Path) -> Result<String, Failure> {
+    let outside =
+        || Failure::new(Exit::Usage, format!("`{}` is not below the work tree", quote::path(typed)));
+    let unnameable = || {
+        Failure::new(Exit::Usage, format!("{}: such a name cannot be written in `.sops.yaml`", quote::path(typed)))
+            .hint("it is no UTF-8: rename the file, or write a pattern for it into `.gitattributes`, as `*.env` has one")
+    };
     let tree = repository.work_tree().map_err(errors::git)?;
-    let typed = match Path::new(typed).is_absolute() {
-        true => Path::new(typed).strip_prefix(tree).map_err(|_| outside())?.to_path_buf(),
+    let typed = match typed.is_absolute() {
+        true => typed.strip_prefix(tree).map_err(|_| outside())?.to_path_buf(),
         false => Path::new(prefix).join(typed),
     };
     let mut parts: Vec<String> = Vec::new();
     for part in typed.components() {
         match part {
-            Component::Normal(name) => parts.push(name.to_string_lossy().into_owned()),
+            Component::Normal(name) => parts.push(name.to_str().ok_or_else(unnameable)?.to_owned()),
             Component::CurDir => {}
             Component::ParentDir => drop(parts.pop().ok_or_else(outside)?),
             Component::RootDir | Component::Prefix(_) => return Err(outside()),
@@ -343,9 +348,9 @@ pub(super) fn status(args: &StatusArgs, cx: &Context) -> Result<(), Failure> {
     }
     warn_of_config(&repository, cx);
     for path in status::exposed(&repository).map_err(errors::repo)? {
-        let path = quote::path(&path);
+        let (shown, path) = (quote::path(&path), quote::word(&path));
         cx.ui.warning(format!(
-            "{path} is encrypted in git, but nothing protects it: the next version would be in clear"
+            "{shown} is encrypted in git, but nothing protects it: the next version would be in clear"
         ));
         cx.ui.hint(format!("`hlx track {path}`, and look who changed it: `git log -p -- .gitattributes`"));
     }
