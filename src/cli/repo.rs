@@ -41,7 +41,9 @@ pub(super) fn init(args: &InitArgs, cx: &Context) -> Result<(), Failure> {
     let repository = cx.repository()?;
     if args.uninstall {
         let files = if args.keep_open { Files::Open } else { Files::Sealed };
-        return uninstall::run(&repository, &cx.git(&repository)?, files, cx);
+        let bare = repository.work_tree().is_err();
+        let git = if bare { Git::at(repository.common_dir()) } else { repository.git() };
+        return uninstall::run(&repository, &git, files, cx);
     }
     let program = std::env::current_exe()
         .map_err(|error| Failure::new(Exit::Failed, format!("cannot tell where hlx is: {error}")))?;
@@ -174,9 +176,25 @@ fn install_hooks(
     for (hook, outcome) in hooks::install(repository, git, &program, wanted).map_err(errors::repo)? {
         match outcome {
             Outcome::Installed => {}
-            Outcome::Foreign => {
-                cx.ui.warning(format!("there is another {} hook, or another place for hooks", hook.name));
-                cx.ui.hint(format!("add this line to it: {program} hook {} \"$@\" || exit", hook.name));
+            Outcome::Foreign(path) => {
+                let line = format!("{program} hook {} \"$@\" || exit", hook.name);
+                let (name, shown) = (hook.name, quote::path(&path));
+                match path.exists() {
+                    true => {
+                        cx.ui.warning(format!(
+                            "there is another {name} hook, {shown}, which does not call hlx"
+                        ));
+                        cx.ui.hint(format!("add this line to it: {line}"));
+                    }
+                    false => {
+                        cx.ui.warning(format!(
+                            "there is another place for hooks (core.hooksPath), and no {shown} there"
+                        ));
+                        cx.ui.hint(format!(
+                            "make it, executable, as a script of the shell with this line: {line}"
+                        ));
+                    }
+                }
             }
         }
     }

@@ -321,6 +321,17 @@ fn the_list_of_services_is_brought_up_to_date_once() {
 }
 
 #[test]
+fn in_a_bare_repository_the_hooks_go_again() {
+    let sandbox = Sandbox::new();
+    sandbox.sh(".", "git init -q --bare server.git; cp -r server.git/hooks before; cd server.git; hlx init");
+    let done = sandbox.run("server.git", &["hlx", "init", "--uninstall"]);
+    assert!(done.code == Some(0) && done.out.contains("removed the hook pre-receive"), "{done:?}");
+    sandbox.sh(".", "diff -r before server.git/hooks; ! grep -q hlx server.git/config");
+    let again = sandbox.run("server.git", &["hlx", "init", "--uninstall"]);
+    assert!(again.code == Some(0) && again.err.contains("there is nothing of hlx"), "{again:?}");
+}
+
+#[test]
 fn examples_stay_clear_whatever_stands_before_that_word() {
     let sandbox = Sandbox::new();
     sandbox.lab();
