@@ -266,3 +266,31 @@ fn lock_and_unlock_can_be_killed_at_any_moment_and_run_again() {
     }
     sandbox.no_canary_in_objects("lab");
 }
+
+#[test]
+fn what_git_kept_of_diffs_goes_with_its_objects_and_nothing_else_does() {
+    let sandbox = lab();
+    let cached = "git -c diff.hlx.cachetextconv=true log -p --all >../log";
+    sandbox.sh("lab", &format!("{cached}; echo A=canary-swordfish-2 >.env; git commit -qam more; {cached}"));
+    assert!(sandbox.read("log").contains(CANARY) && sandbox.canaries_in_objects("lab") > 0);
+    // What is nobody's is the user's all the same, and so is what a stash, an index or a merge reaches.
+    let mine = sandbox.sh("lab", "echo mine | git hash-object -w --stdin");
+    sandbox.sh("lab", "echo staged >staged; git add staged; echo kept >kept; git add kept; git stash -q; git worktree add -q ../other main; echo there >../other/there; git -C ../other add there");
+    let before = sandbox.sh("lab", "git cat-file --batch-all-objects --batch-check --unordered | sort");
+    let done = sandbox.run("lab", &["hlx", "lock"]);
+    assert!(done.code == Some(0) && done.err.contains("refs/notes/textconv/hlx: that is gone"), "{done:?}");
+    sandbox.no_canary_in_objects("lab");
+    sandbox.sh(
+        "lab",
+        &format!("git fsck --full --strict 2>&1 | grep -v dangling | (! grep .); git cat-file -e {mine}"),
+    );
+    let after = sandbox.sh("lab", "git cat-file --batch-all-objects --batch-check --unordered | sort");
+    let gone: Vec<_> = before.lines().filter(|line| !after.contains(line)).collect();
+    let reached =
+        sandbox.sh("lab", "git rev-list --objects --all --reflog --indexed-objects --no-object-names");
+    assert!(!gone.is_empty() && gone.iter().all(|line| !reached.contains(&line[..40])), "{gone:?}");
+    // In a pack they stay, and that is said.
+    sandbox.sh("lab", &format!("hlx unlock; {cached}; git repack -q -a -d"));
+    let done = sandbox.run("lab", &["hlx", "lock"]);
+    assert!(done.err.contains("stay in a pack") && done.err.contains("git gc --prune=now"), "{done:?}");
+}
