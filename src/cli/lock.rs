@@ -96,7 +96,7 @@ pub(super) fn open(
             }
         }
     }
-    let paths: Vec<&str> = locked.iter().map(|(path, _)| path.as_str()).collect();
+    let paths: Vec<_> = locked.iter().map(|(path, _)| path).collect();
     let (names, several) = (quote::list(&paths), paths.len() > 1);
     if let Some((path, error)) = locked.into_iter().next() {
         let fact = match several {

@@ -395,7 +395,9 @@ fn readers(file: &status::File) -> String {
         (InGit::Sealed, true) => "yours",
         (InGit::Sealed, false) => "not yours",
         (InGit::Altered | InGit::Stale, _) => "yours, but it does not open",
-        (InGit::Empty | InGit::Plaintext | InGit::Broken | InGit::Absent, _) => return String::new(),
+        (InGit::Empty | InGit::Plaintext | InGit::Broken | InGit::Conflict | InGit::Absent, _) => {
+            return String::new();
+        }
     };
     let count = file.readers.len();
     let plural = if count == 1 { "" } else { "s" };
@@ -412,6 +414,7 @@ fn in_git(state: InGit) -> &'static str {
         InGit::Broken => "BROKEN",
         InGit::Altered => "NOT AUTHENTIC",
         InGit::Stale => "MAC DOES NOT FIT",
+        InGit::Conflict => "IN CONFLICT",
         InGit::Absent => "not in git yet",
     }
 }
@@ -431,7 +434,7 @@ fn branch_json(branch: &Branch) -> serde_json::Value {
         .iter()
         .map(|file| {
             serde_json::json!({
-                "path": file.path,
+                "path": file.path.to_string_lossy(),
                 "in_git": in_git(file.in_git).to_lowercase(),
                 "in_tree": in_tree(file.in_tree).trim_start_matches(", "),
                 "readers": file.readers.iter().map(|reader| reader.key.as_str()).collect::<Vec<_>>(),
