@@ -1,5 +1,6 @@
 //! `hlx check`
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -17,7 +18,7 @@ use super::{Exit, Failure, errors, findings, formats};
 pub(super) struct CheckArgs {
     /// Tell only of these files and folders.
     #[arg(value_name = "PATH")]
-    paths: Vec<String>,
+    paths: Vec<PathBuf>,
     /// Check only this branch, here or at a remote; may be given more than once. The default is every local
     /// branch, every branch of a remote that has no local one, and the index.
     #[arg(long, value_name = "BRANCH")]
@@ -130,9 +131,12 @@ fn ask_compose(
 }
 
 /// The paths that were typed, from the top of the tree.
-fn paths(repository: &Repository, git: &Git, typed: &[String]) -> Result<Vec<String>, Failure> {
+fn paths(repository: &Repository, git: &Git, typed: &[PathBuf]) -> Result<Vec<String>, Failure> {
     if typed.is_empty() || repository.work_tree().is_err() {
-        return Ok(typed.iter().map(|path| path.trim_end_matches('/').to_owned()).collect());
+        return Ok(typed
+            .iter()
+            .map(|path| path.to_string_lossy().trim_end_matches('/').to_owned())
+            .collect());
     }
     let prefix = git.text(&["rev-parse", "--show-prefix"]).map_err(errors::git)?;
     typed.iter().map(|path| from_top(repository, &prefix, path)).collect()

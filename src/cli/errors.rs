@@ -65,7 +65,7 @@ pub(super) fn unlock(place: &str) -> String {
 }
 
 /// The same, as the reason of a fact about a file.
-pub(super) fn named_keys(fact: &str, path: &str, error: keys::Error) -> Failure {
+pub(super) fn named_keys(fact: &str, path: &(impl AsRef<Path> + ?Sized), error: keys::Error) -> Failure {
     let message = format!("{fact}: {error}");
     named(path, &message, keys(error))
 }
@@ -155,23 +155,44 @@ pub(super) fn policy(error: &policy::Error) -> Failure {
 
 /// A file cannot be cleaned. The message names the file.
 pub(super) fn clean(path: &str, error: filter::Error) -> Failure {
-    let (fact, path) = (error.to_string(), &*quote::path(path));
-    named(
-        path,
-        &format!("{path} cannot be encrypted, so git does not take it: {fact}"),
-        cleaning_in_general(error),
-    )
+    let (fact, stops) = (error.to_string(), stops_git(&error));
+    let message = format!("{} cannot be encrypted, so git does not take it: {fact}", quote::path(path));
+    let failure = cleaning_in_general(error);
+    named(path, &message, if stops { failure.hint(STOPPED) } else { failure })
+}
+
+/// git asks the filter again whatever it is to do next, until the file is another.
+const STOPPED: &str = "git stops over it in whatever it does, also for other files, until it is corrected, or taken back to the committed version: \
+    `rm FILE && git checkout -- FILE`";
+
+/// Whether what is wrong is the text itself.
+fn stops_git(error: &filter::Error) -> bool {
+    use sops::Error as E;
+    match error {
+        filter::Error::Sops(E::Format(error)) => !error.is_unmerged(),
+        filter::Error::Sops(error) => matches!(
+            error,
+            E::NotText
+                | E::Reserved
+                | E::NothingSelected { .. }
+                | E::SealedAlias { .. }
+                | E::ReadApart { .. }
+                | E::NotRestorable { .. }
+        ),
+        _ => false,
+    }
 }
 
 /// A file cannot be encrypted as `git add` would do it.
 pub(super) fn cleaning(path: &str, error: filter::Error) -> Failure {
-    let (fact, path) = (error.to_string(), &*quote::path(path));
-    named(path, &format!("{path}: {fact}"), cleaning_in_general(error))
+    let message = format!("{}: {error}", quote::path(path));
+    named(path, &message, cleaning_in_general(error))
 }
 
 /// A failure with another message, and hints for this file.
-fn named(path: &str, message: &str, failure: Failure) -> Failure {
-    let hints = failure.hints().iter().map(|hint| hint.replace("FILE", path));
+fn named(path: &(impl AsRef<Path> + ?Sized), message: &str, failure: Failure) -> Failure {
+    let word = quote::word(path);
+    let hints = failure.hints().iter().map(|hint| hint.replace("FILE", &word));
     hints.fold(Failure::new(failure.exit(), message), Failure::hint)
 }
 
@@ -306,7 +327,7 @@ pub(super) fn repo(error: repo::Error) -> Failure {
         E::NotInGroup { .. } => Failure::new(Exit::NoKey, message).hint(
             "whoever has a key of that group can add the reader, or name a group of yours with `--group`",
         ),
-        E::BadName(_) | E::Landing(_) => Failure::new(Exit::Usage, message),
+        E::BadName(_) | E::LongName(_) | E::Landing(_) => Failure::new(Exit::Usage, message),
         E::Ambiguous(_) => Failure::new(Exit::Usage, message).hint("choose another name"),
         E::Exists(name) => {
             Failure::new(Exit::Failed, message).hint(format!("`git switch {name}` takes you there"))

@@ -45,7 +45,7 @@ pub(super) enum Position {
 
 /// What to do about a finding in a commit that is made already.
 pub(super) fn in_commit(finding: &Finding, position: Position) -> String {
-    let path = quote::path(finding.path.as_deref().unwrap_or("FILE"));
+    let path = quote::word(finding.path.as_deref().unwrap_or("FILE"));
     let (commit, mend) = (
         &finding.place,
         match finding.rule {
@@ -106,7 +106,7 @@ pub(super) fn in_commit(finding: &Finding, position: Position) -> String {
 
 /// What to do about a finding.
 pub(super) fn hint(finding: &Finding) -> String {
-    let path = quote::path(finding.path.as_deref().unwrap_or("FILE"));
+    let path = quote::word(finding.path.as_deref().unwrap_or("FILE"));
     let on = format!("{}:{path}", finding.place);
     match finding.rule {
         Rule::Plaintext => format!("encrypt it: `git add --renormalize {path}` (after `hlx init`), and commit"),

@@ -87,7 +87,7 @@ fn pre_commit(cx: &Context) -> Result<(), Failure> {
 fn refuse_markers(paths: &[String]) -> Result<(), Failure> {
     let [first, ..] = paths else { return Ok(()) };
     let message = format!("nothing was committed: conflict markers are left in {}", quote::list(paths));
-    Err(Failure::new(Exit::Failed, message).hint(format!("edit it, then `git add {}`", quote::path(first))))
+    Err(Failure::new(Exit::Failed, message).hint(format!("edit it, then `git add {}`", quote::word(first))))
 }
 
 fn pre_push(remote: &str, cx: &Context) -> Result<(), Failure> {

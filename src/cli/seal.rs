@@ -12,7 +12,7 @@ use crate::values::{Error, Place, seal};
 
 use super::context::{Context, time};
 use super::values::{FILES, LineFeed, Source, output};
-use super::{Exit, Failure, errors};
+use super::{Exit, Failure, errors, quote};
 
 /// What `hlx encrypt --help` ends with.
 pub(super) fn more_of_encrypt() -> String {
@@ -53,7 +53,8 @@ pub(super) fn decrypt(args: &SealArgs, cx: &Context) -> Result<(), Failure> {
     let on_branch = |source: &&Source| matches!(source.place, Place::Branch(_));
     if let (true, Some(source)) = (args.in_place, sources.iter().find(on_branch)) {
         let fact = format!("{}: a commit of its plaintext would be there for ever", source.name);
-        return Err(Failure::new(Exit::Policy, fact).hint(format!("`hlx show {}` prints it", source.name)));
+        return Err(Failure::new(Exit::Policy, fact)
+            .hint(format!("`hlx show {}` prints it", quote::word(&source.name))));
     }
     let open =
         |source: &Source| seal::decrypt(&source.content, &keyring).map_err(|error| source.failure(error));

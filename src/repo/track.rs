@@ -340,6 +340,9 @@ fn check_path(path: &str) -> Result<(), Error> {
         _ if path.split('/').any(|part| matches!(part, "" | "." | "..")) => {
             bad("name a file below the work tree")
         }
+        _ if path.split('/').any(|part| part.eq_ignore_ascii_case(".git")) => {
+            bad("it is of git's own, which never takes it into a commit")
+        }
         _ => Ok(()),
     }
 }
@@ -391,5 +394,14 @@ mod tests {
     fn a_pattern_matches_its_path_only() {
         assert_eq!(pattern("a/db[prod].conf"), "/a/db[[]prod].conf");
         assert_eq!(pattern("two words*"), "\"/two words[*]\"");
+    }
+
+    #[test]
+    fn what_is_gits_own_has_no_protection() {
+        for (path, fits) in
+            [(".git/config", false), ("a/.GIT/x", false), (".gitignore", true), ("a.git/x", true)]
+        {
+            assert_eq!(check_path(path).is_ok(), fits, "{path}");
+        }
     }
 }

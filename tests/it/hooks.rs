@@ -204,7 +204,19 @@ fn init_puts_hooks_beside_no_others_and_can_be_run_again() {
     sandbox.commit_unfiltered("old.env", &format!("A={CANARY}\n"));
     refused(&sandbox.run("lab", &["git", "push", "-q", "../plain.git", "app"]), &["nothing was pushed"]);
     sandbox.ok("lab", &["git", "config", "core.hooksPath", "elsewhere"]);
-    assert_eq!(sandbox.run("lab", &["hlx", "init"]).err.matches("or another place for hooks").count(), 2);
+    let told = sandbox.run("lab", &["hlx", "init"]).err;
+    for name in ["pre-commit", "pre-push"] {
+        let place = sandbox.path("lab/elsewhere").join(name).display().to_string();
+        assert!(
+            told.contains(&format!("another place for hooks (core.hooksPath), and no {place}")),
+            "{told}"
+        );
+        sandbox.write(&format!("lab/elsewhere/{name}"), format!("#!/bin/sh\nhlx hook {name} \"$@\"\n"));
+    }
+    assert!(!sandbox.run("lab", &["hlx", "init"]).err.contains("another"));
+    sandbox.write("lab/elsewhere/pre-push", "#!/bin/sh\n");
+    let told = sandbox.run("lab", &["hlx", "init"]).err;
+    assert!(told.contains("another pre-push hook, ") && told.contains("lab/elsewhere/pre-push"), "{told}");
 }
 
 /// A lab whose `.env` has a value as machines make them.

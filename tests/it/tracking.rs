@@ -349,3 +349,43 @@ fn the_list_of_services_is_brought_up_to_date_once() {
     );
     assert_eq!(sandbox.ok("lab", &["git", "rev-parse", "main"]), tip);
 }
+
+#[test]
+fn in_a_bare_repository_the_hooks_go_again() {
+    let sandbox = Sandbox::new();
+    sandbox.sh(".", "git init -q --bare server.git; cp -r server.git/hooks before; cd server.git; hlx init");
+    let done = sandbox.run("server.git", &["hlx", "init", "--uninstall"]);
+    assert!(done.code == Some(0) && done.out.contains("removed the hook pre-receive"), "{done:?}");
+    sandbox.sh(".", "diff -r before server.git/hooks; ! grep -q hlx server.git/config");
+    let again = sandbox.run("server.git", &["hlx", "init", "--uninstall"]);
+    assert!(again.code == Some(0) && again.err.contains("there is nothing of hlx"), "{again:?}");
+}
+
+#[test]
+fn examples_stay_clear_whatever_stands_before_that_word() {
+    let sandbox = Sandbox::new();
+    sandbox.lab();
+    let words = ["example", "sample", "template", "dist"];
+    for word in words {
+        for name in [format!(".env.{word}"), format!(".env.prod.{word}"), format!("prod.env.{word}")] {
+            sandbox.write(&format!("lab/{name}"), "A=1\n");
+        }
+    }
+    sandbox.write("lab/.env.prod", "A=1\n");
+    sandbox.sh("lab", "git add -A; git commit -qm all");
+    let sealed = sandbox
+        .sh("lab", "for f in $(git ls-files); do git cat-file blob :$f | grep -q ENC && echo $f; done; true");
+    assert_eq!(sealed, ".env\n.env.prod\n");
+}
+
+#[test]
+fn what_cannot_be_is_refused_with_its_reason() {
+    let sandbox = Sandbox::new();
+    sandbox.lab();
+    let refused = sandbox.run("lab", &["hlx", "track", ".git/config"]);
+    assert!(refused.code == Some(2) && refused.err.contains("of git's own"), "{refused:?}");
+    assert_eq!(sandbox.ok("lab", &["git", "status", "--porcelain"]), "");
+    let refused = sandbox.run("lab", &["hlx", "new", &"n".repeat(251)]);
+    assert!(refused.code == Some(2) && refused.err.contains("too long"), "{refused:?}");
+    sandbox.ok("lab", &["hlx", "new", &"n".repeat(250)]);
+}
