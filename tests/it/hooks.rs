@@ -180,7 +180,7 @@ fn hooks_work_from_other_work_trees_and_are_taken_away_alone() {
     refused(&sandbox.run("tree", &["git", "commit", "-qm", "x"]), &["x.env: plaintext in git"]);
     sandbox.write("lab/.git/hooks/pre-push", "#!/bin/sh\nexit 0\n");
     let repository = hlx::git::Repository::discover(&sandbox.path("tree")).unwrap();
-    assert_eq!(hlx::repo::hooks::remove(&repository).unwrap(), ["pre-commit"]);
+    assert_eq!(hlx::repo::hooks::remove(&repository).unwrap(), ["pre-commit", "post-merge"]);
     assert_eq!(hlx::repo::hooks::remove(&repository).unwrap(), [""; 0]);
     assert!(sandbox.path("lab/.git/hooks/pre-push").exists());
     sandbox.sh("tree", "git commit -qm x");
@@ -205,7 +205,7 @@ fn init_puts_hooks_beside_no_others_and_can_be_run_again() {
     refused(&sandbox.run("lab", &["git", "push", "-q", "../plain.git", "app"]), &["nothing was pushed"]);
     sandbox.ok("lab", &["git", "config", "core.hooksPath", "elsewhere"]);
     let told = sandbox.run("lab", &["hlx", "init"]).err;
-    for name in ["pre-commit", "pre-push"] {
+    for name in ["pre-commit", "pre-push", "post-merge"] {
         let place = sandbox.path("lab/elsewhere").join(name).display().to_string();
         assert!(
             told.contains(&format!("another place for hooks (core.hooksPath), and no {place}")),
