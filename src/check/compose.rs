@@ -7,6 +7,7 @@ use serde_yaml::{Mapping, Value};
 
 use crate::format::{Document, Store};
 
+use super::baked::{self, Built};
 use super::examine::{ReadSettings, Spot};
 use super::granted::{self, Granted};
 use super::ports::{self, Claim};
@@ -49,6 +50,8 @@ pub(super) struct Compose {
     pub(super) claims: Vec<Claimed>,
     /// The files that it gives to containers as secrets.
     pub(super) granted: Vec<Granted>,
+    /// What of its builds ends up in images, with the line.
+    pub(super) built: Vec<(Built, Option<usize>)>,
 }
 
 /// A claim with the service that makes it.
@@ -114,6 +117,8 @@ pub(super) fn read(path: &str, text: &str, origin: Origin, settings: ReadSetting
     spots.extend(services.iter().flat_map(|(name, service)| file.environment(name, service)));
     let claims =
         services.iter().flat_map(|(name, service)| file.claims(name, service)).take(MOST_CLAIMS).collect();
+    let built = services.iter().flat_map(|(name, service)| baked::of_service(name, service));
+    let built = built.map(|built| (file.line(&["services", &built.service, "build"]), built));
     let compose = Compose {
         settings,
         settings_line: file.line(&["x-hlx"]),
@@ -122,6 +127,7 @@ pub(super) fn read(path: &str, text: &str, origin: Origin, settings: ReadSetting
         includes: top.contains_key("include"),
         claims,
         granted: granted::of_compose(text, &value),
+        built: built.map(|(line, built)| (built, line)).collect(),
     };
     (spots, compose)
 }

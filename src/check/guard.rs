@@ -382,6 +382,7 @@ fn stops(rule: Rule) -> bool {
         | Rule::PortConflict
         | Rule::EnvironmentFile
         | Rule::Environment
+        | Rule::Baked
         | Rule::LikelySecret => false,
     }
 }

@@ -84,6 +84,7 @@ pub(super) fn in_commit(finding: &Finding, position: Position) -> String {
             | Rule::PortConflict
             | Rule::EnvironmentFile
             | Rule::Environment
+            | Rule::Baked
             | Rule::Token
             | Rule::LikelySecret => hint(finding),
         },
@@ -157,6 +158,7 @@ pub(super) fn hint(finding: &Finding) -> String {
         Rule::EnvironmentFile => {
             "give it as a secret: `secrets:` with `file:`, and the variable with its path in the container".to_owned()
         }
+        Rule::Baked => "`RUN --mount=type=secret,id=NAME …` reads what `build.secrets` gives; what is no secret can stand here in clear".to_owned(),
         Rule::Environment => "root on the host, and who has its disk, can read them there".to_owned(),
         Rule::NotAccepted | Rule::Unsigned | Rule::NotHere => of_others(finding),
     }

@@ -243,6 +243,14 @@ pub(super) fn failure(error: Error) -> Failure {
     }
 }
 
+const KNOWN_BAD: &str = "push a commit that corrects it; if the reason was elsewhere, deploy with --retry";
+const NO_WAY_BACK: &str =
+    "to deploy without a way back, use --without-rollback or set `rollback: manual` under `x-hlx:`";
+const SECRET_PROBE: &str =
+    "let a program in the container read it from where the container has it: `exec: [SERVICE, sh, -c, …]`";
+const BAKED: &str = "give it to the build as one of `build.secrets`, which no image keeps: `RUN --mount=type=secret,id=NAME …`";
+const NOT_SECRET: &str = "what is no secret can stand in the compose file itself, in clear";
+
 fn advised(error: Error) -> Failure {
     let text = error.to_string();
     let plain = |exit| Failure::new(exit, &text);
@@ -284,18 +292,15 @@ fn advised(error: Error) -> Failure {
         Error::Resident(error) => resident_failure(&error),
         Error::Swarm(error) => engines::swarm_failure(&error),
         Error::Engine(error) => engines::engine_failure(&error),
-        Error::NotStarted { .. } => plain(Exit::Failed)
-            .hint("is it installed on this host, and is its place in PATH?"),
-        Error::KnownBad { .. } => plain(Exit::Failed)
-            .hint("push a commit that corrects it; if the reason was elsewhere, deploy with --retry"),
-        Error::NoWayBack { .. } => plain(Exit::Policy)
-            .hint("to deploy without a way back, use --without-rollback or set `rollback: manual` under `x-hlx:`"),
+        Error::NotStarted { .. } => plain(Exit::Failed).hint("is it installed on this host, and is its place in PATH?"),
+        Error::KnownBad { .. } => plain(Exit::Failed).hint(KNOWN_BAD),
+        Error::NoWayBack { .. } => plain(Exit::Policy).hint(NO_WAY_BACK),
         Error::NotInBranch { .. } => plain(Exit::Usage).hint("name a commit by its hash; `hlx history` shows those that were deployed here"),
         Error::NothingEarlier(_) | Error::SameFiles { .. } => plain(Exit::Failed).hint("name another commit with --to"),
         Error::CannotSign => plain(Exit::Policy).hint("run `hlx rollback` in a clone whose commits are signed"),
         Error::KeptName { .. } => plain(Exit::Policy).hint("choose a name that does not begin with `hlx/`"),
-        Error::SecretProbe => plain(Exit::Policy)
-            .hint("let a program in the container read it from where the container has it: `exec: [SERVICE, sh, -c, …]`"),
+        Error::SecretProbe => plain(Exit::Policy).hint(SECRET_PROBE),
+        Error::Baked(_) => plain(Exit::Policy).hint(BAKED).hint(NOT_SECRET),
         Error::Broken(broken) => broken_failure(&text, &broken),
         Error::Hidden(hidden) => {
             let (error, masked) = hidden.into_parts();

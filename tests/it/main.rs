@@ -46,6 +46,7 @@ mod sandbox;
 mod scenarios;
 mod signers;
 mod soak;
+mod sound;
 mod stacks;
 mod swarm;
 mod textconv;

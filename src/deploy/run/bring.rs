@@ -145,12 +145,7 @@ impl Deploy<'_> {
         if wishes.rollback == Rollback::Auto && self.wish.way_back == WayBack::Needed {
             former.is_there()?;
         }
-        for probe in &wishes.probes {
-            let is_secret = |word: &&str| ground.unsealed.masker.text(word.as_bytes()) != **word;
-            if probe.words().iter().any(is_secret) {
-                return Err(Error::SecretProbe);
-            }
-        }
+        self.is_sound(&wishes, stage, ground)?;
         self.is_ready(model, wishes.engine, stage, ground)?;
         for warning in contexts::find(model, ground) {
             (self.world.report)(Event::Warning(&warning));

@@ -46,7 +46,11 @@ fn foreseen(wish: &Wish, world: &World<'_>, masks: &Masks) -> Result<Changes, Er
         masks.add(&unsealed.masker);
     }
     let place = Lent::new(world.places.project(&wish.service))?;
-    let Foreseen { services, setup, contexts } = deploy.foresee(&next, place.dir())?;
+    let mut stops = |error: Error| {
+        would_stop(&error, world);
+        Ok(())
+    };
+    let Foreseen { services, setup, contexts } = deploy.foresee(&next, place.dir(), &mut stops)?;
     let files = changes::files(&former, &next.tree);
     let is_listed = |name: &String| services.iter().any(|service| service.name == *name);
     let is_changed = |context: &Path| files.iter().any(|file| file.path.starts_with(context));
@@ -81,7 +85,12 @@ pub(in crate::deploy) fn takes(wish: &Wish, commit: &str, world: &World<'_>) -> 
         let version = Version::read(&wish.service, commit, &mirror, world.open)?;
         masks.add(&version.unsealed.masker);
         let lent = Lent::new(PathBuf::from(&deploy.stack.directory))?;
-        deploy.foresee(&version, lent.dir()).map(drop)
+        let mut stops = |error| match error {
+            // That may be otherwise when it is deployed.
+            Error::NotReady(_) => Ok(()),
+            other => Err(other),
+        };
+        deploy.foresee(&version, lent.dir(), &mut stops).map(drop)
     };
     look().map_err(|error| masks.error(error))
 }
@@ -108,8 +117,14 @@ impl Deploy<'_> {
         Ok(tree::read(&Mirror::offline(&self.world.places.state, &source, git), commit)?)
     }
 
-    /// What would happen to the services, and whether `setup.sh` would run.
-    fn foresee(&mut self, next: &Version, dir: &Path) -> Result<Foreseen, Error> {
+    /// What would happen to the services, and whether `setup.sh` would run. What a deploy would stop at
+    /// goes to `stops`.
+    fn foresee(
+        &mut self,
+        next: &Version,
+        dir: &Path,
+        stops: &mut dyn FnMut(Error) -> Result<(), Error>,
+    ) -> Result<Foreseen, Error> {
         let World { places, env, report, settings, .. } = *self.world;
         let ground = next.ground(dir);
         let mut stage =
@@ -119,9 +134,8 @@ impl Deploy<'_> {
         deny::check(&settings.deny, ground, stage.json(), &self.docker)?;
         let engine = model.wishes()?.engine;
         self.admit(&model, &model.wishes()?)?;
-        if let Err(error) = self.is_ready(&model, engine, &stage, ground) {
-            would_stop(&error, self.world);
-        }
+        self.is_sound(&model.wishes()?, &stage, ground).or_else(&mut *stops)?;
+        self.is_ready(&model, engine, &stage, ground).or_else(stops)?;
         let resident = Resident::new(places.resident(&self.wish.service));
         let key = self.label_key()?;
         let plan = Plan::new(&model, ground)?;
