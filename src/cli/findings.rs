@@ -24,6 +24,7 @@ pub(super) fn failure(error: check::Error) -> Failure {
 /// What the `x-hlx` of a compose file names.
 pub(super) fn settings(value: &Value) -> Result<StackSettings, String> {
     let wishes = wishes::wishes(value).map_err(|error| error.to_string())?;
+    wishes.fit().map_err(|error| error.to_string())?;
     let probed = wishes.probes.into_iter().filter_map(|probe| match probe {
         Probe::Exec { service, .. } => Some(service),
         Probe::Http(_) | Probe::Tcp(_) => None,

@@ -300,6 +300,7 @@ fn advised(error: Error) -> Failure {
         Error::CannotSign => plain(Exit::Policy).hint("run `hlx rollback` in a clone whose commits are signed"),
         Error::KeptName { .. } => plain(Exit::Policy).hint("choose a name that does not begin with `hlx/`"),
         Error::SecretProbe => plain(Exit::Policy).hint(SECRET_PROBE),
+        Error::ProbeOf { services, .. } => plain(Exit::Failed).hint(format!("it has: {}", list(&services))),
         Error::Baked(_) => plain(Exit::Policy).hint(BAKED).hint(NOT_SECRET),
         Error::Broken(broken) => broken_failure(&text, &broken),
         Error::Hidden(hidden) => {
@@ -410,6 +411,7 @@ fn wish_failure(wish: &wishes::BadWish) -> Failure {
             failure.hint(format!("did you mean `{nearest}`?"))
         }
         wishes::BadWish::Unknown { nearest: None, .. } | wishes::BadWish::Value { .. } => failure,
+        wishes::BadWish::NoTime { .. } => failure.hint("set `x-hlx.timeout` higher, or `x-hlx.stable` lower"),
     }
 }
 

@@ -142,6 +142,25 @@ pub struct Build {
     pub tags: Vec<String>,
 }
 
+/// What is granted to a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Granted {
+    /// A secret.
+    Secret,
+    /// A config.
+    Config,
+}
+
+impl Granted {
+    /// Its name in a compose file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Secret => "secret",
+            Self::Config => "config",
+        }
+    }
+}
+
 /// A secret or config that is granted to a service.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub struct Grant {
@@ -258,6 +277,16 @@ impl Model {
             service.scale.or(replicas) != Some(0)
         };
         self.services.iter().filter(|(_, service)| wanted(service)).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// The first service that is granted a secret (or config) of this name.
+    pub fn granted(&self, kind: Granted, name: &str) -> Option<&str> {
+        let grants = |service: &Service| match kind {
+            Granted::Secret => service.secrets.iter().any(|grant| grant.source == name),
+            Granted::Config => service.configs.iter().any(|grant| grant.source == name),
+        };
+        let found = self.services.iter().find(|(_, service)| grants(service));
+        found.map(|(service, _)| service.as_str())
     }
 
     /// The stack's own wishes.

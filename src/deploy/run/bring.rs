@@ -145,7 +145,7 @@ impl Deploy<'_> {
         if wishes.rollback == Rollback::Auto && self.wish.way_back == WayBack::Needed {
             former.is_there()?;
         }
-        self.is_sound(&wishes, stage, ground)?;
+        self.is_sound(model, &wishes, stage, ground)?;
         self.is_ready(model, wishes.engine, stage, ground)?;
         for warning in contexts::find(model, ground) {
             (self.world.report)(Event::Warning(&warning));

@@ -134,7 +134,7 @@ impl Deploy<'_> {
         deny::check(&settings.deny, ground, stage.json(), &self.docker)?;
         let engine = model.wishes()?.engine;
         self.admit(&model, &model.wishes()?)?;
-        self.is_sound(&model.wishes()?, &stage, ground).or_else(&mut *stops)?;
+        self.is_sound(&model, &model.wishes()?, &stage, ground).or_else(&mut *stops)?;
         self.is_ready(&model, engine, &stage, ground).or_else(stops)?;
         let resident = Resident::new(places.resident(&self.wish.service));
         let key = self.label_key()?;
