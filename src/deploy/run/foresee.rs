@@ -35,8 +35,9 @@ fn foreseen(wish: &Wish, world: &World<'_>, masks: &Masks) -> Result<Changes, Er
     let source = deploy.source(&git)?;
     let mirror = Mirror::open(&world.places.state, &source, &git)?;
     let tree = deploy.fetch(&source, &mirror)?;
+    let mut obstacles = Vec::new();
     if let Err(error) = deploy.refuse_bad() {
-        would_stop(&error, world);
+        obstacles.push(would_stop(&error, world));
     }
     let commit = deploy.commit.clone();
     let next = Version::open(&wish.service, &commit, tree, world.open)?;
@@ -47,10 +48,10 @@ fn foreseen(wish: &Wish, world: &World<'_>, masks: &Masks) -> Result<Changes, Er
     }
     let place = Lent::new(world.places.project(&wish.service))?;
     let mut stops = |error: Error| {
-        would_stop(&error, world);
+        obstacles.push(would_stop(&error, world));
         Ok(())
     };
-    let Foreseen { services, setup, contexts } = deploy.foresee(&next, place.dir(), &mut stops)?;
+    let Foreseen { services, reruns, setup, contexts } = deploy.foresee(&next, place.dir(), &mut stops)?;
     let files = changes::files(&former, &next.tree);
     let is_listed = |name: &String| services.iter().any(|service| service.name == *name);
     let is_changed = |context: &Path| files.iter().any(|file| file.path.starts_with(context));
@@ -61,6 +62,8 @@ fn foreseen(wish: &Wish, world: &World<'_>, masks: &Masks) -> Result<Changes, Er
         secrets: changes::secrets(&former, &next.tree, world.open)?,
         files,
         setup,
+        reruns,
+        obstacles,
         deployed: deploy.stack.commit.clone(),
         commit,
     };
@@ -96,13 +99,16 @@ pub(in crate::deploy) fn takes(wish: &Wish, commit: &str, world: &World<'_>) -> 
 }
 
 /// What a deploy would stop at now need not be so when it is deployed.
-fn would_stop(error: &Error, world: &World<'_>) {
+fn would_stop(error: &Error, world: &World<'_>) -> String {
     (world.report)(Event::Warning(&format!("a deploy would stop here: {error}")));
+    error.to_string()
 }
 
 /// What would happen.
 struct Foreseen {
     services: Vec<changes::ServiceChange>,
+    /// Services that are only started once more.
+    reruns: Vec<String>,
     /// Why `setup.sh` would run.
     setup: Option<&'static str>,
     /// What services are built from, below the project directory.
@@ -139,7 +145,7 @@ impl Deploy<'_> {
         let resident = Resident::new(places.resident(&self.wish.service));
         let key = self.label_key()?;
         let plan = Plan::new(&model, ground)?;
-        let services = match engine {
+        let (services, reruns) = match engine {
             Engine::Compose => {
                 self.reaches(&model, &plan, &stage, ground, None)?;
                 if !plan.is_empty() {
@@ -150,7 +156,7 @@ impl Deploy<'_> {
             Engine::Swarm => {
                 let ship = self.ship(&model, &plan, &stage, ground)?;
                 self.reaches(&model, &plan, &stage, ground, Some(&ship))?;
-                self.foresee_services(&model, &ship)?
+                (self.foresee_services(&model, &ship)?, Vec::new())
             }
         };
         stage.shred()?;
@@ -159,14 +165,19 @@ impl Deploy<'_> {
             let context = service.build.as_ref()?.context.as_deref()?;
             Some((name.clone(), context.strip_prefix(dir).ok()?.to_owned()))
         };
-        Ok(Foreseen { services, setup, contexts: model.services.iter().filter_map(context).collect() })
+        Ok(Foreseen {
+            services,
+            reruns,
+            setup,
+            contexts: model.services.iter().filter_map(context).collect(),
+        })
     }
 
     fn foresee_containers(
         &self,
         stage: &mut Stage<'_>,
         model: &Model,
-    ) -> Result<Vec<changes::ServiceChange>, Error> {
+    ) -> Result<(Vec<changes::ServiceChange>, Vec<String>), Error> {
         let json: Value = serde_json::from_slice(stage.json()).map_err(Error::Unreadable)?;
         let wanted = Wanted {
             model: &json,
@@ -174,7 +185,10 @@ impl Deploy<'_> {
             images: &self.images(model)?,
             resident: &self.world.places.resident(&self.wish.service),
         };
-        Ok(changes::services(&wanted, &model.expected(), &self.seen(&model.name)?))
+        let (expected, seen) = (model.expected(), self.seen(&model.name)?);
+        let services = changes::services(&wanted, &expected, &seen);
+        let reruns = changes::reruns(&services, &expected, &seen);
+        Ok((services, reruns))
     }
 
     /// The images of registries that are here, by name.
