@@ -13,7 +13,7 @@ use crate::deploy::{
     mirror, resident, settings, wishes,
 };
 use crate::keys::{self, Keyring};
-use crate::sys::process::Env;
+use crate::sys::process::{End, Env};
 
 /// Variables that programs are given; names that end in `*` stand for all that begin so. A
 /// deploy follows from its commit, not from the shell it was typed in: compose would let any
@@ -249,6 +249,7 @@ const NO_WAY_BACK: &str =
 const SECRET_PROBE: &str =
     "let a program in the container read it from where the container has it: `exec: [SERVICE, sh, -c, …]`";
 const BAKED: &str = "give it to the build as one of `build.secrets`, which no image keeps: `RUN --mount=type=secret,id=NAME …`";
+const SETUP_TIME: &str = "it may take as long as `x-hlx.timeout` says, and ten minutes in any case";
 const NOT_SECRET: &str = "what is no secret can stand in the compose file itself, in clear";
 
 fn advised(error: Error) -> Failure {
@@ -284,6 +285,7 @@ fn advised(error: Error) -> Failure {
             .hint("make a commit of this branch and sign it with ssh (`git config gpg.format ssh`, `git commit -S`), by a key that is listed there"),
         Error::Lost { .. } => plain(Exit::Failed).hint("deploy the service again: that fetches it"),
         Error::Model { .. } => plain(Exit::Failed).hint("correct the compose file or `.env`, and push again"),
+        Error::Step { what: "setup.sh", end: End::TimeUp, .. } => plain(Exit::Failed).hint(SETUP_TIME),
         Error::Unreadable(_) | Error::Disk { .. } | Error::State(_) | Error::Vault(_) | Error::Down(_)
         | Error::NotReady(_) | Error::Step { .. } | Error::ImageGone { .. } | Error::OtherImage { .. } => {
             plain(Exit::Failed)

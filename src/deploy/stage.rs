@@ -21,9 +21,11 @@ use super::vault::{NOT_STARTED, Vault};
 use crate::secret::SecretBytes;
 use crate::sys::process::{Call, End, Env, Stream};
 
-/// Builds, pulls and setups may take long; none may take for ever.
+/// Builds and pulls may take long; none may take for ever.
 const LONG: Duration = Duration::from_secs(3600);
 const ASK: Duration = Duration::from_secs(120);
+/// So long may a `setup.sh` take whose stack does not wait for longer.
+const SETUP: Duration = Duration::from_secs(600);
 
 const MODEL: &str = "model.json";
 const BUILD: &str = "build.json";
@@ -200,8 +202,10 @@ impl<'s> Stage<'s> {
     /// Runs `setup.sh` in the project directory, with the interpreter that its first line names:
     /// the vault's own files cannot be executed. A shell reads it from the vault itself, where no
     /// container can put another in its place; other interpreters open it by its name, covered.
-    pub(super) fn setup(&mut self, script: &str, content: &[u8]) -> Result<(), Error> {
-        let mut call = self.call(LONG);
+    ///
+    /// It may take as long as the containers, `timeout`, and ten minutes in any case.
+    pub(super) fn setup(&mut self, script: &str, content: &[u8], timeout: Duration) -> Result<(), Error> {
+        let mut call = self.call(setup_limit(timeout));
         call.argv = interpreter(content);
         let named = PathBuf::from(format!("./{script}"));
         if is_shell(&call.argv) {
@@ -316,6 +320,11 @@ impl<'s> Stage<'s> {
     }
 }
 
+/// How long a `setup.sh` may take, where containers are waited for so long.
+fn setup_limit(timeout: Duration) -> Duration {
+    timeout.max(SETUP)
+}
+
 /// Why a program did not run to its end.
 fn failed_run(program: &OsStr, error: io::Error) -> Error {
     match error.kind() {
@@ -385,6 +394,12 @@ fn is_shell(argv: &[OsString]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_script_has_ten_minutes_or_as_long_as_its_stack_waits() {
+        let minutes = |count: u64| Duration::from_secs(60 * count);
+        assert_eq!([5, 45].map(|count| setup_limit(minutes(count))), [minutes(10), minutes(45)]);
+    }
 
     #[test]
     fn shells_are_told_from_other_interpreters() {

@@ -1,7 +1,7 @@
 //! From a commit's files to containers that are well. Plaintext is seen here and nowhere else.
 
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::back::Former;
 use super::{Deploy, Error, Event, Mirror, Version, Whose, World};
@@ -117,7 +117,7 @@ impl Deploy<'_> {
                 // Links of the commit are where Docker finds them only now.
                 deny::check(&self.world.settings.deny, ground, stage.json(), &self.docker)?;
                 if let Some(due) = due {
-                    self.setup(stage, due)?;
+                    self.setup(stage, due, model.wishes()?.timeout)?;
                     // It may have logged in to a registry.
                     self.pull(stage, &model)?;
                 }
@@ -175,10 +175,15 @@ impl Deploy<'_> {
         Ok(())
     }
 
-    fn setup(&mut self, stage: &mut Stage<'_>, Due { script, hash, why }: Due<'_>) -> Result<(), Error> {
+    fn setup(
+        &mut self,
+        stage: &mut Stage<'_>,
+        Due { script, hash, why }: Due<'_>,
+        timeout: Duration,
+    ) -> Result<(), Error> {
         let which = if why == ALWAYS { format!("as {why}") } else { format!("which is {why}") };
         (self.world.report)(Event::Step(&format!("running {SCRIPT}, {which}")));
-        self.timings.measure(SCRIPT, Whose::Setup, || stage.setup(SCRIPT, script))?;
+        self.timings.measure(SCRIPT, Whose::Setup, || stage.setup(SCRIPT, script, timeout))?;
         self.stack.setup = Some(hash);
         Ok(self.state.save(&self.wish.service, &self.stack)?)
     }
