@@ -29,6 +29,9 @@ const SETUP: Duration = Duration::from_secs(600);
 
 const MODEL: &str = "model.json";
 const BUILD: &str = "build.json";
+/// Compose's warning, of secrets and of configs. (docker/compose: `pkg/compose/create.go`.)
+const IGNORED: &str = "`uid`, `gid` and `mode` are not supported";
+
 const OVERRIDE: &str = "resident.json";
 const PINS: &str = "images.json";
 
@@ -42,6 +45,8 @@ pub(super) struct Stage<'s> {
     overrides: Vec<&'static str>,
     /// The model as compose printed it.
     json: SecretBytes,
+    /// What compose says of the model and is not so.
+    not_so: Option<&'static str>,
 }
 
 /// What the vault may hold besides: the model, and temporary files of programs.
@@ -73,6 +78,7 @@ impl<'s> Stage<'s> {
             overrides: Vec::new(),
             json: SecretBytes::new(Vec::new()),
         })
+            not_so: None,
     }
 
     /// Shows the commit's files in the project directory, sealed ones in plaintext, among what
@@ -184,8 +190,11 @@ impl<'s> Stage<'s> {
         json!({ "secrets": Value::from_iter(secrets) })
     }
 
-    /// Adds the compose file that points at resident files.
-    pub(super) fn point(&mut self, resident: &Value) -> Result<(), Error> {
+    /// Adds the compose file that points at resident files. They have the owner and mode that the model
+    /// asks for, of which compose warns that it does not.
+    pub(super) fn point(&mut self, model: &Model, resident: &Value) -> Result<(), Error> {
+        let is_resident = |file: &Path| self.ground.sealed(file).is_some();
+        self.not_so = model.grants_are_kept(&is_resident).then_some(IGNORED);
         self.lay_over(OVERRIDE, resident)
     }
 
@@ -279,7 +288,8 @@ impl<'s> Stage<'s> {
 
     fn stream(&mut self, from: &str, call: Call) -> Result<(End, String), Error> {
         let program = call.argv[0].clone();
-        let mut outlet = Outlet::new(from, &self.ground.unsealed.masker, self.report);
+        let outlet = Outlet::new(from, &self.ground.unsealed.masker, self.report);
+        let mut outlet = outlet.without(self.not_so);
         let end = self.vault.stream(call, &mut |stream, bytes| outlet.push(stream, bytes));
         let tail = outlet.finish();
         Ok((end.map_err(|error| failed_run(&program, error))?, tail))
