@@ -14,6 +14,7 @@ use serde_yaml::{Mapping, Value};
 use crate::format::yaml::outline;
 use crate::format::{Document, Step, Store};
 
+use super::baked::{self, Built};
 use super::examine::{ReadSettings, Spot};
 use super::granted::{self, Said};
 use super::ports::{self, Claim};
@@ -58,6 +59,8 @@ pub(super) struct Compose {
     pub(super) granted: Said,
     /// What it names; none of one that cannot be read.
     pub(super) names: Option<Names>,
+    /// What of its builds ends up in images, with the line.
+    pub(super) built: Vec<(Built, Option<usize>)>,
 }
 
 /// A claim with the service that makes it.
@@ -123,6 +126,8 @@ pub(super) fn read(path: &str, text: &str, origin: Origin, settings: ReadSetting
     spots.extend(services.iter().flat_map(|(name, service)| file.environment(name, service)));
     let claims =
         services.iter().flat_map(|(name, service)| file.claims(name, service)).take(MOST_CLAIMS).collect();
+    let built = services.iter().flat_map(|(name, service)| baked::of_service(name, service));
+    let built = built.map(|built| (file.line(&["services", &built.service, "build"]), built));
     let compose = Compose {
         settings,
         settings_line: file.line(&["x-hlx"]),
@@ -132,6 +137,7 @@ pub(super) fn read(path: &str, text: &str, origin: Origin, settings: ReadSetting
         claims,
         granted: granted::of_compose(text, &value),
         names: Some(names::of(&value, &|path| file.line_of(path))),
+        built: built.map(|(line, built)| (built, line)).collect(),
     };
     (spots, compose)
 }

@@ -12,6 +12,7 @@ use crate::policy::{self, creation::Config};
 use crate::sops::{KeyGroups, Sealed};
 use crate::trust::{Readers, of_groups};
 
+use super::baked;
 use super::compose::{self, Compose, Origin};
 use super::stacks::StackSettings;
 use super::{Checker, Depth, Rule, guard, secrets};
@@ -51,6 +52,8 @@ pub(super) struct Examined {
     pub(super) rule: Option<(policy::Rule, Coverage)>,
     /// Which data key it has, where that is known.
     pub(super) key: Option<[u8; 32]>,
+    /// The variables that it keeps encrypted, if compose fills variables in from it.
+    pub(super) variables: BTreeSet<String>,
     /// What it says as a compose file.
     pub(super) compose: Option<Compose>,
     /// The rules, if it is a `.sops.yaml` in good order.
@@ -137,6 +140,9 @@ impl Checker<'_> {
                 examined.spots.extend(spots);
                 examined.compose = Some(compose);
             }
+        }
+        if path == baked::ENV {
+            examined.variables = baked::encrypted(&String::from_utf8_lossy(content));
         }
         if let (true, Ok(text)) = (examined.clear, std::str::from_utf8(content)) {
             add_new(&mut examined.spots, secrets::scan(path, text));

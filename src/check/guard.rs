@@ -391,6 +391,7 @@ fn stops(rule: Rule) -> bool {
         | Rule::PortConflict
         | Rule::EnvironmentFile
         | Rule::Environment
+        | Rule::Baked
         | Rule::LikelySecret => false,
     }
 }

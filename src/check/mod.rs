@@ -6,6 +6,7 @@
 //! (`across`). The hooks of git ask the same questions of fewer files ([`guard`]).
 
 mod across;
+mod baked;
 mod certain;
 mod compose;
 mod copies;

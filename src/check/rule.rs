@@ -61,6 +61,7 @@ pub enum Rule {
     PortConflict,
     EnvironmentFile,
     Environment,
+    Baked,
     Token,
     LikelySecret,
 }
@@ -265,6 +266,12 @@ const FACTS: &[(Rule, &str, Severity, &str)] = &[
         "environment",
         Severity::Note,
         "Secrets are in a container's environment, which Docker keeps on its disk.",
+    ),
+    (
+        Rule::Baked,
+        "baked",
+        Severity::Warning,
+        "The build of an image would put a secret into it, where Docker keeps it on its disk.",
     ),
     (
         Rule::Token,

@@ -8,6 +8,8 @@ use crate::git::Attributes;
 use crate::git::branch::Entry;
 use crate::policy::creation::Config;
 
+use super::baked;
+use super::compose;
 use super::examine::{CONFIG, Examined, Spot, normal, short};
 use super::former::Past;
 use super::granted::{self, Said};
@@ -136,10 +138,24 @@ impl Tree {
             spots.into_iter().map(|spot| self.finding(Some(&file.path), spot)).collect::<Vec<_>>()
         };
         let mut findings: Vec<Finding> = self.files.iter().flat_map(of_file).collect();
+        findings.extend(self.baked());
         findings.extend(self.unprotected().map(|spot| self.finding(None, spot)));
         findings.extend(self.wasted().map(|spot| self.finding(None, spot)));
         findings.extend(self.of_config().into_iter().map(|spot| self.finding(Some(CONFIG), spot)));
         findings
+    }
+
+    /// Builds that would put what `.env` keeps encrypted into an image.
+    fn baked(&self) -> Vec<Finding> {
+        let nothing = BTreeSet::new();
+        let encrypted = self.file(baked::ENV).map_or(&nothing, |file| &file.examined.variables);
+        let composes =
+            compose::counting(self).filter_map(|file| Some((file, file.examined.compose.as_ref()?)));
+        // Of one that is encrypted as a whole nothing is shown, and nothing built.
+        let composes = composes.filter(|(_, compose)| !compose.hidden);
+        let built = composes.flat_map(|(file, compose)| compose.built.iter().map(move |built| (file, built)));
+        let spots = built.filter_map(|(file, (built, line))| Some((file, built.spot(encrypted, *line)?)));
+        spots.map(|(file, spot)| self.finding(Some(&file.path), spot)).collect()
     }
 
     /// Nothing is protected, as in the repositories of those who use sops alone: that is said once.

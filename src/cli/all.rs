@@ -64,6 +64,10 @@ fn tell(service: &Service, fate: &Fate, ui: Ui) {
     match fate {
         Fate::Deployed => {}
         Fate::Failed => ui.error(format!("{service} failed")),
+        Fate::InCircle(way) => {
+            let way: Vec<&str> = way.iter().map(Service::as_str).collect();
+            ui.error(format!("{service} waits for itself by `x-hlx.after`: {}", way.join(" after ")));
+        }
         Fate::Skipped(why) => ui.warning(format!("{service} is skipped: {why}")),
     }
 }
@@ -72,13 +76,18 @@ fn summary(fates: &BTreeMap<Service, Fate>) -> Result<(), Failure> {
     let named = |wanted: fn(&Fate) -> bool| -> Vec<String> {
         fates.iter().filter(|(_, fate)| wanted(fate)).map(|(service, _)| service.to_string()).collect()
     };
-    let failed = named(|fate| matches!(fate, Fate::Failed));
+    let failed = named(|fate| matches!(fate, Fate::Failed | Fate::InCircle(_)));
+    let is_circle = fates.values().any(|fate| matches!(fate, Fate::InCircle(_)));
     let skipped = named(|fate| matches!(fate, Fate::Skipped(_)));
     if failed.is_empty() {
         return Ok(());
     }
     let text = format!("{} of {} stacks failed: {}", failed.len(), fates.len(), failed.join(", "));
-    let failure = Failure::new(Exit::Failed, text);
+    let mut failure = Failure::new(Exit::Failed, text);
+    if is_circle {
+        failure = failure
+            .hint("take one of those names out of `x-hlx.after`; by its own name, each can be deployed");
+    }
     Err(match skipped.is_empty() {
         true => failure,
         false => failure.hint(format!("skipped for that, by `x-hlx.after`: {}", skipped.join(", "))),
@@ -186,5 +195,8 @@ mod tests {
         assert_eq!(failure.message(), "1 of 3 stacks failed: a");
         assert_eq!(failure.hints(), ["skipped for that, by `x-hlx.after`: b"]);
         assert!(summary(&BTreeMap::from([(service("c"), Fate::Deployed)])).is_ok());
+        let circle = Fate::InCircle(vec![service("a"), service("a")]);
+        let failure = summary(&BTreeMap::from([(service("a"), circle)])).unwrap_err();
+        assert!(failure.message().contains("1 of 1") && failure.hints()[0].contains("`x-hlx.after`"));
     }
 }

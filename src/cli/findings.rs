@@ -24,6 +24,7 @@ pub(super) fn failure(error: check::Error) -> Failure {
 /// What the `x-hlx` of a compose file names.
 pub(super) fn settings(value: &Value) -> Result<StackSettings, String> {
     let wishes = wishes::wishes(value).map_err(|error| error.to_string())?;
+    wishes.fit().map_err(|error| error.to_string())?;
     let probed = wishes.probes.iter().filter_map(Probe::service).map(str::to_owned);
     Ok(StackSettings {
         hosts: wishes.hosts,
@@ -84,6 +85,7 @@ pub(super) fn in_commit(finding: &Finding, position: Position) -> String {
             | Rule::PortConflict
             | Rule::EnvironmentFile
             | Rule::Environment
+            | Rule::Baked
             | Rule::Token
             | Rule::LikelySecret => hint(finding),
         },
@@ -160,6 +162,7 @@ pub(super) fn hint(finding: &Finding) -> String {
         Rule::EnvironmentFile => {
             "give it as a secret: `secrets:` with `file:`, and the variable with its path in the container".to_owned()
         }
+        Rule::Baked => "`RUN --mount=type=secret,id=NAME …` reads what `build.secrets` gives; what is no secret can stand here in clear".to_owned(),
         Rule::Environment => "root on the host, and who has its disk, can read them there".to_owned(),
         Rule::NotAccepted | Rule::Unsigned | Rule::NotHere => of_others(finding),
     }

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::server::{self, Server, failure};
-use super::{Context, Exit, Failure, deploy as door};
+use super::{Context, Exit, Failure, deploy as door, quote};
 use crate::deploy;
 use crate::deploy::changes::{Action, Changes, ServiceChange};
 
@@ -54,15 +54,21 @@ fn lines(changes: &Changes) -> Vec<String> {
     }
     let rebuilt =
         |name: &String| format!("rebuild service {name}, and recreate it if its image is another then");
+    let rerun = |name: &String| format!("run service {name} again: it has ended, and each deploy starts it");
     lines.extend(changes.rebuilt.iter().map(rebuilt));
+    lines.extend(changes.reruns.iter().map(rerun));
     lines.extend(changes.setup.map(|why| format!("run setup.sh ({why})")));
     lines.extend(changes.secrets.iter().map(|name| format!("secret {name}")));
-    let file = |how: &str, path: &std::path::Path| format!("file {how}: {}", path.display());
+    let file = |how: &str, path: &std::path::Path| {
+        format!("file {how}: {}", quote::path(&path.display().to_string()))
+    };
     lines.extend(changes.files.iter().map(|change| file(change.how, &change.path)));
     if changes.is_empty() {
-        lines.push("no changes".to_owned());
+        let none = if changes.reruns.is_empty() { "no changes" } else { "no other changes" };
+        lines.push(none.to_owned());
     }
-    lines
+    // Names are the commit's: none of them begins a line of its own.
+    lines.iter().map(|line| quote::line(line).into_owned()).collect()
 }
 
 fn verb(action: Action) -> &'static str {
@@ -94,4 +100,34 @@ fn details(service: &ServiceChange) -> Vec<String> {
         lines.extend(all.iter().map(|one| format!("{sign} {what} {one}")));
     }
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::deploy::changes::FileChange;
+
+    #[test]
+    fn no_name_begins_a_line_of_its_own() {
+        let changes = Changes {
+            commit: "1".repeat(40),
+            deployed: None,
+            services: Vec::new(),
+            rebuilt: Vec::new(),
+            secrets: vec!["a\nb: K\u{1b}[2K".into()],
+            files: vec![FileChange { path: "evil\nrecreate service web".into(), how: "added" }],
+            setup: None,
+            reruns: vec!["migrate".into()],
+            obstacles: Vec::new(),
+        };
+        let wanted = [
+            "from nothing to 1111111111",
+            "run service migrate again: it has ended, and each deploy starts it",
+            r"secret a\nb: K\033[2K",
+            r#"file added: "evil\nrecreate service web""#,
+        ];
+        assert_eq!(lines(&changes), wanted);
+        let nothing = Changes { secrets: Vec::new(), files: Vec::new(), ..changes };
+        assert_eq!(lines(&nothing).last().unwrap(), "no other changes");
+    }
 }

@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::deploy::DeployArgs;
 use super::server::{self, Server};
-use super::{Context, Exit, Failure, errors, join};
+use super::{Context, Exit, Failure, errors, join, quote};
 use crate::deploy::{self, Retry, Service, revert};
 use crate::repo::rollback::{self, Error, Made, WithReaders};
 
@@ -66,7 +66,8 @@ fn explained(error: deploy::Error) -> Failure {
 fn in_clone(service: &Service, args: &RollbackArgs, cx: &Context) -> Result<(), Failure> {
     let repository = cx.repository()?;
     let readers = if args.yes { WithReaders::Accept } else { WithReaders::Refuse };
-    let made = rollback::rollback(&repository.git(), service.as_str(), args.to.as_deref(), readers);
+    let (keyring, to) = (cx.keyring(), args.to.as_deref());
+    let made = rollback::rollback(&repository, &keyring, service.as_str(), to, readers);
     let made = made.map_err(explain)?;
     warn_of_rules(made.rules_differ, &made.to, cx);
     let Made { commit, to, remote, behind, .. } = made;
@@ -95,6 +96,9 @@ fn explain(error: Error) -> Failure {
     let text = error.to_string();
     match error {
         Error::Readers(_) => Failure::new(Exit::Policy, text).hint(READERS).hint("nothing was pushed"),
+        Error::Unsound { .. } => Failure::new(Exit::NotAuthentic, quote::line(&text))
+            .hint("name another commit with --to; `hlx reseal` mends a MAC in a commit of your own")
+            .hint("nothing was pushed"),
         Error::Git(error) => errors::git(error),
         Error::NotInBranch { branch, .. } => {
             Failure::new(Exit::Usage, text).hint(format!("`git log {branch}` shows its commits"))

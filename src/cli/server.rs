@@ -14,7 +14,7 @@ use crate::deploy::{
     mirror, resident, settings, wishes,
 };
 use crate::keys::{self, Keyring};
-use crate::sys::process::Env;
+use crate::sys::process::{End, Env};
 
 /// Variables that programs are given; names that end in `*` stand for all that begin so. A
 /// deploy follows from its commit, not from the shell it was typed in: compose would let any
@@ -246,6 +246,15 @@ pub(super) fn of_deploy(error: Error) -> Failure {
     }
 }
 
+const KNOWN_BAD: &str = "push a commit that corrects it; if the reason was elsewhere, deploy with --retry";
+const NO_WAY_BACK: &str =
+    "to deploy without a way back, use --without-rollback or set `rollback: manual` under `x-hlx:`";
+const SECRET_PROBE: &str =
+    "let a program in the container read it from where the container has it: `exec: [SERVICE, sh, -c, …]`";
+const BAKED: &str = "give it to the build as one of `build.secrets`, which no image keeps: `RUN --mount=type=secret,id=NAME …`";
+const SETUP_TIME: &str = "it may take as long as `x-hlx.timeout` says, and ten minutes in any case";
+const NOT_SECRET: &str = "what is no secret can stand in the compose file itself, in clear";
+
 /// The exit code and the advice for every way in which a command of a server can end badly.
 pub(super) fn failure(error: Error) -> Failure {
     let text = error.to_string();
@@ -281,6 +290,7 @@ pub(super) fn failure(error: Error) -> Failure {
         Error::OpenPgp(error) => openpgp_failure(&error),
         Error::Lost { .. } => plain(Exit::Failed).hint("deploy the service again: that fetches it"),
         Error::Model { .. } => plain(Exit::Failed).hint("correct the compose file or `.env`, and push again"),
+        Error::Step { what: "setup.sh", end: End::TimeUp, .. } => plain(Exit::Failed).hint(SETUP_TIME),
         Error::Unreadable(_) | Error::Disk { .. } | Error::State(_) | Error::Vault(_) | Error::Down(_)
         | Error::NotReady(_) | Error::Step { .. } | Error::ImageGone { .. } | Error::OtherImage { .. } => {
             plain(Exit::Failed)
@@ -289,19 +299,17 @@ pub(super) fn failure(error: Error) -> Failure {
         Error::Resident(error) => resident_failure(&error),
         Error::Swarm(error) => engines::swarm_failure(&error),
         Error::Engine(error) => engines::engine_failure(&error),
-        Error::NotStarted { .. } => plain(Exit::Failed)
-            .hint("is it installed on this host, and is its place in PATH?"),
-        Error::KnownBad { .. } => plain(Exit::Failed)
-            .hint("push a commit that corrects it; if the reason was elsewhere, deploy with --retry"),
-        Error::NoWayBack { .. } => plain(Exit::Policy)
-            .hint("to deploy without a way back, use --without-rollback or set `rollback: manual` under `x-hlx:`"),
+        Error::NotStarted { .. } => plain(Exit::Failed).hint("is it installed on this host, and is its place in PATH?"),
+        Error::KnownBad { .. } => plain(Exit::Failed).hint(KNOWN_BAD),
+        Error::NoWayBack { .. } => plain(Exit::Policy).hint(NO_WAY_BACK),
         Error::NotInBranch { .. } => plain(Exit::Usage).hint("name a commit by its hash; `hlx history` shows those that were deployed here"),
         Error::NothingEarlier(_) | Error::NothingFurther { .. } | Error::SameFiles { .. } => plain(Exit::Failed)
             .hint("name another commit with --to: `hlx history` shows those that were deployed here"),
         Error::CannotSign => plain(Exit::Policy).hint("run `hlx rollback` in a clone whose commits are signed"),
         Error::KeptName { .. } => plain(Exit::Policy).hint("choose a name that does not begin with `hlx/`"),
-        Error::SecretProbe => plain(Exit::Policy)
-            .hint("let a program in the container read it from where the container has it: `exec: [SERVICE, sh, -c, …]`"),
+        Error::SecretProbe => plain(Exit::Policy).hint(SECRET_PROBE),
+        Error::ProbeOf { services, .. } => plain(Exit::Failed).hint(format!("it has: {}", list(&services))),
+        Error::Baked(_) => plain(Exit::Policy).hint(BAKED).hint(NOT_SECRET),
         Error::Broken(broken) => broken_failure(&text, &broken),
         Error::Hidden(hidden) => {
             let (error, masked) = hidden.into_parts();
@@ -452,6 +460,7 @@ fn wish_failure(wish: &wishes::BadWish) -> Failure {
             failure.hint(format!("did you mean `{nearest}`?"))
         }
         wishes::BadWish::Unknown { nearest: None, .. } | wishes::BadWish::Value { .. } => failure,
+        wishes::BadWish::NoTime { .. } => failure.hint("set `x-hlx.timeout` higher, or `x-hlx.stable` lower"),
     }
 }
 

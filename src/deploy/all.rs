@@ -148,9 +148,7 @@ pub fn run(
                 if circle.is_empty() {
                     break;
                 }
-                let skipped = order.give_up(&circle);
-                settle(circle.into_iter().map(|service| (service, Fate::Failed)).collect());
-                settle(skipped);
+                settle(order.give_up(&circle));
                 continue;
             }
             let Ok((service, fate)) = ended.recv() else { break };

@@ -77,6 +77,11 @@ pub struct Changes {
     pub files: Vec<FileChange>,
     /// `setup.sh` would run, as it is `new`, `changed`, or wanted `always`.
     pub setup: Option<&'static str>,
+    /// Services whose container has done its work, and is started once more by each deploy. That is no
+    /// change.
+    pub reruns: Vec<String>,
+    /// What a deploy would stop at, as things are now.
+    pub obstacles: Vec<String>,
 }
 
 impl Changes {
@@ -94,6 +99,7 @@ impl Changes {
             ];
             images.chain(lists.into_iter().flatten()).for_each(|text| *text = mask(text));
         }
+        self.obstacles.iter_mut().for_each(|text| *text = mask(text));
         self
     }
 
@@ -177,12 +183,13 @@ impl Seen {
 
     /// Whether `up` would start it. One that has done its work is started too, and changes nothing.
     fn sleeps(&self) -> bool {
+        !matches!(self.state.status.as_str(), "running" | "restarting") && !self.is_done()
+    }
+
+    /// Whether it was to end, and has ended well.
+    fn is_done(&self) -> bool {
         let once = matches!(self.host_config.restart_policy.name.as_str(), "" | "no" | "on-failure");
-        match self.state.status.as_str() {
-            "running" | "restarting" => false,
-            "exited" => !(once && self.state.exit_code == 0),
-            _ => true,
-        }
+        once && self.state.status == "exited" && self.state.exit_code == 0
     }
 
     fn ports(&self) -> BTreeSet<String> {
@@ -250,6 +257,14 @@ pub(super) fn services(wanted: &Wanted<'_>, expected: &[String], seen: &[Seen]) 
     let mut all: Vec<ServiceChange> = kept.chain(removed).collect();
     all.sort_by(|one, other| one.name.cmp(&other.name));
     all
+}
+
+/// The services that have done their work and stay as they are: `up` starts their containers again.
+pub(super) fn reruns(changed: &[ServiceChange], expected: &[String], seen: &[Seen]) -> Vec<String> {
+    let is_changed = |name: &&String| changed.iter().any(|change| change.name == **name);
+    let is_done =
+        |name: &&String| seen.iter().any(|found| found.label("service") == **name && found.is_done());
+    expected.iter().filter(|name| !is_changed(name) && is_done(name)).cloned().collect()
 }
 
 fn action(wanted: &Wanted<'_>, name: &str, there: &[&Seen]) -> Option<Action> {
@@ -410,6 +425,21 @@ mod tests {
             action(&model(), &[seen(web("h1", "running")), seen(old)]),
             [("old".to_owned(), Action::Remove)]
         );
+    }
+
+    #[test]
+    fn what_has_done_its_work_is_no_change_and_runs_again() {
+        let mut done = web("h1", "exited");
+        done["State"]["ExitCode"] = json!(0);
+        done["HostConfig"]["RestartPolicy"]["Name"] = json!("no");
+        let seen = [seen(done)];
+        let changed = judged(&model(), &seen);
+        assert_eq!(
+            (&changed[..], reruns(&changed, &["web".to_owned()], &seen)),
+            (&[][..], vec!["web".to_owned()])
+        );
+        let running = [self::seen(web("h1", "running"))];
+        assert_eq!(reruns(&[], &["web".to_owned()], &running), Vec::<String>::new());
     }
 
     #[test]

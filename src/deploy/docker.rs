@@ -313,6 +313,15 @@ struct Health {
 struct Config {
     #[serde(default)]
     labels: std::collections::HashMap<String, String>,
+    healthcheck: Option<Check>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Check {
+    /// In nanoseconds.
+    #[serde(default)]
+    start_period: u64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -367,6 +376,9 @@ impl From<Inspected> for Container {
             status: found.state.status,
             exit_code: found.state.exit_code,
             health: found.state.health.map(|health| health.status).unwrap_or_default(),
+            start_period: std::time::Duration::from_nanos(
+                found.config.healthcheck.map_or(0, |check| check.start_period),
+            ),
             comes_back: !matches!(policy.as_str(), "" | "no" | "on-failure"),
             restarts: found.restart_count,
             started: found.state.started_at.parse().unwrap_or_default(),

@@ -293,16 +293,30 @@ fn config_file(path: &Path) -> Finding {
     const NAME: &str = "configuration";
     let shown = path.display();
     let parts = path.ancestors().take(2).filter_map(|part| Some((part, part.metadata().ok()?)));
-    let loose = |(_, meta): &(&Path, std::fs::Metadata)| meta.uid() != 0 || meta.mode() & 0o022 != 0;
+    let own = rustix::process::geteuid().as_raw();
+    let is_trusted = |owner: u32| owner == 0 || owner == own;
+    let loose = |(_, meta): &(&Path, std::fs::Metadata)| !is_trusted(meta.uid()) || meta.mode() & 0o022 != 0;
     if let Some((part, _)) = parts.into_iter().find(loose) {
         let part = part.display();
-        let text = format!("{part} is not root's alone: it decides what runs as root");
-        return Finding::fail(NAME, text, format!("chown root {part} && chmod go-w {part}"));
+        let text = format!("{part} is not {} alone: it decides what runs as {}", whose(), who());
+        return Finding::fail(NAME, text, format!("chown {} {part} && chmod go-w {part}", who()));
     }
     match path.exists() {
-        true => Finding::ok(NAME, format!("{shown}, root's alone")),
+        true => Finding::ok(NAME, format!("{shown}, {} alone", whose())),
         false => Finding::ok(NAME, format!("no {shown}")),
     }
+}
+
+/// Who runs this, for `chown` and in a sentence.
+fn who() -> String {
+    match rustix::process::geteuid() {
+        own if own.is_root() => "root".to_owned(),
+        own => own.as_raw().to_string(),
+    }
+}
+
+fn whose() -> &'static str {
+    if rustix::process::geteuid().is_root() { "root's" } else { "yours" }
 }
 
 fn state_directory(path: &Path) -> Finding {
@@ -319,9 +333,9 @@ fn state_directory(path: &Path) -> Finding {
         Err(_) => Finding::ok(NAME, format!("no {shown}: nothing was deployed yet")),
         Ok(meta) if meta.uid() != rustix::process::geteuid().as_raw() || meta.mode() & 0o077 != 0 => {
             let text = format!("{shown} can be read by others");
-            Finding::fail(NAME, text, format!("chown root {shown} && chmod 700 {shown}"))
+            Finding::fail(NAME, text, format!("chown {} {shown} && chmod 700 {shown}", who()))
         }
-        Ok(_) => Finding::ok(NAME, format!("{shown}, root's alone")),
+        Ok(_) => Finding::ok(NAME, format!("{shown}, {} alone", whose())),
     }
 }
 

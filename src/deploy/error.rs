@@ -201,6 +201,17 @@ pub enum Error {
     /// A probe would show a secret in the arguments of a program, or in a log.
     #[error("a probe in `x-hlx.probes` holds a secret")]
     SecretProbe,
+    /// A probe would run a program in a service that is none.
+    #[error("`x-hlx.probes` names `{service}`, which is no service of the stack")]
+    ProbeOf {
+        /// What it names.
+        service: String,
+        /// The services.
+        services: Vec<String>,
+    },
+    /// A build would keep secrets in its image.
+    #[error("the build of an image would keep secrets in it:{}", mirror::indented(&.0.join("\n")))]
+    Baked(Vec<String>),
     /// The stack never was deployed here.
     #[error("`{0}` was never deployed here by hlx")]
     NotDeployed(Service),

@@ -33,6 +33,8 @@ pub struct Container {
     pub exit_code: i64,
     /// `starting`, `healthy`, `unhealthy`, or empty where no check is defined.
     pub health: String,
+    /// For so long a check that fails does not count.
+    pub start_period: Duration,
     /// Its policy restarts it whatever its exit code is.
     pub comes_back: bool,
     /// How often Docker restarted it.
@@ -102,7 +104,7 @@ pub fn judge(containers: &[Container], rule: &Rule, now: Timestamp, waited: Dura
         return Verdict::Good;
     }
     match waited >= rule.timeout {
-        true => overdue(&waiting, &absent, rule.timeout),
+        true => overdue(&waiting, &absent, rule),
         false => wait(waiting, absent),
     }
 }
@@ -114,13 +116,32 @@ fn wait(waiting: Vec<(&Container, String)>, absent: Vec<&String>) -> Verdict {
     )
 }
 
-fn overdue(waiting: &[(&Container, String)], absent: &[&String], limit: Duration) -> Verdict {
+fn overdue(waiting: &[(&Container, String)], absent: &[&String], rule: &Rule) -> Verdict {
+    let limit = rule.timeout;
     let what = match (waiting.first(), absent.first()) {
         (Some((container, condition)), _) => format!("{} was still {condition}", container.name),
         (None, name) => format!("{} had no container", name.map_or("a service", |name| name.as_str())),
     };
     let id = waiting.first().map(|(container, _)| container.id.clone());
-    Verdict::Bad { id, why: format!("{what} after {} s", limit.as_secs()) }
+    let more = waiting.first().map(|(container, condition)| hindrance(container, condition, rule));
+    let why = format!("{what} after {} s{}", limit.as_secs(), more.unwrap_or_default());
+    Verdict::Bad { id, why }
+}
+
+/// What kept a container from being well in time, where that is a setting.
+fn hindrance(container: &Container, condition: &str, rule: &Rule) -> String {
+    match condition {
+        "starting" if container.start_period >= rule.timeout => {
+            format!(
+                "; the `start_period` of its check is {} s: set `x-hlx.timeout` higher",
+                container.start_period.as_secs()
+            )
+        }
+        "running" => {
+            format!(", and not yet for {} s without a restart (`x-hlx.stable`)", rule.stable.as_secs())
+        }
+        _ => String::new(),
+    }
 }
 
 fn look(container: &Container, rule: &Rule, now: Timestamp) -> Look {
@@ -244,6 +265,24 @@ mod tests {
         assert_eq!(
             verdict(|c| c.health = "starting".into(), 60),
             "bad: p-web-1 was still starting after 60 s"
+        );
+    }
+
+    #[test]
+    fn the_setting_that_left_no_time_is_named() {
+        let slow =
+            |c: &mut Container| (c.health, c.start_period) = ("starting".into(), Duration::from_secs(90));
+        let told = verdict(|c| slow(c), 60);
+        assert!(
+            told.ends_with(
+                "starting after 60 s; the `start_period` of its check is 90 s: set `x-hlx.timeout` higher"
+            ),
+            "{told}"
+        );
+        let told = verdict(|c| c.started = at(55), 60);
+        assert!(
+            told.ends_with("after 60 s, and not yet for 10 s without a restart (`x-hlx.stable`)"),
+            "{told}"
         );
     }
 

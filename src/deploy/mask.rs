@@ -11,7 +11,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use zeroize::Zeroizing;
 
-use spell::{spellings, variants};
+use spell::{spellings, unquoted, variants};
 
 /// What stands where a secret was.
 pub const MARK: &str = "«secret»";
@@ -46,7 +46,10 @@ impl Masker {
     pub fn new<S: AsRef<[u8]>>(secrets: impl IntoIterator<Item = S>) -> Self {
         let mut masker = Self::default();
         for secret in secrets {
-            let lines = secret.as_ref().split(|byte| *byte == b'\n');
+            let secret = secret.as_ref();
+            let unquoted = unquoted(secret);
+            let texts = std::iter::once(secret).chain(unquoted.as_ref().map(|text| text.as_slice()));
+            let lines = texts.flat_map(|text| text.split(|byte| *byte == b'\n'));
             for variant in lines.flat_map(variants) {
                 if !masker.has(&variant) {
                     spellings(&variant).into_iter().for_each(|spelling| masker.add(spelling));

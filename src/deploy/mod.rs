@@ -6,6 +6,7 @@
 //! remembers.
 
 pub mod all;
+pub mod baked;
 pub mod changes;
 pub mod clear;
 pub mod contexts;

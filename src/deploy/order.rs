@@ -14,6 +14,8 @@ pub enum Fate {
     Deployed,
     /// It failed.
     Failed,
+    /// It was not tried: it waits for itself, over these stacks.
+    InCircle(Vec<Service>),
     /// It was not tried, for this reason.
     Skipped(String),
 }
@@ -55,6 +57,7 @@ impl Order {
                 return Vec::new();
             }
             Fate::Failed => format!("it comes after {name}, which failed"),
+            Fate::InCircle(_) => format!("it comes after {name}, which comes after itself"),
             Fate::Skipped(_) => format!("it comes after {name}, which was skipped"),
         };
         let behind: Vec<Service> = self.behind(name);
@@ -90,10 +93,16 @@ impl Order {
         path.split_off(start)
     }
 
-    /// Takes the stacks of a circle out as failed; gives those that are skipped for it.
+    /// Takes the stacks of a circle out, each with its way back to itself; then those that are skipped
+    /// for it.
     pub fn give_up(&mut self, circle: &[Service]) -> Vec<(Service, Fate)> {
         circle.iter().for_each(|name| drop(self.waiting.remove(name)));
-        circle.iter().flat_map(|name| self.ended(name, &Fate::Failed)).collect()
+        let way = |at: usize| [&circle[at..], &circle[..=at]].concat();
+        let own = circle.iter().enumerate().map(|(at, name)| (name.clone(), Fate::InCircle(way(at))));
+        let own: Vec<(Service, Fate)> = own.collect();
+        let behind: Vec<(Service, Fate)> =
+            own.iter().flat_map(|(name, fate)| self.ended(name, fate)).collect();
+        own.into_iter().chain(behind).collect()
     }
 }
 
@@ -149,10 +158,12 @@ mod tests {
         order.ended(&name("e"), &Fate::Deployed);
         let circle = order.circle();
         assert_eq!(circle, [name("b"), name("c")]);
-        let skipped = order.give_up(&circle);
-        assert_eq!(skipped, [(name("a"), Fate::Skipped("it comes after b, which failed".into()))]);
+        let way = |names: &str| Fate::InCircle(names.split(' ').map(name).collect());
+        let a = Fate::Skipped("it comes after b, which comes after itself".into());
+        let wanted = [(name("b"), way("b c b")), (name("c"), way("c b c")), (name("a"), a)];
+        assert_eq!(order.give_up(&circle), wanted);
         assert_eq!(order.circle(), [name("d")]);
-        assert_eq!(order.give_up(&[name("d")]), []);
+        assert_eq!(order.give_up(&[name("d")]), [(name("d"), way("d d"))]);
         assert!(order.circle().is_empty());
     }
 }

@@ -106,16 +106,36 @@ pub(super) fn tidy<E>(
     Ok(())
 }
 
-/// A link that was planted says little by its error alone.
+/// What stands in the way says little by its error alone.
 fn explained(error: std::io::Error) -> std::io::Error {
-    let is_link = error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error());
-    match is_link {
-        true => std::io::Error::other("a symbolic link stands in the way, and hlx follows none: remove it"),
-        false => error,
-    }
+    use rustix::io::Errno;
+    let told = match error.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::LOOP) => "a symbolic link stands in the way, and hlx follows none: remove it",
+        Some(Errno::NOTEMPTY | Errno::EXIST | Errno::ISDIR) => {
+            "a directory with files of its own stands where the commit has a file: move it away"
+        }
+        _ => return error,
+    };
+    std::io::Error::other(told)
 }
 
 fn open(dir: &Path) -> std::io::Result<Root> {
     std::fs::create_dir_all(dir)?;
     Root::open(dir)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tree::Entry;
+    use super::*;
+
+    #[test]
+    fn a_directory_with_files_stays_and_is_told_of() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("conf/own")).unwrap();
+        let tree = Tree::from([("conf".into(), Entry { kind: Kind::File, content: b"x".into() })]);
+        let told = lay(dir.path(), &tree, &[]).unwrap_err().to_string();
+        assert!(told.contains("/conf: a directory with files of its own stands where"), "{told}");
+        assert!(dir.path().join("conf/own").is_dir());
+    }
 }

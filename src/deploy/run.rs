@@ -9,6 +9,7 @@ mod back;
 mod bring;
 mod foresee;
 mod keep;
+mod sound;
 mod swarm;
 
 pub use foresee::plan;

@@ -13,18 +13,25 @@ use serde_json::{Value, json};
 use super::error::Error;
 use super::exec::Console;
 use super::guard::{SEALED, TEMPORARY, TREE};
+use super::images::BUILT_FOR;
 use super::mirror::os;
 use super::model::{self, Model, Naming};
 use super::outlet::{Outlet, Report};
 use super::resident::Ground;
+use super::service::Service;
 use super::tree::{Entry, Kind, MOST};
 use super::vault::{NOT_STARTED, Vault};
 use crate::secret::SecretBytes;
 use crate::sys::process::{Call, End, Env};
 
-/// Builds, pulls and setups may take long; none may take for ever.
+/// Builds and pulls may take long; none may take for ever.
 const LONG: Duration = Duration::from_secs(3600);
 const ASK: Duration = Duration::from_secs(120);
+/// So long may a `setup.sh` take whose stack does not wait for longer.
+const SETUP: Duration = Duration::from_secs(600);
+
+/// Compose's warning, of secrets and of configs. (docker/compose: `pkg/compose/create.go`.)
+const IGNORED: &str = "`uid`, `gid` and `mode` are not supported";
 
 const MODEL: &str = "model.json";
 const BUILD: &str = "build.json";
@@ -39,6 +46,8 @@ pub(super) struct Stage<'s> {
     files: Vec<PathBuf>,
     report: Report<'s>,
     overrides: Vec<&'static str>,
+    /// What compose says of the model and is not so.
+    not_so: Option<&'static str>,
     /// The model as compose printed it.
     json: SecretBytes,
 }
@@ -70,6 +79,7 @@ impl<'s> Stage<'s> {
             files,
             report,
             overrides: Vec::new(),
+            not_so: None,
             json: SecretBytes::new(Vec::new()),
         })
     }
@@ -149,7 +159,9 @@ impl<'s> Stage<'s> {
 
     /// Builds images from contexts that show the commit's files, and nothing else, as ciphertext;
     /// only `build.secrets` are plain.
-    pub(super) fn build(&mut self, model: &Model) -> Result<(), Error> {
+    ///
+    /// The images get a label with the stack's name, by which they are known for hlx's own.
+    pub(super) fn build(&mut self, model: &Model, stack: &Service) -> Result<(), Error> {
         let ground = self.ground;
         ground
             .tree
@@ -157,14 +169,19 @@ impl<'s> Stage<'s> {
             .try_for_each(|(path, entry)| fill_sealed(&mut self.vault, path, entry))
             .map_err(Error::Vault)?;
         self.vault.replace(SEALED).map_err(Error::Vault)?;
-        let built = self.build_there(model);
+        let built = self.build_there(model, stack);
         self.vault.uncover().map_err(Error::Vault)?;
         built
     }
 
-    fn build_there(&mut self, model: &Model) -> Result<(), Error> {
-        let secrets = self.build_secrets(model);
-        self.vault.put(BUILD, 0o600, SecretBytes::new(secrets.to_string().into())).map_err(Error::Vault)?;
+    fn build_there(&mut self, model: &Model, stack: &Service) -> Result<(), Error> {
+        let mut over = self.build_secrets(model);
+        let builds = model.services.iter().filter(|(_, service)| service.build.is_some());
+        let labelled = |(name, _): (&String, _)| {
+            (name.clone(), json!({ "build": { "labels": { BUILT_FOR: stack.as_str() } } }))
+        };
+        over["services"] = Value::from_iter(builds.map(labelled));
+        self.vault.put(BUILD, 0o600, SecretBytes::new(over.to_string().into())).map_err(Error::Vault)?;
         let files = [MODEL, BUILD].map(|name| self.vault.dir().join(name));
         let call = self.docker_compose(&files, Some(&model.name), LONG).var("COMPOSE_DISABLE_ENV_FILE", "1");
         self.step("building images", "build", call.arg("build"))
@@ -183,8 +200,11 @@ impl<'s> Stage<'s> {
         json!({ "secrets": Value::from_iter(secrets) })
     }
 
-    /// Adds the compose file that points at resident files.
-    pub(super) fn point(&mut self, resident: &Value) -> Result<(), Error> {
+    /// Adds the compose file that points at resident files. They have the owner and mode that the model
+    /// asks for, of which compose warns that it does not.
+    pub(super) fn point(&mut self, model: &Model, resident: &Value) -> Result<(), Error> {
+        let is_resident = |file: &Path| self.ground.sealed(file).is_some();
+        self.not_so = model.grants_are_kept(&is_resident).then_some(IGNORED);
         self.lay_over(OVERRIDE, resident)
     }
 
@@ -201,8 +221,10 @@ impl<'s> Stage<'s> {
     /// Runs `setup.sh` in the project directory, with the interpreter that its first line names:
     /// the vault's own files cannot be executed. A shell reads it from the vault itself, where no
     /// container can put another in its place; other interpreters open it by its name, covered.
-    pub(super) fn setup(&mut self, script: &str, content: &[u8]) -> Result<(), Error> {
-        let mut call = self.call(LONG);
+    ///
+    /// It may take as long as the containers, `timeout`, and ten minutes in any case.
+    pub(super) fn setup(&mut self, script: &str, content: &[u8], timeout: Duration) -> Result<(), Error> {
+        let mut call = self.call(setup_limit(timeout));
         call.argv = interpreter(content);
         let named = PathBuf::from(format!("./{script}"));
         if is_shell(&call.argv) {
@@ -284,7 +306,8 @@ impl<'s> Stage<'s> {
 
     fn stream(&mut self, from: &str, call: Call) -> Result<(End, String), Error> {
         let program = call.argv[0].clone();
-        let mut outlet = Outlet::new(from, &self.ground.unsealed.masker, self.report);
+        let outlet = Outlet::new(from, &self.ground.unsealed.masker, self.report);
+        let mut outlet = outlet.without(self.not_so);
         let end = self.vault.stream(call, &mut |stream, bytes| outlet.push(stream, bytes));
         let tail = outlet.finish();
         Ok((end.map_err(|error| failed_run(&program, error))?, tail))
@@ -323,6 +346,11 @@ impl<'s> Stage<'s> {
         }
         project.into_iter().fold(call, |call, project| call.arg("-p").arg(project))
     }
+}
+
+/// How long a `setup.sh` may take, where containers are waited for so long.
+fn setup_limit(timeout: Duration) -> Duration {
+    timeout.max(SETUP)
 }
 
 /// Why a program did not run to its end.
@@ -394,6 +422,12 @@ fn is_shell(argv: &[OsString]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_script_has_ten_minutes_or_as_long_as_its_stack_waits() {
+        let minutes = |count: u64| Duration::from_secs(60 * count);
+        assert_eq!([5, 45].map(|count| setup_limit(minutes(count))), [minutes(10), minutes(45)]);
+    }
 
     #[test]
     fn shells_are_told_from_other_interpreters() {

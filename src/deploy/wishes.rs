@@ -101,6 +101,17 @@ pub enum BadWish {
         /// What it must be.
         wanted: &'static str,
     },
+    /// Containers cannot have run for long enough before the time is up.
+    #[error(
+        "nothing can become well: `x-hlx.timeout` is {} s, and `x-hlx.stable` wants each container to run for {} s",
+        timeout.as_secs(), stable.as_secs()
+    )]
+    NoTime {
+        /// How long is waited.
+        timeout: Duration,
+        /// How long a container must have run by then.
+        stable: Duration,
+    },
 }
 
 /// What an `x-hlx:` says.
@@ -118,6 +129,12 @@ impl Wishes {
     /// Whether this host may run the stack.
     pub fn allow(&self, host: &str) -> bool {
         self.hosts.is_empty() || self.hosts.iter().any(|allowed| allowed == host)
+    }
+
+    /// Whether they can be fulfilled together.
+    pub fn fit(&self) -> Result<(), BadWish> {
+        let (timeout, stable) = (self.timeout, self.stable);
+        if stable < timeout { Ok(()) } else { Err(BadWish::NoTime { timeout, stable }) }
     }
 
     fn set(&mut self, key: &str, value: &Value) -> Result<(), BadWish> {
@@ -199,6 +216,15 @@ mod tests {
         assert_eq!((all.engine, Wishes::default().engine), (Engine::Swarm, Engine::Compose));
         for nothing in ["null", "{}", r#"{"hosts":null,"after":null,"probes":null}"#] {
             assert_eq!(read(nothing), Ok(Wishes::default()), "{nothing}");
+        }
+    }
+
+    #[test]
+    fn there_must_be_time_to_become_stable() {
+        let fit = |text: &str| read(text).unwrap().fit().map_err(|error| error.to_string());
+        assert_eq!((fit("{}"), fit(r#"{"stable":"4s","timeout":"5s"}"#)), (Ok(()), Ok(())));
+        for text in [r#"{"timeout":"5s"}"#, r#"{"stable":"5m"}"#, r#"{"stable":"5s","timeout":"5s"}"#] {
+            assert!(fit(text).is_err_and(|said| said.contains("`x-hlx.timeout` is ")), "{text}");
         }
     }
 

@@ -4,7 +4,8 @@
 //! the one to go back to, blobs as they are. Nobody's later work is lost, and whoever follows the
 //! branch deploys it as any commit.
 
-use crate::git::{self, Git, follow};
+use crate::git::{self, Git, Repository, follow};
+use crate::keys::{Keyring, Standing};
 use crate::policy::OtherReaders;
 
 /// Whether the readers of the earlier commit may come back with its files.
@@ -36,6 +37,16 @@ pub enum Error {
     /// The earlier commit has the same files.
     #[error("{0:.10} has the same files as the last commit")]
     SameFiles(String),
+    /// A file of the earlier commit would not open where it is deployed.
+    #[error("{path} of {commit:.10} {why}")]
+    Unsound {
+        /// The commit to go back to.
+        commit: String,
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// With the files of the earlier commit come its readers.
     #[error(transparent)]
     Readers(#[from] OtherReaders),
@@ -73,8 +84,16 @@ pub struct Made {
 const FILES_OF: &str = "The files are those of ";
 
 /// Makes and pushes it. Without `to`, it goes back by one commit, from the one that the branch was
-/// taken back to if it was. Other readers come back with it only if `readers` says so.
-pub fn rollback(git: &Git, branch: &str, to: Option<&str>, readers: WithReaders) -> Result<Made, Error> {
+/// taken back to if it was. Other readers come back with it only if `readers` says so; what is broken,
+/// as far as the keys tell, not at all.
+pub fn rollback(
+    repository: &Repository,
+    keyring: &Keyring,
+    branch: &str,
+    to: Option<&str>,
+    readers: WithReaders,
+) -> Result<Made, Error> {
+    let git = &repository.git();
     let remote = remote(git, branch)?;
     let tip = tip(git, branch, remote.as_deref())?;
     let to = target(git, branch, &tip, to)?;
@@ -82,6 +101,7 @@ pub fn rollback(git: &Git, branch: &str, to: Option<&str>, readers: WithReaders)
     if tree(&to)? == tree(&tip)? {
         return Err(Error::SameFiles(to));
     }
+    require_sound(repository, keyring, &to)?;
     let rules = |commit: &str| git.text(&["ls-tree", commit, "--", ".sops.yaml"]);
     let rules_differ = rules(&to)? != rules(&tip)?;
     if rules_differ && readers == WithReaders::Refuse {
@@ -96,6 +116,21 @@ pub fn rollback(git: &Git, branch: &str, to: Option<&str>, readers: WithReaders)
     }
     let behind = move_local(git, branch, &commit)?;
     Ok(Made { commit, to, remote, rules_differ, behind })
+}
+
+/// Fails if a sealed file of the commit is not authentic, or cannot be read as one.
+fn require_sound(repository: &Repository, keyring: &Keyring, commit: &str) -> Result<(), Error> {
+    for file in repository.files(commit)?.iter().filter(|file| file.is_file()) {
+        let why = match keyring.judge(&repository.blob_named(&file.blob)?).standing {
+            Standing::Empty | Standing::Clear | Standing::Unread | Standing::Authentic => continue,
+            Standing::Stale => "does not open: its MAC does not fit its values".to_owned(),
+            Standing::Exposed(error) => format!("does not open: {error}"),
+            Standing::Broken(why) | Standing::Altered(why) => format!("does not open: {why}"),
+        };
+        let path = String::from_utf8_lossy(&file.path).into_owned();
+        return Err(Error::Unsound { commit: commit.to_owned(), path, why });
+    }
+    Ok(())
 }
 
 /// The remote that the branch is pushed to.

@@ -286,6 +286,22 @@ fn what_x_hlx_names_must_be_there() {
 }
 
 #[test]
+fn builds_that_would_put_a_secret_into_an_image_are_found_without_a_key() {
+    let sandbox = lab();
+    sandbox
+        .sh("lab", "hlx new a; git switch -q a; echo V=hunter2hunter >.env; git add .; git commit -qm env");
+    let compose =
+        "services:\n  web:\n    build:\n      context: .\n      args: {ARG: \"${V}\", OTHER: \"${W}\"}\n";
+    stack(&sandbox, "a", compose);
+    sandbox.sh(".", "mv home/.config home/away");
+    assert_eq!(findings(&sandbox, &["--branch", "a"]), ["baked a:compose.yml"]);
+    let done = sandbox.run("lab", &["hlx", "check", "--branch", "a"]);
+    let words =
+        "line 4: `build.args` of `web` would put a secret into the image, and is not deployed: `V` of .env";
+    assert!(done.out.contains(words), "{done:?}");
+}
+
+#[test]
 fn compose_files_secrets_in_clear_and_environments_are_looked_at() {
     let sandbox = lab();
     stack(&sandbox, "a", "services:\n  web: {}\nserivces: {}\n");

@@ -48,6 +48,7 @@ mod sandbox;
 mod scenarios;
 mod signers;
 mod soak;
+mod sound;
 mod stacks;
 mod swarm;
 mod terminal;

@@ -144,6 +144,8 @@ fn ports_mounts_files_and_services_that_go_are_told() {
     let output = lab.hlx(&["plan", &lab.service]).output().unwrap();
     let said = text(&output.stderr);
     assert!(output.status.code() == Some(10) && said.contains("a deploy would stop here: "), "{said}");
+    let obstacles = lab.plan(10)["obstacles"].to_string();
+    assert!(obstacles.contains(&format!("port {port}/tcp")), "{obstacles}");
     drop(taken);
     lab.deploys(&["--timings"]);
     lab.write("app/Dockerfile", format!("FROM {}\nLABEL x=y\n", lab.image())).commit();
@@ -171,4 +173,17 @@ fn follows(lab: &Lab, plan: &Value) {
         .collect();
     assert_eq!(changed, actions(plan));
     lab.plan(0);
+}
+
+#[test]
+fn a_one_shot_runs_again_at_each_deploy_and_the_plan_says_so() {
+    let Some(lab) = Lab::new("again") else { return };
+    lab.compose("echo ran >> /d/log", "    restart: \"no\"\n    volumes: [\"./d:/d\"]\n").commit();
+    lab.deploys(&[]);
+    let plan = lab.plan(0);
+    assert_eq!((&plan["reruns"], &plan["obstacles"]), (&serde_json::json!(["web"]), &serde_json::json!([])));
+    let said = text(&lab.hlx(&["plan", &lab.service]).output().unwrap().stdout);
+    assert!(said.contains("run service web again") && said.ends_with("no other changes\n"), "{said}");
+    lab.deploys(&[]);
+    assert_eq!(fs::read_to_string(lab.project_dir().join("d/log")).unwrap(), "ran\nran\n");
 }

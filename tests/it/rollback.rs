@@ -469,6 +469,20 @@ fn a_clone_goes_back_by_a_commit_that_it_pushes() {
         assert!(rollback(&[]).status.success());
         assert_eq!(lab.git(&["diff", wanted, "HEAD"]), "", "from {four}");
     }
+    // What would not open anywhere is not gone back to.
+    lab.seal(".env", "A=one\n");
+    let sealed = fs::read_to_string(lab.path("repo/.env")).unwrap();
+    lab.write(".env", sealed.replace("lastmodified=2026", "lastmodified=2025"));
+    push(&lab);
+    lab.seal(".env", "A=two\n");
+    push(&lab);
+    let (broken, head) = (rollback(&[]), lab.head());
+    let said = text(&broken.stderr);
+    assert!(
+        broken.status.code() == Some(4) && said.contains(".env of ") && said.contains("nothing was pushed"),
+        "{said}"
+    );
+    assert_eq!(lab.head(), head);
     let typo = lab.hlx(&["rollback", &lab.service[1..]]).output().unwrap();
     let said = text(&typo.stderr);
     assert!(

@@ -98,6 +98,8 @@ fn a_user_who_may_talk_to_docker_deploys_without_root() {
         assert!(matches!(done.status.code(), Some(0 | 1 | 10)), "{words:?}: {}", text(&done.stderr));
         assert!(!text(&done.stderr).contains("denied"), "{words:?}: {}", text(&done.stderr));
     }
+    let doctor = text(&user.hlx(&["doctor"]).output().unwrap().stdout);
+    assert!(doctor.contains("yours alone") && !doctor.contains("root's alone"), "{doctor}");
     let shown = run(&mut user.hlx(&["exec", &lab.service, "--", "cat", ".env"]));
     assert_eq!(text(&shown.stdout), format!("TOKEN={TOKEN}\n"));
     let line = format!(

@@ -5,17 +5,24 @@ use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use zeroize::Zeroizing;
 
 use super::{Controls, Pattern, SHORTEST};
+use crate::format::dotenv;
+
+/// A quoted value of several lines as Compose reads it from a dotenv file.
+pub(super) fn unquoted(secret: &[u8]) -> Option<Pattern> {
+    let is_quoted = matches!(secret.trim_ascii_start().first(), Some(b'"' | b'\''));
+    let text = std::str::from_utf8(secret).ok().filter(|text| is_quoted && text.contains('\n'))?;
+    Some(Zeroizing::new(dotenv::value::read(text).as_bytes().to_vec()))
+}
 
 /// What a program may make of a line: a name may stand before it, a note after it, quotes
-/// around it and escapes in it, and compose takes `$` for the beginning of a variable.
+/// around it or, where it is one of several, at one end of it, and escapes in it; and compose takes
+/// `$` for the beginning of a variable.
 pub(super) fn variants(line: &[u8]) -> Vec<Pattern> {
-    let mut controls = Controls::default();
-    let line: Pattern = Zeroizing::new(line.iter().copied().filter(|byte| controls.shows(*byte)).collect());
-    let mut all = vec![Zeroizing::new(line.trim_ascii().to_vec())];
+    let mut all = vec![shown(line)];
     let mut next = 0;
     while let Some(text) = all.get(next).cloned() {
         for form in forms(&text) {
-            let form = Zeroizing::new(form.trim_ascii().to_vec());
+            let form = shown(&form);
             if form.len() >= SHORTEST && !all.contains(&form) {
                 all.push(form);
             }
@@ -26,6 +33,13 @@ pub(super) fn variants(line: &[u8]) -> Vec<Pattern> {
     all
 }
 
+/// What of a line is left in output.
+fn shown(line: &[u8]) -> Pattern {
+    let mut controls = Controls::default();
+    let line: Pattern = Zeroizing::new(line.iter().copied().filter(|byte| controls.shows(*byte)).collect());
+    Zeroizing::new(line.trim_ascii().to_vec())
+}
+
 fn forms(text: &[u8]) -> Vec<Pattern> {
     let after = |mark: &[u8]| {
         let at = text.windows(mark.len()).position(|part| part == mark)?;
@@ -34,20 +48,75 @@ fn forms(text: &[u8]) -> Vec<Pattern> {
     let mut forms: Vec<&[u8]> = Vec::new();
     forms.extend(after(b"=").map(|(_, value)| value));
     forms.extend(after(b": ").map(|(_, value)| value));
-    forms.extend(after(b" #").map(|(value, _)| value));
-    if let Some(quote) = text.first().filter(|first| matches!(first, b'"' | b'\'')) {
-        let end = text[1..].iter().rposition(|byte| byte == quote).map_or(text.len(), |end| end + 1);
-        forms.push(&text[1..end]);
-    }
+    forms.extend(text.windows(2).rposition(|part| part == b" #").map(|at| &text[..at]));
+    forms.extend(values(text));
+    forms.extend(out_of_quotes(text));
     forms.extend(text.split(|byte| *byte == b'$'));
+    forms.extend(text.split(|byte| *byte == b'$').skip(1).map(behind_name));
     forms.extend(text.split(|byte| matches!(byte, b'$' | b'{' | b'}')));
     let mut forms: Vec<Pattern> = forms.into_iter().map(|form| Zeroizing::new(form.to_vec())).collect();
     forms.push(unescaped(text));
+    forms.extend(read(text));
     // `\n` makes two lines of it.
     let lines = |form: &Pattern| {
         form.split(|byte| *byte == b'\n').map(|part| Zeroizing::new(part.to_vec())).collect::<Vec<_>>()
     };
     forms.iter().flat_map(lines).collect()
+}
+
+/// Longer numbers are none.
+const NUMBER: usize = 256;
+
+/// The values in a line of JSON, which may be all of a file. Each is found once: what is left of the
+/// line behind it is no form of its own, or a long line would have many long forms.
+fn values(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let marks = text.windows(2).enumerate().filter(|(_, part)| part == b"\":");
+    marks.filter_map(|(at, _)| first_value(text[at + 2..].trim_ascii_start()))
+}
+
+/// What a JSON text begins with: a string with its quotes, or all up to the next sign.
+fn first_value(text: &[u8]) -> Option<&[u8]> {
+    if text.first() != Some(&b'"') {
+        let end = text.iter().take(NUMBER).position(|byte| b",]}".contains(byte))?;
+        return Some(&text[..end]);
+    }
+    let mut escaped = false;
+    let closes = |byte: &u8| {
+        let closes = *byte == b'"' && !escaped;
+        escaped = *byte == b'\\' && !escaped;
+        closes
+    };
+    let end = text[1..].iter().position(closes)?;
+    Some(&text[..end + 2])
+}
+
+/// Without the quotes around it, or the one at its end.
+fn out_of_quotes(text: &[u8]) -> Vec<&[u8]> {
+    let is_quote = |byte: &u8| matches!(byte, b'"' | b'\'');
+    let mut forms = Vec::new();
+    if let Some(quote) = text.first().filter(|first| is_quote(first)) {
+        let inner = &text[1..];
+        let ends =
+            [inner.iter().position(|byte| byte == quote), inner.iter().rposition(|byte| byte == quote)];
+        forms.extend(ends.map(|end| &inner[..end.unwrap_or(inner.len())]));
+    }
+    forms.extend(text.split_last().filter(|(last, _)| is_quote(last)).map(|(_, before)| before));
+    forms
+}
+
+/// What stays of `$name…` when the variable is filled in.
+fn behind_name(text: &[u8]) -> &[u8] {
+    let length = text.iter().take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'_').count();
+    &text[length..]
+}
+
+/// What a quoted text means in a dotenv file, in JSON and in YAML, by their own escapes.
+fn read(text: &[u8]) -> Vec<Pattern> {
+    let is_quoted = matches!(text.first(), Some(b'"' | b'\''));
+    let Some(text) = std::str::from_utf8(text).ok().filter(|_| is_quoted) else { return Vec::new() };
+    let dotenv = dotenv::value::read(text).to_string();
+    let all = [Some(dotenv), serde_json::from_str(text).ok(), serde_yaml::from_str(text).ok()];
+    all.into_iter().flatten().map(|text: String| Zeroizing::new(text.into_bytes())).collect()
 }
 
 fn unescaped(text: &[u8]) -> Pattern {

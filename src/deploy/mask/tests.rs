@@ -58,10 +58,50 @@ fn what_programs_make_of_a_line_is_masked() {
         ("hunter-blue", "hun\x1b[0mter-blue"),
         ("hunter-blue", "hun\x07ter-\x1b[1;31mblue"),
         ("3.14159265", "3.14159265"),
+        ("$USER-hunter-blue", "-hunter-blue"),
+        ("${USER}hunter-blue", "hunter-blue"),
+        (r#"{"user":"u","password":"hunter-blue","port":1}"#, "hunter-blue"),
+        (r#"{"a":{"b":"x\"y","pin" : 12345678},"c":"d"}"#, "12345678"),
+        (r#""hunter\u002dblue""#, "hunter-blue"),
+        (r#""hunter\x2dblue""#, "hunter-blue"),
+        (r#""hunter\0055blue""#, "hunter-blue"),
+        ("'hunter''s-blue'", "hunter's-blue"),
+        (r#""hunter\a-blue\r""#, "hunter-blue"),
     ];
     for (secret, said) in table {
         assert_eq!(masker(&[secret]).text(format!("<{said}>").as_bytes()), format!("<{MARK}>"), "{secret}");
     }
+}
+
+#[test]
+fn each_line_of_a_quoted_value_is_masked_the_last_one_too() {
+    let lines = ["first-hunter", "middle-hunter", "last-hunter"];
+    for secret in [
+        "\"first-hunter\nmiddle-hunter\nlast-hunter\"",
+        "'first-hunter\nmiddle-hunter\nlast-hunter' # note",
+        "\"first-hunter\r\n  middle-hunter \r\nlast-hunter\"\r",
+        r#""first-hunter\nmiddle-hunter\nlast-hunter""#,
+        "\"first-hunter\nmiddle\\055hunter\nmiddle-hunter\\nlast-hunter\"",
+        // A dotenv file that is encrypted as a whole.
+        "A=1\nDQ=\"first-hunter\nmiddle-hunter\nlast-hunter\"\nB=2\n",
+    ] {
+        let masker = masker(&[secret]);
+        for line in lines {
+            assert_eq!(masker.text(format!("<{line}>").as_bytes()), format!("<{MARK}>"), "{secret:?}");
+            let shown = masker.text(STANDARD_NO_PAD.encode(line).as_bytes());
+            assert!(shown.starts_with(MARK), "{secret:?}: {shown}");
+        }
+    }
+}
+
+#[test]
+fn a_long_line_of_json_is_taken_apart_without_keeping_what_is_left_of_it_again_and_again() {
+    let pairs = (0..3000)
+        .map(|number| format!("\"key{number}\":\"value-{number}-hunter\",\"pad\":\"{}\"", "x".repeat(400)));
+    let line = format!("{{{}}}", pairs.collect::<Vec<_>>().join(","));
+    let forms: usize = spell::variants(line.as_bytes()).iter().map(|form| form.len()).sum();
+    assert!(forms < 8 * line.len(), "{forms} of {}", line.len());
+    assert_eq!(masker(&[&line]).text(b"value-2999-hunter"), MARK);
 }
 
 #[test]
@@ -142,6 +182,31 @@ proptest! {
         prop_assert!(!shown.contains(&said), "{shown}");
         prop_assert!(shown.contains(MARK), "{shown}");
         prop_assert!(shown.starts_with(&before) && shown.ends_with(&format!("{after}\n")), "{shown}");
+    }
+
+    #[test]
+    fn no_line_of_a_value_gets_through_however_a_file_quotes_it(
+        lines in proptest::collection::vec("[a-zA-Z0-9][a-zA-Z0-9&<>/+=#:. -]{4,20}[a-zA-Z0-9]", 1..4),
+        file in 0usize..7, way in 0usize..8, end in proptest::sample::select(vec!["\n", "\r\n", " \n\t "]),
+    ) {
+        let json = |text: &str| serde_json::to_string(text).unwrap();
+        let stored = match file {
+            0 => format!("\"{}\"", lines.join(end)),
+            1 => format!("'{}'", lines.join(end)),
+            2 => format!("\"{}\"", lines.join("\\n")),
+            3 => format!("KEY=\"{}\" # note", lines.join(end)),
+            4 => format!("{{\"a\":\"b\",\"key\":{},\"c\":1}}", json(&lines.join("\n"))),
+            5 => format!("key: {}", json(&lines.join("\r\n"))),
+            _ => format!("key: |\n  {}\n", lines.join("\n  ")),
+        };
+        let masker = masker(&[&stored]);
+        for line in &lines {
+            let said = spelled(way, line);
+            let shown = masker.text(format!("<{said}>").as_bytes());
+            prop_assert_eq!(shown, format!("<{}>", MARK), "{} {}", stored, said);
+            let encoded = masker.text(STANDARD_NO_PAD.encode(line).as_bytes());
+            prop_assert!(encoded.starts_with(MARK), "{} {}", stored, encoded);
+        }
     }
 
     #[test]

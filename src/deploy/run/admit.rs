@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::sound;
 use super::swarm::Ship;
 use super::{Deploy, Error, Whose, Wish, World};
 use crate::deploy::engine::{self, Engine};
@@ -146,6 +147,17 @@ impl Deploy<'_> {
         let is_far = self.endpoint.is_far();
         let case =
             preflight::Case { project, json: stage.json(), docker, engine, is_far, places: &places, report };
-        self.timings.measure("preflight", Whose::Docker, || preflight::check(&case))
+        let checked = self.timings.measure("preflight", Whose::Docker, || preflight::check(&case));
+        // A `setup.sh` may make them, and a Swarm's are looked at when its secrets are made.
+        let is_set_up = self.due(ground, &self.label_key()?, model.wishes()?.setup).is_some();
+        let missing = match is_set_up || is_far || engine == Engine::Swarm {
+            true => Vec::new(),
+            false => sound::missing_files(model, ground),
+        };
+        match checked {
+            Err(Error::NotReady(problems)) => Err(Error::NotReady([problems, missing].concat())),
+            Ok(()) if !missing.is_empty() => Err(Error::NotReady(missing)),
+            other => other,
+        }
     }
 }

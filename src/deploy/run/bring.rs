@@ -1,7 +1,7 @@
 //! From a commit's files to containers that are well. Plaintext is seen here and nowhere else.
 
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::back::Former;
 use super::{Deploy, Error, Event, Mirror, Version, Whose, World};
@@ -97,13 +97,14 @@ impl Deploy<'_> {
         self.reaches(&model, &plan, stage, ground, ship.as_ref())?;
         if matches!(way, Way::Forward(_)) && model.builds() {
             (self.world.report)(Event::Step("building images, with sealed files left sealed"));
-            self.timings.measure("building images", Whose::Docker, || stage.build(&model))?;
+            self.timings
+                .measure("building images", Whose::Docker, || stage.build(&model, &self.wish.service))?;
         }
         if ship.is_none() && !plan.is_empty() {
             let place = || resident.place(&plan, ground, &key);
             let placed = self.timings.measure("file secrets", Whose::Own, place)?;
             self.state.keep_resident(&self.wish.service, &placed.kept(&version.commit))?;
-            stage.point(&placed.pointing)?;
+            stage.point(&model, &placed.pointing)?;
         }
         match way {
             Way::Forward(_) => {
@@ -116,7 +117,7 @@ impl Deploy<'_> {
                 // Links of the commit are where Docker finds them only now.
                 self.allows(&model, stage, ground)?;
                 if let Some(due) = due {
-                    self.setup(stage, due)?;
+                    self.setup(stage, due, model.wishes()?.timeout)?;
                     // It may have logged in to a registry.
                     self.pull(stage, &model)?;
                 }
@@ -144,9 +145,7 @@ impl Deploy<'_> {
         if wishes.rollback == Rollback::Auto && self.wish.way_back == WayBack::Needed {
             former.is_there()?;
         }
-        if wishes.holds_secret(&ground.unsealed.masker) {
-            return Err(Error::SecretProbe);
-        }
+        self.is_sound(model, &wishes, stage, ground)?;
         self.is_ready(model, wishes.engine, stage, ground)?;
         for warning in contexts::find(model, ground) {
             (self.world.report)(Event::Warning(&warning));
@@ -176,10 +175,15 @@ impl Deploy<'_> {
         Ok(())
     }
 
-    fn setup(&mut self, stage: &mut Stage<'_>, Due { script, hash, why }: Due<'_>) -> Result<(), Error> {
+    fn setup(
+        &mut self,
+        stage: &mut Stage<'_>,
+        Due { script, hash, why }: Due<'_>,
+        timeout: Duration,
+    ) -> Result<(), Error> {
         let which = if why == ALWAYS { format!("as {why}") } else { format!("which is {why}") };
         (self.world.report)(Event::Step(&format!("running {SCRIPT}, {which}")));
-        self.timings.measure(SCRIPT, Whose::Setup, || stage.setup(SCRIPT, script))?;
+        self.timings.measure(SCRIPT, Whose::Setup, || stage.setup(SCRIPT, script, timeout))?;
         self.stack.setup = Some(hash);
         Ok(self.state.save(&self.wish.service, &self.stack)?)
     }

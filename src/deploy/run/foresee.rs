@@ -14,13 +14,11 @@ use crate::deploy::changes::{self, Changes, Seen, Wanted};
 use crate::deploy::engine::Engine;
 use crate::deploy::masks::Masks;
 use crate::deploy::model::{self, Model};
-use crate::deploy::probe::Probe;
 use crate::deploy::project::Lent;
-use crate::deploy::resident::{Ground, Plan, Resident};
+use crate::deploy::resident::{Plan, Resident};
 use crate::deploy::sealed::Unsealed;
 use crate::deploy::stage::Stage;
 use crate::deploy::tree::{self, Tree};
-use crate::deploy::wishes::Wishes;
 use crate::deploy::{Retry, Service, Wish, World, deny};
 use crate::sys::disk;
 
@@ -40,8 +38,9 @@ fn foreseen(wish: &Wish, world: &World<'_>, masks: &Masks) -> Result<Changes, Er
     let source = deploy.source(&git)?;
     let mirror = Mirror::open(&world.places.state, &source, &git)?;
     let tree = deploy.fetch(&source, &mirror)?;
+    let mut obstacles = Vec::new();
     if let Err(error) = deploy.refuse_bad() {
-        would_stop(&error, world);
+        obstacles.push(would_stop(&error, world));
     }
     let commit = deploy.commit.clone();
     let next = Version::open(&wish.service, &commit, tree, world.open)?;
@@ -51,7 +50,12 @@ fn foreseen(wish: &Wish, world: &World<'_>, masks: &Masks) -> Result<Changes, Er
         masks.add(&unsealed.masker);
     }
     let place = Lent::new(world.places.project(&wish.service))?;
-    let Foreseen { services, setup, contexts, after } = deploy.foresee(&next, place.dir())?;
+    let mut stops = |error: Error| {
+        obstacles.push(would_stop(&error, world));
+        Ok(())
+    };
+    let Foreseen { services, reruns, setup, contexts, after } =
+        deploy.foresee(&next, place.dir(), &mut stops)?;
     for name in lost(&after, &source, &git, world)? {
         let text = format!("`x-hlx.after` names `{name}`, which is no branch of {source}");
         (world.report)(Event::Warning(&text));
@@ -66,6 +70,8 @@ fn foreseen(wish: &Wish, world: &World<'_>, masks: &Masks) -> Result<Changes, Er
         secrets: changes::secrets(&former, &next.tree, world.open)?,
         files,
         setup,
+        reruns,
+        obstacles,
         deployed: deploy.stack.commit.clone(),
         commit,
     };
@@ -97,7 +103,12 @@ pub(in crate::deploy) fn takes(
         let version = Version::read(&wish.service, commit, &mirror, world.open)?;
         masks.add(&version.unsealed.masker);
         let lent = Lent::new(PathBuf::from(&deploy.stack.directory))?;
-        deploy.foresee(&version, lent.dir()).map(drop)
+        let mut stops = |error| match error {
+            // That may be otherwise when it is deployed.
+            Error::NotReady(_) => Ok(()),
+            other => Err(other),
+        };
+        deploy.foresee(&version, lent.dir(), &mut stops).map(drop)
     };
     look().map_err(|error| masks.error(error))
 }
@@ -113,13 +124,16 @@ fn lost(after: &[Service], source: &Source, git: &Git, world: &World<'_>) -> Res
 }
 
 /// What a deploy would stop at now need not be so when it is deployed.
-fn would_stop(error: &Error, world: &World<'_>) {
+fn would_stop(error: &Error, world: &World<'_>) -> String {
     (world.report)(Event::Warning(&format!("a deploy would stop here: {error}")));
+    error.to_string()
 }
 
 /// What would happen.
 struct Foreseen {
     services: Vec<changes::ServiceChange>,
+    /// Services that are only started once more.
+    reruns: Vec<String>,
     /// Why `setup.sh` would run.
     setup: Option<&'static str>,
     /// What services are built from, below the project directory.
@@ -136,8 +150,14 @@ impl Deploy<'_> {
         Ok(tree::read(&Mirror::offline(&self.world.places.state, &source, git), commit)?)
     }
 
-    /// What would happen to the services, and whether `setup.sh` would run.
-    fn foresee(&mut self, next: &Version, dir: &Path) -> Result<Foreseen, Error> {
+    /// What would happen to the services, and whether `setup.sh` would run. What a deploy would stop at
+    /// goes to `stops`.
+    fn foresee(
+        &mut self,
+        next: &Version,
+        dir: &Path,
+        stops: &mut dyn FnMut(Error) -> Result<(), Error>,
+    ) -> Result<Foreseen, Error> {
         let World { places, env, report, settings, .. } = *self.world;
         let ground = next.ground(dir);
         let mut stage =
@@ -148,25 +168,23 @@ impl Deploy<'_> {
         let wishes = model.wishes()?;
         let engine = wishes.engine;
         self.admit(&model, &wishes)?;
-        self.look_at_probes(&model, &wishes, ground);
-        if let Err(error) = self.is_ready(&model, engine, &stage, ground) {
-            would_stop(&error, self.world);
-        }
+        self.is_sound(&model, &wishes, &stage, ground).or_else(&mut *stops)?;
+        self.is_ready(&model, engine, &stage, ground).or_else(stops)?;
         let resident = Resident::new(places.resident(&self.wish.service));
         let key = self.label_key()?;
         let plan = Plan::new(&model, ground)?;
-        let services = match engine {
+        let (services, reruns) = match engine {
             Engine::Compose => {
                 self.reaches(&model, &plan, &stage, ground, None)?;
                 if !plan.is_empty() {
-                    stage.point(&resident.pointing(&plan, ground, &key))?;
+                    stage.point(&model, &resident.pointing(&plan, ground, &key))?;
                 }
                 self.foresee_containers(&mut stage, &model)?
             }
             Engine::Swarm => {
                 let ship = self.ship(&model, &plan, &stage, ground)?;
                 self.reaches(&model, &plan, &stage, ground, Some(&ship))?;
-                self.foresee_services(&model, &ship)?
+                (self.foresee_services(&model, &ship)?, Vec::new())
             }
         };
         stage.shred()?;
@@ -176,27 +194,14 @@ impl Deploy<'_> {
             Some((name.clone(), context.strip_prefix(dir).ok()?.to_owned()))
         };
         let contexts = model.services.iter().filter_map(context).collect();
-        Ok(Foreseen { services, setup, contexts, after: wishes.after })
-    }
-
-    /// Probes that a deploy would refuse, or wait for in vain.
-    fn look_at_probes(&self, model: &Model, wishes: &Wishes, ground: Ground<'_>) {
-        if wishes.holds_secret(&ground.unsealed.masker) {
-            would_stop(&Error::SecretProbe, self.world);
-        }
-        for name in wishes.probes.iter().filter_map(Probe::service) {
-            if !model.services.contains_key(name) {
-                let text = format!("`x-hlx.probes` names `{name}`, which is no service of the stack");
-                (self.world.report)(Event::Warning(&text));
-            }
-        }
+        Ok(Foreseen { services, reruns, setup, contexts, after: wishes.after })
     }
 
     fn foresee_containers(
         &self,
         stage: &mut Stage<'_>,
         model: &Model,
-    ) -> Result<Vec<changes::ServiceChange>, Error> {
+    ) -> Result<(Vec<changes::ServiceChange>, Vec<String>), Error> {
         let json: Value = serde_json::from_slice(stage.json()).map_err(Error::Unreadable)?;
         let wanted = Wanted {
             model: &json,
@@ -204,7 +209,10 @@ impl Deploy<'_> {
             images: &self.images(model)?,
             resident: &self.world.places.resident(&self.wish.service),
         };
-        Ok(changes::services(&wanted, &model.expected(), &self.seen(&model.name)?))
+        let (expected, seen) = (model.expected(), self.seen(&model.name)?);
+        let services = changes::services(&wanted, &expected, &seen);
+        let reruns = changes::reruns(&services, &expected, &seen);
+        Ok((services, reruns))
     }
 
     /// The images of registries that are here, by name.
