@@ -189,6 +189,10 @@ impl Default for Access {
 }
 
 impl Grant {
+    fn is_plain(&self) -> bool {
+        self.uid.is_none() && self.gid.is_none() && self.mode.is_none()
+    }
+
     /// Who may read the file, or which key cannot be read.
     pub fn access(&self) -> Result<Access, &'static str> {
         let id = |id: &Option<String>| id.as_deref().map_or(Some(0), |id| id.parse().ok());
@@ -289,6 +293,18 @@ impl Model {
         found.map(|(service, _)| service.as_str())
     }
 
+    /// Whether every grant with an owner or mode of its own is of a file that is resident.
+    pub fn grants_are_kept(&self, is_resident: &dyn Fn(&Path) -> bool) -> bool {
+        let is_kept = |grant: &Grant, sources: &BTreeMap<String, Source>| {
+            let file = sources.get(&grant.source).and_then(|source| source.file.as_deref());
+            grant.is_plain() || file.is_some_and(is_resident)
+        };
+        self.services.values().all(|service| {
+            service.secrets.iter().all(|grant| is_kept(grant, &self.secrets))
+                && service.configs.iter().all(|grant| is_kept(grant, &self.configs))
+        })
+    }
+
     /// The stack's own wishes.
     pub fn wishes(&self) -> Result<Wishes, BadWish> {
         wishes(&self.x_hlx)
@@ -317,6 +333,19 @@ mod tests {
         );
         assert!(model.builds() && model.pulled() == ["z", "z"]);
         assert_eq!(model.expected(), ["a", "b"]);
+    }
+
+    #[test]
+    fn owners_and_modes_are_kept_where_files_are_resident() {
+        let kept = |text: &str| model(text).grants_are_kept(&|file| file == Path::new("/sealed"));
+        let with = |file: &str, grant: &str| {
+            format!(
+                r#"{{"name":"p","services":{{"a":{{"secrets":[{grant}]}}}},"secrets":{{"s":{{"file":"{file}"}}}}}}"#
+            )
+        };
+        let special = r#"{"source":"s","uid":"1"}"#;
+        assert!(kept(&with("/sealed", special)) && kept(&with("/clear", r#"{"source":"s"}"#)));
+        assert!(!kept(&with("/clear", special)));
     }
 
     #[test]

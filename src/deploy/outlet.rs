@@ -40,13 +40,22 @@ pub struct Outlet<'o> {
     report: Report<'o>,
     flows: [(Flow<'o>, Vec<u8>); 2],
     tail: VecDeque<String>,
+    /// Lines with this in them are not passed on.
+    left_out: Option<&'static str>,
 }
 
 impl<'o> Outlet<'o> {
     /// An outlet for what `from` says.
     pub fn new(from: &'o str, masker: &'o Masker, report: Report<'o>) -> Self {
         let flow = || (Flow::new(masker), Vec::new());
-        Self { from, report, flows: [flow(), flow()], tail: VecDeque::new() }
+        Self { from, report, flows: [flow(), flow()], tail: VecDeque::new(), left_out: None }
+    }
+
+    /// The same without lines that are not so.
+    #[must_use]
+    pub fn without(mut self, words: Option<&'static str>) -> Self {
+        self.left_out = words;
+        self
     }
 
     /// Takes output as it comes.
@@ -73,7 +82,8 @@ impl<'o> Outlet<'o> {
     fn say(&mut self, text: &[u8]) {
         for line in String::from_utf8_lossy(text).lines() {
             let line = printable(line);
-            if !line.trim().is_empty() {
+            let is_left_out = self.left_out.is_some_and(|words| line.contains(words));
+            if !line.trim().is_empty() && !is_left_out {
                 (self.report)(Event::Line { from: self.from, text: &line });
                 self.tail.push_back(line);
                 self.tail.drain(..self.tail.len().saturating_sub(TAIL));
@@ -116,7 +126,8 @@ mod tests {
                 seen.borrow_mut().push(format!("{from}: {text}"));
             }
         };
-        let mut outlet = Outlet::new("p", &masker, &report);
+        let mut outlet = Outlet::new("p", &masker, &report).without(Some("not so"));
+        outlet.push(Stream::Err, b"this is not so\n");
         outlet.push(Stream::Out, b"a \x1b[31mred\x1b[0m hun");
         outlet.push(Stream::Err, b"other\n");
         outlet.push(Stream::Out, b"ter22\r\nend");

@@ -27,6 +27,9 @@ const ASK: Duration = Duration::from_secs(120);
 /// So long may a `setup.sh` take whose stack does not wait for longer.
 const SETUP: Duration = Duration::from_secs(600);
 
+/// Compose's warning, of secrets and of configs. (docker/compose: `pkg/compose/create.go`.)
+const IGNORED: &str = "`uid`, `gid` and `mode` are not supported";
+
 const MODEL: &str = "model.json";
 const BUILD: &str = "build.json";
 const OVERRIDE: &str = "resident.json";
@@ -40,6 +43,8 @@ pub(super) struct Stage<'s> {
     files: Vec<PathBuf>,
     report: Report<'s>,
     overrides: Vec<&'static str>,
+    /// What compose says of the model and is not so.
+    not_so: Option<&'static str>,
     /// The model as compose printed it.
     json: SecretBytes,
 }
@@ -71,6 +76,7 @@ impl<'s> Stage<'s> {
             files,
             report,
             overrides: Vec::new(),
+            not_so: None,
             json: SecretBytes::new(Vec::new()),
         })
     }
@@ -184,8 +190,11 @@ impl<'s> Stage<'s> {
         json!({ "secrets": Value::from_iter(secrets) })
     }
 
-    /// Adds the compose file that points at resident files.
-    pub(super) fn point(&mut self, resident: &Value) -> Result<(), Error> {
+    /// Adds the compose file that points at resident files. They have the owner and mode that the model
+    /// asks for, of which compose warns that it does not.
+    pub(super) fn point(&mut self, model: &Model, resident: &Value) -> Result<(), Error> {
+        let is_resident = |file: &Path| self.ground.sealed(file).is_some();
+        self.not_so = model.grants_are_kept(&is_resident).then_some(IGNORED);
         self.lay_over(OVERRIDE, resident)
     }
 
@@ -279,7 +288,8 @@ impl<'s> Stage<'s> {
 
     fn stream(&mut self, from: &str, call: Call) -> Result<(End, String), Error> {
         let program = call.argv[0].clone();
-        let mut outlet = Outlet::new(from, &self.ground.unsealed.masker, self.report);
+        let outlet = Outlet::new(from, &self.ground.unsealed.masker, self.report);
+        let mut outlet = outlet.without(self.not_so);
         let end = self.vault.stream(call, &mut |stream, bytes| outlet.push(stream, bytes));
         let tail = outlet.finish();
         Ok((end.map_err(|error| failed_run(&program, error))?, tail))

@@ -148,7 +148,9 @@ impl Host {
         let text = format!("x-hlx: {{stable: 1s}}\nservices:\n{services}secrets: {{t: {{file: token}}}}\n");
         lab.write("compose.yml", text).commit();
         let mut host = Self { lab, daemon, before: Vec::new() };
-        host.hlx(&["deploy", &host.lab.service.clone()], 0);
+        // Compose says so of each owner and mode, and hlx gives the files both.
+        let said = host.hlx(&["deploy", &host.lab.service.clone()], 0);
+        assert!(!said.contains("will be ignored"), "{said}");
         host.before = resident_files(&host.lab);
         Some(host)
     }

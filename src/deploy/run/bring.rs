@@ -104,7 +104,7 @@ impl Deploy<'_> {
             let place = || resident.place(&plan, ground, &key);
             let placed = self.timings.measure("file secrets", Whose::Own, place)?;
             self.state.keep_resident(&self.wish.service, &placed.kept(&version.commit))?;
-            stage.point(&placed.pointing)?;
+            stage.point(&model, &placed.pointing)?;
         }
         match way {
             Way::Forward(_) => {

@@ -149,7 +149,7 @@ impl Deploy<'_> {
             Engine::Compose => {
                 self.reaches(&model, &plan, &stage, ground, None)?;
                 if !plan.is_empty() {
-                    stage.point(&resident.pointing(&plan, ground, &key))?;
+                    stage.point(&model, &resident.pointing(&plan, ground, &key))?;
                 }
                 self.foresee_containers(&mut stage, &model)?
             }
