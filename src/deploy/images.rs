@@ -12,6 +12,9 @@ use super::docker::{Docker, Error};
 use super::health::Container;
 use super::service::Service;
 
+/// The label of images that hlx has built: for which stack.
+pub const BUILT_FOR: &str = "hlx.built-for";
+
 /// A pull by digest takes at most this long.
 const PULL: Duration = Duration::from_secs(900);
 

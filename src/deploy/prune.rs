@@ -1,7 +1,8 @@
 //! Images of past deploys that nobody needs any more.
 //!
-//! Only images that a good deploy of a stack here ran with are looked at, never others. What
-//! remains: the newest good versions of each stack, and whatever a container uses.
+//! Only images that a good deploy of a stack here ran with are looked at, and those that hlx built for
+//! a stack and that have lost their name, never others. What remains: the newest good versions of
+//! each stack, and whatever a container uses.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +10,7 @@ use super::docker::Docker;
 use super::error::Error;
 use super::images::{self, Image};
 use super::state::State;
-use super::{Event, Service, World, run};
+use super::{Event, Report, Service, World, run};
 
 /// What becomes of images that are not needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +68,13 @@ pub fn prune(keep: usize, mode: Mode, world: &World<'_>) -> Result<Pruned, Error
             state.forget_images(&version.stack, &version.commit)?;
         }
     }
+    for stack in &stacks {
+        for id in docker.nameless(stack)?.into_iter().filter(|id| !needed.contains(id)) {
+            let what = format!("{stack}, built and not kept: {id}");
+            let bytes = take(&id, &what, mode, (&docker, world.report), &mut pruned)?;
+            pruned.bytes += bytes.unwrap_or_default();
+        }
+    }
     drop(locks);
     Ok(pruned)
 }
@@ -104,22 +112,35 @@ fn remove(
             image.origin.is_none().then(|| images::tag(&version.stack, &image.service, &version.commit));
         let whole = Some(image.id.clone()).filter(|id| !needed.contains(id));
         for name in tag.into_iter().chain(whole) {
-            let Some(bytes) = docker.size_of(&name)? else { continue };
-            match mode {
-                Mode::Name => {}
-                Mode::Remove => {
-                    if let Some(why) = docker.remove_image(&name)? {
-                        pruned.left.push(format!("{name}: {why}"));
-                        continue;
-                    }
-                }
-            }
-            (world.report)(Event::Step(&format!("{} of {:.10}: {name}", version.stack, version.commit)));
-            pruned.bytes += if name == image.id { bytes } else { 0 };
-            pruned.images.push(name);
+            let what = format!("{} of {:.10}: {name}", version.stack, version.commit);
+            let bytes = take(&name, &what, mode, (docker, world.report), pruned)?;
+            pruned.bytes += bytes.filter(|_| name == image.id).unwrap_or_default();
         }
     }
     Ok(())
+}
+
+/// Takes one image or name away, or only names it; how many bytes it had, if it went.
+fn take(
+    name: &str,
+    what: &str,
+    mode: Mode,
+    (docker, report): (&Docker, Report<'_>),
+    pruned: &mut Pruned,
+) -> Result<Option<u64>, Error> {
+    let Some(bytes) = docker.size_of(name)? else { return Ok(None) };
+    match mode {
+        Mode::Name => {}
+        Mode::Remove => {
+            if let Some(why) = docker.remove_image(name)? {
+                pruned.left.push(format!("{name}: {why}"));
+                return Ok(None);
+            }
+        }
+    }
+    report(Event::Step(what));
+    pruned.images.push(name.to_owned());
+    Ok(Some(bytes))
 }
 
 impl Docker {
@@ -131,6 +152,16 @@ impl Docker {
             image: String,
         }
         Ok(self.inspected::<Uses>(&[])?.into_iter().map(|container| container.image).collect())
+    }
+
+    /// Images that hlx built for a stack, and whose name another has by now.
+    fn nameless(&self, stack: &Service) -> Result<BTreeSet<String>, super::docker::Error> {
+        let label = format!("label={}={stack}", images::BUILT_FOR);
+        let listed = self.demand(
+            "image ls",
+            &["image", "ls", "-q", "--no-trunc", "--filter", "dangling=true", "--filter", &label],
+        )?;
+        Ok(listed.split_whitespace().map(str::to_owned).collect())
     }
 
     /// How many bytes an image has; `None` if it is not there.

@@ -12,10 +12,12 @@ use serde_json::{Value, json};
 
 use super::error::Error;
 use super::guard::{SEALED, TEMPORARY, TREE};
+use super::images::BUILT_FOR;
 use super::mirror::os;
 use super::model::{self, Model, Naming};
 use super::outlet::{Outlet, Report};
 use super::resident::Ground;
+use super::service::Service;
 use super::tree::{Entry, Kind, MOST};
 use super::vault::{NOT_STARTED, Vault};
 use crate::secret::SecretBytes;
@@ -156,7 +158,9 @@ impl<'s> Stage<'s> {
 
     /// Builds images from contexts that show the commit's files, and nothing else, as ciphertext;
     /// only `build.secrets` are plain.
-    pub(super) fn build(&mut self, model: &Model) -> Result<(), Error> {
+    ///
+    /// The images get a label with the stack's name, by which they are known for hlx's own.
+    pub(super) fn build(&mut self, model: &Model, stack: &Service) -> Result<(), Error> {
         let ground = self.ground;
         ground
             .tree
@@ -164,14 +168,19 @@ impl<'s> Stage<'s> {
             .try_for_each(|(path, entry)| fill_sealed(&mut self.vault, path, entry))
             .map_err(Error::Vault)?;
         self.vault.replace(SEALED).map_err(Error::Vault)?;
-        let built = self.build_there(model);
+        let built = self.build_there(model, stack);
         self.vault.uncover().map_err(Error::Vault)?;
         built
     }
 
-    fn build_there(&mut self, model: &Model) -> Result<(), Error> {
-        let secrets = self.build_secrets(model);
-        self.vault.put(BUILD, 0o600, SecretBytes::new(secrets.to_string().into())).map_err(Error::Vault)?;
+    fn build_there(&mut self, model: &Model, stack: &Service) -> Result<(), Error> {
+        let mut over = self.build_secrets(model);
+        let builds = model.services.iter().filter(|(_, service)| service.build.is_some());
+        let labelled = |(name, _): (&String, _)| {
+            (name.clone(), json!({ "build": { "labels": { BUILT_FOR: stack.as_str() } } }))
+        };
+        over["services"] = Value::from_iter(builds.map(labelled));
+        self.vault.put(BUILD, 0o600, SecretBytes::new(over.to_string().into())).map_err(Error::Vault)?;
         let files = [MODEL, BUILD].map(|name| self.vault.dir().join(name));
         let call = self.docker_compose(&files, Some(&model.name), LONG).var("COMPOSE_DISABLE_ENV_FILE", "1");
         self.step("building images", "build", call.arg("build"))

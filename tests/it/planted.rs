@@ -133,8 +133,11 @@ fn a_sealed_file_in_a_build_context_is_warned_of() {
 #[test]
 fn images_of_past_deploys_go_and_those_in_need_stay() {
     let Some(lab) = Lab::new("prune") else { return };
-    let version = |number: u32| {
+    let build = |number: u32| {
         lab.write("Dockerfile", format!("FROM {}\nLABEL number={number}\n", lab.image()));
+    };
+    let version = |number: u32| {
+        build(number);
         lab.write(
             "compose.yml",
             "x-hlx: {stable: 0s}\nservices:\n  web:\n    build: .\n    init: true\n    command: [/bin/busybox, sleep, \"1000\"]\n",
@@ -160,6 +163,17 @@ fn images_of_past_deploys_go_and_those_in_need_stay() {
     say(&["prune", "--keep", "0"]);
     assert_eq!(there(), [false, false, false, true]);
     lab.deploys(&[]);
+    // What was built for a version that was not well goes once it has lost its name.
+    let text = fs::read_to_string(lab.path("repo/compose.yml")).unwrap();
+    build(5);
+    lab.write("compose.yml", text.replace("sleep, \"1000\"", "\"false\"")).commit().fails(6, &[], &[]);
+    let failed = lab.docker(&["inspect", "-f", "{{.Id}}", &format!("{}-web", lab.project())]);
+    build(6);
+    lab.write("compose.yml", text).commit().deploys(&[]);
+    let named = say(&["prune", "--dry-run"]);
+    assert!(!failed.trim().is_empty() && named.contains("1 image or name would go"), "{named}");
+    say(&["prune"]);
+    assert!(lab.docker(&["image", "inspect", "-f", "{{.Id}}", failed.trim()]).trim().is_empty());
     for id in &ids {
         lab.docker(&["rmi", "-f", id]);
     }

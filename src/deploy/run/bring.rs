@@ -98,7 +98,8 @@ impl Deploy<'_> {
         self.reaches(&model, &plan, stage, ground, ship.as_ref())?;
         if matches!(way, Way::Forward(_)) && model.builds() {
             (self.world.report)(Event::Step("building images, with sealed files left sealed"));
-            self.timings.measure("building images", Whose::Docker, || stage.build(&model))?;
+            self.timings
+                .measure("building images", Whose::Docker, || stage.build(&model, &self.wish.service))?;
         }
         if ship.is_none() && !plan.is_empty() {
             let place = || resident.place(&plan, ground, &key);
