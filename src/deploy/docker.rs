@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::endpoint::Endpoint;
 use super::health::Container;
-use super::preflight::{self, Published};
+use super::preflight::{self, Named, Published};
 use super::swarm::Service;
 use crate::sys::process::{Call, End, Env, Finished};
 
@@ -218,6 +218,13 @@ impl Docker {
             Some(preflight::published(name, project, ports))
         };
         Ok(listed.lines().filter_map(read).flatten().collect())
+    }
+
+    /// Every container with its name, in whatever condition.
+    pub(super) fn named(&self) -> Result<Vec<Named>, Error> {
+        let format = "{{.Names}}\t{{.Label \"com.docker.compose.project\"}}";
+        let listed = self.demand("ps", &["ps", "-a", "--no-trunc", "--format", format])?;
+        Ok(listed.lines().filter_map(Named::read).collect())
     }
 
     /// The ports that services of the Swarm have, on every node.

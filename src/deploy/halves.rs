@@ -19,7 +19,7 @@ enum Way<'c> {
     /// The old one is there: this one goes.
     Remove(&'c str),
     /// The old one has gone, and with it all but what this one has of its unnamed volumes: this one
-    /// takes its name.
+    /// takes its name, if nobody else has it.
     Rename(&'c str, &'c str),
 }
 
@@ -50,15 +50,24 @@ fn ways(containers: &[Container]) -> Vec<Way<'_>> {
 
 /// Undoes the half of a replacement, or completes it; true if there was one.
 pub(super) fn settle(docker: &Docker, containers: &[Container]) -> Result<bool, Error> {
-    let ways = ways(containers);
-    for way in &ways {
-        match way {
+    let mut settled = false;
+    for way in ways(containers) {
+        settled |= match way {
             // Without its volumes, which are the old one's too.
-            Way::Remove(id) => docker.demand("rm", &["rm", id])?,
-            Way::Rename(id, name) => docker.demand("rename", &["rename", id, name])?,
+            Way::Remove(id) => docker.demand("rm", &["rm", id]).map(|_| true)?,
+            Way::Rename(id, name) => or_taken(docker.demand("rename", &["rename", id, name]))?,
         };
     }
-    Ok(!ways.is_empty())
+    Ok(settled)
+}
+
+/// False if a container that is not the project's has the name. `up` knows this one by its labels, and goes on
+/// from it as from any other: it hands the unnamed volumes on, and what it makes gets a name of its own.
+fn or_taken(renamed: Result<String, Error>) -> Result<bool, Error> {
+    match renamed {
+        Err(Error::Failed { said, .. }) if said.contains("already in use") => Ok(false),
+        other => other.map(|_| true),
+    }
 }
 
 #[cfg(test)]
