@@ -368,6 +368,7 @@ impl From<Inspected> for Container {
         Self {
             service: label("com.docker.compose.service"),
             one_off: label("com.docker.compose.oneoff").eq_ignore_ascii_case("true"),
+            replaces: !label("com.docker.compose.replace").is_empty(),
             id: found.id,
             image: found.image,
             name: found.name.trim_start_matches('/').to_owned(),

@@ -1,4 +1,4 @@
-//! Containers that Compose was replacing when it was killed.
+//! Containers that Compose was making or replacing when it was killed, or when it failed.
 //!
 //! It makes the new one under the name `<beginning of the old one's id>_<name>`, stops and removes
 //! the old one, and gives the new one its name. Killed in between, it does not find its way on from
@@ -6,6 +6,9 @@
 //!
 //! The engine completes what it was asked for even when the asking Compose is dead, so that such a container
 //! may come up when hlx has looked for them already: then that `up` fails, and the one after it does not.
+//!
+//! One that replaces none may lack what Compose puts into it before its start, such as a secret, and Compose
+//! would start it as it is.
 
 use super::docker::{Docker, Error};
 use super::health::Container;
@@ -21,6 +24,8 @@ enum Way<'c> {
     /// The old one has gone, and with it all but what this one has of its unnamed volumes: this one
     /// takes its name, if nobody else has it.
     Rename(&'c str, &'c str),
+    /// It replaces none, so that its unnamed volumes are new: it goes with them.
+    Discard(&'c str),
 }
 
 /// The beginning of the id of the container that one of such a name replaces, and the name it gets in the end.
@@ -35,10 +40,12 @@ pub(super) fn is_in_the_way(said: &str) -> bool {
 }
 
 fn ways(containers: &[Container]) -> Vec<Way<'_>> {
-    let halves = containers.iter().filter(|container| container.status == "created");
-    halves
+    let never_started = containers.iter().filter(|container| container.status == "created");
+    never_started
         .filter_map(|container| {
-            let (head, name) = half(&container.name)?;
+            let Some((head, name)) = half(&container.name) else {
+                return (!container.replaces).then_some(Way::Discard(&container.id));
+            };
             let is_there = |other: &Container| other.id.starts_with(head) || other.name == name;
             Some(match containers.iter().any(is_there) {
                 true => Way::Remove(&container.id),
@@ -48,7 +55,7 @@ fn ways(containers: &[Container]) -> Vec<Way<'_>> {
         .collect()
 }
 
-/// Undoes the half of a replacement, or completes it; true if there was one.
+/// Undoes the half of a replacement, or completes it, and removes what was only made; true if there was any.
 pub(super) fn settle(docker: &Docker, containers: &[Container]) -> Result<bool, Error> {
     let mut settled = false;
     for way in ways(containers) {
@@ -56,6 +63,7 @@ pub(super) fn settle(docker: &Docker, containers: &[Container]) -> Result<bool, 
             // Without its volumes, which are the old one's too.
             Way::Remove(id) => docker.demand("rm", &["rm", id]).map(|_| true)?,
             Way::Rename(id, name) => or_taken(docker.demand("rename", &["rename", id, name]))?,
+            Way::Discard(id) => docker.demand("rm", &["rm", "-v", id]).map(|_| true)?,
         };
     }
     Ok(settled)
@@ -88,9 +96,10 @@ mod tests {
             container("b", "fedcba987654_p_db_1", "created"),
             container("c", "fedcba987654_p-run-1", "running"),
             container("d", "p_web_2", "created"),
-            container("e", "nothexadecim_x", "created"),
+            Container { replaces: true, ..container("e", "nothexadecim_x", "created") },
+            container("f", "p-web-3", "exited"),
         ];
-        assert_eq!(ways(&all), [Way::Remove("a"), Way::Rename("b", "p_db_1")]);
+        assert_eq!(ways(&all), [Way::Remove("a"), Way::Rename("b", "p_db_1"), Way::Discard("d")]);
         assert_eq!(ways(&all[2..4]), [Way::Rename("b", "p_db_1")]);
         assert_eq!(ways(&[]), []);
     }

@@ -1,6 +1,7 @@
 //! The programs of a deploy, run in the vault's view of the project directory.
 
 mod stack;
+mod variables;
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -20,6 +21,7 @@ use super::tree::{Entry, Kind, MOST};
 use super::vault::{NOT_STARTED, Vault};
 use crate::secret::SecretBytes;
 use crate::sys::process::{Call, End, Env, Stream};
+use variables::Variables;
 
 /// Builds, pulls and setups may take long; none may take for ever.
 const LONG: Duration = Duration::from_secs(3600);
@@ -38,6 +40,8 @@ pub(super) struct Stage<'s> {
     files: Vec<PathBuf>,
     report: Report<'s>,
     overrides: Vec<&'static str>,
+    /// What secrets and configs are made of.
+    variables: Variables,
     /// The model as compose printed it.
     json: SecretBytes,
 }
@@ -69,6 +73,7 @@ impl<'s> Stage<'s> {
             files,
             report,
             overrides: Vec::new(),
+            variables: Variables::new(),
             json: SecretBytes::new(Vec::new()),
         })
     }
@@ -87,10 +92,12 @@ impl<'s> Stage<'s> {
     pub(super) fn model(&mut self, branch: &str) -> Result<Model, Error> {
         self.vault.replace(TREE).map_err(Error::Vault)?;
         let read = self.read_model(branch);
+        let read = read.and_then(|(model, json)| Ok((self.ask_variables(&model)?, model, json)));
         self.vault.uncover().map_err(Error::Vault)?;
-        let (model, json) = read?;
+        let (variables, model, json) = read?;
         self.json = SecretBytes::new(json.expose().clone());
         self.vault.put(MODEL, 0o600, json).map_err(Error::Vault)?;
+        self.give_variables(&model, variables)?;
         Ok(model)
     }
 
@@ -289,16 +296,24 @@ impl<'s> Stage<'s> {
     fn compose(&self, project: Option<&str>, limit: Duration) -> Call {
         let mut files = vec![self.vault.dir().join(MODEL)];
         files.extend(self.overrides.iter().map(|name| self.vault.dir().join(name)));
-        self.docker_compose(&files, project, limit).var("COMPOSE_DISABLE_ENV_FILE", "1")
+        let call = self.docker_compose(&files, project, limit);
+        match self.variables.is_empty() {
+            true => call.var("COMPOSE_DISABLE_ENV_FILE", "1"),
+            false => call.arg("--env-file").arg(self.vault.dir().join(variables::VALUES)),
+        }
     }
 
-    /// Compose on the commit's own files, with `.env` only if it is tracked.
+    /// Compose on the commit's own files.
     fn tracked(&self, project: Option<&str>) -> Call {
         let files: Vec<PathBuf> = self.files.iter().map(|file| self.ground.project.join(file)).collect();
         // What is fetched while the model is made is not of the commit.
         let no_remotes = ["COMPOSE_EXPERIMENTAL_GIT_REMOTE", "COMPOSE_EXPERIMENTAL_OCI_REMOTE"];
         let call = self.docker_compose(&files, project, ASK);
-        let call = no_remotes.iter().fold(call, |call, name| call.var(name, "false"));
+        self.with_env_file(no_remotes.iter().fold(call, |call, name| call.var(name, "false")))
+    }
+
+    /// With `.env` only if it is tracked.
+    fn with_env_file(&self, call: Call) -> Call {
         match self.ground.tree.contains_key(Path::new(".env")) {
             true => call.arg("--env-file").arg(self.ground.project.join(".env")),
             false => call.var("COMPOSE_DISABLE_ENV_FILE", "1"),

@@ -5,6 +5,7 @@ mod bystanders;
 mod check;
 mod commits;
 mod concurrent;
+mod contents;
 mod deploy;
 mod far;
 mod filter;

@@ -255,7 +255,8 @@ impl Deploy<'_> {
         let before = || self.docker.containers(project);
         let mut before = self.timings.measure("looking at what runs", Whose::Docker, before)?;
         if halves::settle(&self.docker, &before)? {
-            let told = "a container that was being replaced when a deploy was cut short was put right";
+            let told =
+                "a container that was being made or replaced when a deploy was cut short was put right";
             (self.world.report)(Event::Step(told));
             before = self.docker.containers(project)?;
         }
