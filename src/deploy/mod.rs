@@ -8,6 +8,7 @@
 pub mod all;
 pub mod changes;
 pub mod clear;
+mod contents;
 pub mod contexts;
 pub mod deny;
 pub mod docker;

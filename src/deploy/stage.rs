@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::contents;
 use super::error::Error;
 use super::guard::{SEALED, TEMPORARY, TREE};
 use super::mirror::os;
@@ -21,7 +22,7 @@ use super::tree::{Entry, Kind, MOST};
 use super::vault::{NOT_STARTED, Vault};
 use crate::secret::SecretBytes;
 use crate::sys::process::{Call, End, Env, Stream};
-use variables::Variables;
+pub(super) use variables::Variables;
 
 /// Builds, pulls and setups may take long; none may take for ever.
 const LONG: Duration = Duration::from_secs(3600);
@@ -31,6 +32,7 @@ const MODEL: &str = "model.json";
 const BUILD: &str = "build.json";
 const OVERRIDE: &str = "resident.json";
 const PINS: &str = "images.json";
+const LABELS: &str = "labels.json";
 
 /// A vault that is filled, and what runs in it.
 pub(super) struct Stage<'s> {
@@ -197,6 +199,15 @@ impl<'s> Stage<'s> {
     /// Adds the compose file that names the images to use.
     pub(super) fn pin(&mut self, images: &Value) -> Result<(), Error> {
         self.lay_over(PINS, images)
+    }
+
+    /// Adds the compose file that labels services by the content that they read, if any reads some.
+    pub(super) fn label(&mut self, key: &SecretBytes) -> Result<(), Error> {
+        let model: Value = serde_json::from_slice(self.json()).map_err(Error::Unreadable)?;
+        match contents::labels(&model, &self.variables, self.ground, key) {
+            Some(labels) => self.lay_over(LABELS, &labels),
+            None => Ok(()),
+        }
     }
 
     fn lay_over(&mut self, name: &'static str, content: &Value) -> Result<(), Error> {

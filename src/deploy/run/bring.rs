@@ -106,6 +106,9 @@ impl Deploy<'_> {
             self.state.keep_resident(&self.wish.service, &placed.kept(&version.commit))?;
             stage.point(&placed.pointing)?;
         }
+        if ship.is_none() {
+            stage.label(&key)?;
+        }
         match way {
             Way::Forward(_) => {
                 // As late as can be: containers that run share the files with them.
