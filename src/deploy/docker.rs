@@ -227,6 +227,16 @@ impl Docker {
         Ok(listed.lines().filter_map(Named::read).collect())
     }
 
+    /// The containers of a project that a signal was sent to within so much time.
+    pub(super) fn told_to_end(&self, project: &str, within: Duration) -> Result<Vec<String>, Error> {
+        let since = format!("{}s", within.as_secs());
+        let label = format!("label=com.docker.compose.project={project}");
+        let filters = ["--filter", "event=kill", "--filter", &label, "--format", "{{.Actor.ID}}"];
+        let found =
+            self.demand("events", &[&["events", "--since", &since, "--until", "0s"][..], &filters].concat())?;
+        Ok(found.lines().map(str::to_owned).collect())
+    }
+
     /// The ports that services of the Swarm have, on every node.
     pub(super) fn published_by_services(&self) -> Result<Vec<Published>, Error> {
         let services = self.all_services()?;

@@ -10,8 +10,14 @@
 //! One that replaces none may lack what Compose puts into it before its start, such as a secret, and Compose
 //! would start it as it is.
 
+use std::time::{Duration, Instant};
+
 use super::docker::{Docker, Error};
 use super::health::Container;
+
+/// What ending a container takes besides the time that it is given.
+const BESIDES: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// How much of an id is in such a name.
 const HEAD: usize = 12;
@@ -53,6 +59,19 @@ fn ways(containers: &[Container]) -> Vec<Way<'_>> {
             })
         })
         .collect()
+}
+
+/// Waits until containers have ended that Compose told to, before it was killed itself: until then they are as
+/// good as running to whoever looks. `longest` is how much time they are given.
+pub(super) fn let_end(docker: &Docker, project: &str, longest: Duration) -> Result<(), Error> {
+    let longest = longest + BESIDES;
+    let told = docker.told_to_end(project, longest)?;
+    let ends = |found: &Container| found.status == "running" && told.contains(&found.id);
+    let begun = Instant::now();
+    while !told.is_empty() && begun.elapsed() < longest && docker.containers(project)?.iter().any(ends) {
+        std::thread::sleep(PAUSE);
+    }
+    Ok(())
 }
 
 /// Undoes the half of a replacement, or completes it, and removes what was only made; true if there was any.

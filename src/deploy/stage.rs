@@ -18,6 +18,7 @@ use super::mirror::os;
 use super::model::{self, Model, Naming};
 use super::outlet::{Outlet, Report};
 use super::resident::Ground;
+use super::stop::Stop;
 use super::tree::{Entry, Kind, MOST};
 use super::vault::{NOT_STARTED, Vault};
 use crate::secret::SecretBytes;
@@ -44,6 +45,8 @@ pub(super) struct Stage<'s> {
     overrides: Vec<&'static str>,
     /// What secrets and configs are made of.
     variables: Variables,
+    /// Ends what starts containers.
+    stop: Option<&'s Stop>,
     /// The model as compose printed it.
     json: SecretBytes,
 }
@@ -76,6 +79,7 @@ impl<'s> Stage<'s> {
             report,
             overrides: Vec::new(),
             variables: Variables::new(),
+            stop: None,
             json: SecretBytes::new(Vec::new()),
         })
     }
@@ -281,6 +285,11 @@ impl<'s> Stage<'s> {
         })
     }
 
+    /// From here on what runs is killed once that is wished.
+    pub(super) fn heed(&mut self, stop: Option<&'s Stop>) {
+        self.stop = stop;
+    }
+
     /// Overwrites and removes all of it.
     pub(super) fn shred(self) -> Result<(), Error> {
         self.vault.shred().map_err(Error::Vault)
@@ -294,7 +303,9 @@ impl<'s> Stage<'s> {
     fn stream(&mut self, from: &str, call: Call) -> Result<(End, String), Error> {
         let program = call.argv[0].clone();
         let mut outlet = Outlet::new(from, &self.ground.unsealed.masker, self.report);
-        let end = self.vault.stream(call, &mut |stream, bytes| outlet.push(stream, bytes));
+        let is_over = || self.stop.is_some_and(Stop::is_wished);
+        let push = &mut |stream, bytes: &[u8]| outlet.push(stream, bytes);
+        let end = self.vault.stream_until(call, push, &is_over);
         let tail = outlet.finish();
         Ok((end.map_err(|error| failed_run(&program, error))?, tail))
     }

@@ -57,6 +57,8 @@ pub(super) enum Request {
     Feed(SecretBytes),
     /// Run a program.
     Run(Call),
+    /// Kill the program that runs; what is answered is its end.
+    Kill,
     /// Overwrite and remove everything, and end.
     Shred,
 }
@@ -158,6 +160,7 @@ impl Request {
             Self::Check => write(to, 7, &[]),
             Self::Link { path, target } => write(to, 8, &[bytes(path), target]),
             Self::Feed(input) => write(to, 9, &[input.expose()]),
+            Self::Kill => write(to, 10, &[]),
         }
     }
 
@@ -179,6 +182,7 @@ impl Request {
             7 => Self::Check,
             8 => Self::Link { path: frame.path()?, target: frame.next()?.to_vec() },
             9 => Self::Feed(SecretBytes::new(std::mem::take(&mut *frame.next()?))),
+            10 => Self::Kill,
             _ => return Err(malformed()),
         })
     }

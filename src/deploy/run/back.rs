@@ -121,6 +121,7 @@ impl Deploy<'_> {
             self.sweep();
             return error;
         }
+        self.stop = None;
         let mut broken = match error {
             Error::Broken(broken) => *broken,
             other => Broken { reason: other.to_string(), ..Broken::default() },
