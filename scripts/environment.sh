@@ -101,6 +101,11 @@ need_keychain() {
     install_packages dbus gnome-keyring
 }
 
+# For the tests of commits that OpenPGP keys signed.
+need_gpg() {
+    command -v gpg >/dev/null && command -v gpg-agent >/dev/null || install_packages gnupg
+}
+
 # Stock sops, for the tests that run it. Sets HLX_TEST_SOPS.
 need_sops() {
     if [ -z "${HLX_TEST_SOPS:-}" ]; then

@@ -1,18 +1,29 @@
 //! A compose file: whether it has the form of one, which ports it claims, and which secrets it leaves in
 //! Docker's stored environments.
 
+mod keys;
+mod names;
+mod shape;
+mod spelling;
+
+use std::cell::OnceCell;
 use std::collections::HashMap;
 
 use serde_yaml::{Mapping, Value};
 
-use crate::format::{Document, Store};
+use crate::format::yaml::outline;
+use crate::format::{Document, Step, Store};
 
 use super::examine::{ReadSettings, Spot};
-use super::granted::{self, Granted};
+use super::granted::{self, Said};
 use super::ports::{self, Claim};
 use super::stacks::StackSettings;
 use super::tree::{File as TreeFile, Tree};
 use super::{Rule, images, secrets};
+
+pub(super) use names::{Kind, Names, Need, Use, Wanted};
+pub(super) use shape::is_open;
+use shape::{What, Wrong};
 
 /// The names of a stack's own file, in the order in which compose looks for it.
 pub(super) const NAMES: [&str; 4] =
@@ -25,12 +36,8 @@ const OVERRIDES: [&str; 4] = [
     "docker-compose.override.yaml",
 ];
 
-/// What may stand at the top, besides `x-…`. (compose-spec, `schema/compose-spec.json`.)
-const TOP: [&str; 9] =
-    ["name", "version", "services", "networks", "volumes", "configs", "secrets", "include", "models"];
-
 /// The largest that is read; a stack's file has a few KB.
-const LARGEST: usize = 1 << 20;
+pub(super) const LARGEST: usize = 1 << 20;
 
 /// What a compose file says that other branches must agree with.
 #[derive(Debug, Default)]
@@ -48,7 +55,9 @@ pub(super) struct Compose {
     /// The ports that its services claim.
     pub(super) claims: Vec<Claimed>,
     /// The files that it gives to containers as secrets.
-    pub(super) granted: Vec<Granted>,
+    pub(super) granted: Said,
+    /// What it names; none of one that cannot be read.
+    pub(super) names: Option<Names>,
 }
 
 /// A claim with the service that makes it.
@@ -99,8 +108,8 @@ pub(super) fn read(path: &str, text: &str, origin: Origin, settings: ReadSetting
     let Value::Mapping(top) = &value else {
         return (vec![invalid(None, "it is no mapping with `services:`")], Compose::default());
     };
-    let file = File { path, text, lines: lines(text, &document), document, origin };
-    let mut spots = file.form(top);
+    let file = File { path, text, lines: lines(text, &document), document, origin, entries: OnceCell::new() };
+    let mut spots = file.form(&value, top);
     let settings = file.settings(top, settings).unwrap_or_else(|spot| {
         spots.push(spot);
         StackSettings::default()
@@ -123,6 +132,7 @@ pub(super) fn read(path: &str, text: &str, origin: Origin, settings: ReadSetting
         includes: top.contains_key("include"),
         claims,
         granted: granted::of_compose(text, &value),
+        names: Some(names::of(&value, &|path| file.line_of(path))),
     };
     (spots, compose)
 }
@@ -131,7 +141,7 @@ pub(super) fn read(path: &str, text: &str, origin: Origin, settings: ReadSetting
 pub(super) fn counting(tree: &Tree) -> impl Iterator<Item = &TreeFile> {
     let main = NAMES.iter().find(|name| tree.files.iter().any(|file| file.path == **name));
     let counts = move |file: &&TreeFile| {
-        !NAMES.contains(&file.path.as_str()) || main.is_some_and(|main| file.path == *main)
+        OVERRIDES.contains(&file.path.as_str()) || main.is_some_and(|main| file.path == *main)
     };
     tree.files.iter().filter(counts)
 }
@@ -147,6 +157,8 @@ struct File<'t> {
     document: Document<'t>,
     lines: HashMap<Vec<String>, usize>,
     origin: Origin,
+    /// The lines of all its entries.
+    entries: OnceCell<HashMap<Vec<Step>, usize>>,
 }
 
 /// How deep what is told stands: `services`, its name, `environment`, a variable.
@@ -170,22 +182,48 @@ fn lines(text: &str, document: &Document<'_>) -> HashMap<Vec<String>, usize> {
     lines
 }
 
+/// A path as it is told: `services.web.ports[0]`.
+fn dotted(path: &[Step]) -> String {
+    let mut out = String::new();
+    for step in path {
+        match step {
+            Step::Key(key) if out.is_empty() => out.push_str(key),
+            Step::Key(key) => out.extend([".", key.as_str()]),
+            Step::Index(index) => out.push_str(&format!("[{index}]")),
+        }
+    }
+    out
+}
+
+fn quoted(step: &Step) -> String {
+    format!("`{}`", dotted(std::slice::from_ref(step)))
+}
+
+/// The block of SOPS, which Compose never sees.
+fn is_metadata(path: &[Step]) -> bool {
+    path == [Step::Key("sops".to_owned())]
+}
+
+fn is_service(path: &[Step]) -> bool {
+    path.first() == Some(&Step::Key("services".to_owned()))
+}
+
 impl File<'_> {
     fn line(&self, path: &[&str]) -> Option<usize> {
         let path: Vec<String> = path.iter().map(|name| (*name).to_owned()).collect();
         self.lines.get(&path).copied()
     }
 
+    /// The line of an entry, or of what it stands in: what a merge brings has none of its own.
+    fn line_of(&self, path: &[Step]) -> Option<usize> {
+        let entries = self.entries.get_or_init(|| outline::lines(self.text));
+        (1..=path.len()).rev().find_map(|length| entries.get(&path[..length]).copied())
+    }
+
     /// Whether it has the form of a compose file.
-    fn form(&self, top: &Mapping) -> Vec<Spot> {
-        let mut spots = Vec::new();
-        let names = top.keys().map(|key| key.as_str().unwrap_or("?"));
-        for name in names.filter(|name| !TOP.contains(name) && !name.starts_with("x-")) {
-            if name != "sops" || self.document.metadata.is_none() {
-                let message = format!("`{name}` is no key of a compose file (own ones begin with `x-`)");
-                spots.push(Spot { rule: Rule::ComposeKey, line: self.line(&[name]), message });
-            }
-        }
+    fn form(&self, file: &Value, top: &Mapping) -> Vec<Spot> {
+        let mut spots: Vec<Spot> =
+            shape::judge(file, &keys::FILE).iter().filter_map(|wrong| self.wrong(wrong)).collect();
         // A part of a stack need not be whole.
         let part = OVERRIDES.contains(&self.path) || top.contains_key("include");
         match top.get("services") {
@@ -195,9 +233,38 @@ impl File<'_> {
                 let wrong = services.iter().filter_map(|(name, service)| self.service(name, service, part));
                 spots.extend(wrong);
             }
-            Some(_) => spots.push(invalid(self.line(&["services"]), "`services` is no mapping")),
+            // The shapes say so.
+            Some(_) => {}
         }
         spots
+    }
+
+    /// What is told of a wrong key or value. What an encrypted file holds is not shown.
+    fn wrong(&self, wrong: &Wrong) -> Option<Spot> {
+        let line = self.line_of(&wrong.path);
+        let hidden = self.origin == Origin::Opened;
+        let (last, above) = wrong.path.split_last()?;
+        let (rule, message) = match &wrong.what {
+            What::Key(_) if is_metadata(&wrong.path) && self.document.metadata.is_some() => return None,
+            What::Key(_) if hidden => (Rule::ComposeKey, "a key that Compose does not know".to_owned()),
+            What::Key(nearest) => {
+                let whose = if above.is_empty() {
+                    "a compose file".to_owned()
+                } else {
+                    format!("`{}`", dotted(above))
+                };
+                let meant = nearest
+                    .map_or("own ones begin with `x-`".to_owned(), |key| format!("did you mean `{key}`?"));
+                (Rule::ComposeKey, format!("{} is no key of {whose} ({meant})", quoted(last)))
+            }
+            // Whole services are judged with the rest of their form.
+            What::Value(_) if wrong.path.len() == 2 && is_service(&wrong.path) => return None,
+            What::Value(wanted) if hidden => (Rule::ComposeValue, format!("this must be {wanted}")),
+            What::Value(wanted) => {
+                (Rule::ComposeValue, format!("`{}` must be {wanted}", dotted(&wrong.path)))
+            }
+        };
+        Some(Spot { rule, line, message })
     }
 
     fn service(&self, name: &Value, service: &Value, part: bool) -> Option<Spot> {
@@ -365,11 +432,11 @@ mod tests {
             ("x: &x {image: y}\nservices:\n  a:\n    <<: *x\n", &["compose-key 1"]),
             (
                 "services:\n  a:\n    image: x\nserivces: {}\nvolume:\n  x: 1\n",
-                &["compose-key 0", "compose-key 6"],
+                &["compose-key 4", "compose-key 5"],
             ),
             ("services:\n  a:\n    ports: ['80:80']\n", &["compose-invalid 3"]),
             ("services:\n  a: x\n", &["compose-invalid 2"]),
-            ("services: [a]\n", &["compose-invalid 1"]),
+            ("services: [a]\n", &["compose-value 1"]),
             ("a: [\n", &["compose-invalid 1"]),
             ("- a\n", &["compose-invalid 1"]),
             ("networks: {}\n", &["compose-invalid 0"]),

@@ -45,6 +45,9 @@ struct Candidate<'a> {
     protected: bool,
     /// The attributes that were accepted here say so.
     accepted: bool,
+    /// Attributes of its commit say that it is clear on purpose. As with the file's own word, a commit is not made by
+    /// that alone.
+    meant: bool,
     conversion: Option<&'static str>,
 }
 
@@ -82,6 +85,7 @@ pub fn staged(checker: &Checker<'_>) -> Result<Vec<Finding>, Error> {
             staged: true,
             protected: attributes.filtered,
             accepted: accepted.as_ref().is_some_and(|accepted| accepted.of(&file.path).filtered),
+            meant: false,
             conversion: attributes.conversion,
         };
         let found = judge(checker, &candidate, (&keep, &grants), &name)?;
@@ -199,6 +203,7 @@ fn brought(checker: &Checker<'_>, commit: &Commit) -> Result<Vec<Finding>, Error
             staged: false,
             protected: attributes.filtered,
             accepted: false,
+            meant: attributes.clear,
             conversion: attributes.conversion,
         })
     });
@@ -238,6 +243,7 @@ fn newly_protected<'f>(
         staged: false,
         protected: true,
         accepted: true,
+        meant: false,
         conversion: now.of(&file.path).conversion,
     };
     Ok(files.iter().filter(is_new).map(candidate).collect())
@@ -279,7 +285,7 @@ fn first_of(
             return Ok(Some(spot.clone()));
         }
     }
-    if !file.protected && examined.clear && !is_meant(checker, file) {
+    if !file.protected && examined.clear && !file.meant && !is_meant(checker, file) {
         match (was_sealed(checker, file)?, file.accepted) {
             (true, _) => return Ok(Some(unprotected("it was encrypted, and is clear now"))),
             (false, true) => return Ok(Some(unprotected("it was to be encrypted, and is clear"))),
@@ -377,6 +383,9 @@ fn stops(rule: Rule) -> bool {
         | Rule::NotHere
         | Rule::ComposeInvalid
         | Rule::ComposeKey
+        | Rule::ComposeValue
+        | Rule::ComposeName
+        | Rule::ComposeFile
         | Rule::Settings
         | Rule::After
         | Rule::PortConflict

@@ -6,10 +6,12 @@
 //! (`across`). The hooks of git ask the same questions of fewer files ([`guard`]).
 
 mod across;
+mod certain;
 mod compose;
 mod copies;
 pub mod docker;
 mod examine;
+mod filled;
 mod former;
 mod granted;
 pub mod guard;
@@ -17,6 +19,7 @@ mod history;
 mod images;
 pub mod place;
 mod ports;
+mod project;
 mod rule;
 mod secrets;
 mod signed;

@@ -82,6 +82,12 @@ pub fn places(repository: &Repository, scope: &Scope) -> Result<Vec<Place>, Erro
     Ok(tips.into_iter().map(Place::tip).chain(index).chain(rest.into_iter().map(Place::tip)).collect())
 }
 
+/// Those of the branch that is checked out.
+pub fn current(places: &[Place]) -> Vec<Place> {
+    let index = places.iter().find(|place| place.is_index());
+    places.iter().filter(|place| index.is_some_and(|index| index.name == place.name)).cloned().collect()
+}
+
 /// A remote's branch without the remote's name.
 fn short(name: &str) -> &str {
     name.split_once('/').map_or(name, |(_, branch)| branch)

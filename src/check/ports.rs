@@ -66,6 +66,35 @@ fn short(text: &str) -> Option<Claim> {
     claimed(address, host, container, protocol)
 }
 
+/// Whether an entry without variables is one that Compose takes: `80`, `8080:80/tcp`, `127.0.0.1:80-81:80-81`.
+pub(super) fn is_entry(text: &str) -> bool {
+    let (text, protocol) = text.split_once('/').unwrap_or((text, ""));
+    let known = ["", "tcp", "udp", "sctp"].iter().any(|known| protocol.eq_ignore_ascii_case(known));
+    // Compose reads no further than the second slash.
+    if !known && !protocol.starts_with('/') {
+        return false;
+    }
+    let (rest, container) = text.rsplit_once(':').unwrap_or(("", text));
+    let (address, host) = rest.rsplit_once(':').unwrap_or(("", rest));
+    let address = address.trim_matches(['[', ']']);
+    let address = address.split_once('%').map_or(address, |(address, _)| address);
+    let good_address = address.is_empty() || address.parse::<IpAddr>().is_ok();
+    let good_ports = match (span(host), span(container)) {
+        (_, None) => false,
+        (None, Some(_)) => host.is_empty(),
+        (Some(host), Some(container)) => host == container || container == 0,
+    };
+    good_address && good_ports
+}
+
+/// How many ports lie between the first and the last.
+fn span(text: &str) -> Option<u16> {
+    let port =
+        |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse::<u16>().ok())?;
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    port(last)?.checked_sub(port(first)?)
+}
+
 /// A mapping with `published`.
 fn long(entry: &Value) -> Option<Claim> {
     let text = |key: &str| match entry.get(key)? {
@@ -150,6 +179,53 @@ mod tests {
             ("'5-3:5-3'", None),
         ] {
             assert_eq!(read(yaml).as_deref(), expected, "{yaml}");
+        }
+    }
+
+    #[test]
+    fn entries_are_those_that_compose_takes() {
+        for good in [
+            "80",
+            "80:80",
+            "80:80/TCP",
+            "80/sctp",
+            "1-2:3-4",
+            "1-5:80",
+            "[::1]:80:80",
+            "127.0.0.1::80",
+            ":80",
+            "0:80",
+            "65535:80",
+            "080:80",
+            "10.0.0.1:8000-8005:80-85",
+            "80//tcp",
+        ] {
+            assert!(is_entry(good), "{good}");
+        }
+        for bad in [
+            "",
+            "99999",
+            "99999:80",
+            "80:99999",
+            "a:b",
+            "a:80",
+            "80:a",
+            "80/foo",
+            "1-3:3-4",
+            "5-3:5-3",
+            "80:1-5",
+            "1.2.3:80:80",
+            "host:80:80",
+            "80:",
+            " 80:80",
+            "80 : 80",
+            "-80",
+            "80.5",
+            "+80:80",
+            "10.0.0.1:80",
+            "80-",
+        ] {
+            assert!(!is_entry(bad), "{bad}");
         }
     }
 

@@ -53,6 +53,9 @@ pub enum Rule {
     NotHere,
     ComposeInvalid,
     ComposeKey,
+    ComposeValue,
+    ComposeName,
+    ComposeFile,
     Settings,
     After,
     PortConflict,
@@ -76,6 +79,18 @@ impl Rule {
     /// How bad it is.
     pub fn severity(self) -> Severity {
         FACTS[self as usize].2
+    }
+
+    /// Whether it is that Compose would not take a file.
+    pub fn is_of_compose(self) -> bool {
+        let all = [
+            Self::ComposeInvalid,
+            Self::ComposeKey,
+            Self::ComposeValue,
+            Self::ComposeName,
+            Self::ComposeFile,
+        ];
+        all.contains(&self)
     }
 
     /// What it finds, in a sentence.
@@ -210,8 +225,26 @@ const FACTS: &[(Rule, &str, Severity, &str)] = &[
     (
         Rule::ComposeKey,
         "compose-key",
-        Severity::Warning,
-        "A compose file has a key that compose does not know.",
+        Severity::Error,
+        "A compose file has a key that Compose does not know, and refuses.",
+    ),
+    (
+        Rule::ComposeValue,
+        "compose-value",
+        Severity::Error,
+        "A compose file has a value that Compose does not take at that place.",
+    ),
+    (
+        Rule::ComposeName,
+        "compose-name",
+        Severity::Error,
+        "A service names another, or a network, volume, secret, config or model, that its stack does not have.",
+    ),
+    (
+        Rule::ComposeFile,
+        "compose-file",
+        Severity::Error,
+        "A compose file needs a file that is not in its branch.",
     ),
     (Rule::Settings, "settings", Severity::Error, "The `x-hlx` of a compose file cannot be obeyed."),
     (

@@ -10,9 +10,9 @@ use crate::policy::creation::Config;
 
 use super::examine::{CONFIG, Examined, Spot, normal, short};
 use super::former::Past;
-use super::granted::{self, Granted};
+use super::granted::{self, Said};
 use super::place::{Kind, Place};
-use super::{Checker, Error, Finding, Protected, Rule};
+use super::{Checker, Error, Finding, Protected, Rule, project};
 
 /// A tree, its files examined.
 #[derive(Debug)]
@@ -32,6 +32,8 @@ pub(super) struct File {
     exposed: Option<Spot>,
     /// A compose file gives it to containers as a secret, and it is clear.
     granted: Option<Spot>,
+    /// What it names as a compose file, and is not there.
+    missing: Vec<Spot>,
 }
 
 /// Reads the tree of a place.
@@ -49,6 +51,7 @@ pub(super) fn read(checker: &Checker<'_>, place: &Place) -> Result<Tree, Error> 
     let file = |(entry, attributes, examined): (Entry, Attributes, Rc<Examined>)| File {
         exposed: None,
         granted: None,
+        missing: Vec::new(),
         path: String::from_utf8_lossy(&entry.path).into_owned(),
         blob: entry.blob,
         attributes,
@@ -56,6 +59,7 @@ pub(super) fn read(checker: &Checker<'_>, place: &Place) -> Result<Tree, Error> 
     };
     let mut tree = Tree { place: place.clone(), files: examined.into_iter().map(file).collect() };
     tree.look_at_secrets(checker)?;
+    tree.look_for_missing(checker)?;
     Ok(tree)
 }
 
@@ -78,10 +82,16 @@ impl Tree {
     /// Finds the secrets of its compose files that are clear.
     fn look_at_secrets(&mut self, checker: &Checker<'_>) -> Result<(), Error> {
         let composes = self.files.iter().filter_map(|file| file.examined.compose.as_ref());
-        let granted: Vec<Granted> = composes.flat_map(|compose| compose.granted.clone()).collect();
-        if granted.is_empty() {
+        let said: Vec<Said> =
+            composes.map(|compose| compose.granted.clone()).filter(|said| !said.is_empty()).collect();
+        if said.is_empty() {
             return Ok(());
         }
+        let read = |path: &str| {
+            let content = checker.content(&self.file(path)?.blob).ok()??;
+            String::from_utf8(content).ok()
+        };
+        let granted = granted::all(&said, &read);
         let clear = |file: &&mut File| !file.attributes.filtered && file.examined.clear;
         for file in self.files.iter_mut().filter(clear) {
             if granted.iter().any(|granted| granted.path == file.path) {
@@ -92,12 +102,21 @@ impl Tree {
         Ok(())
     }
 
+    /// Finds what its compose files name, and is not there.
+    fn look_for_missing(&mut self, checker: &Checker<'_>) -> Result<(), Error> {
+        for (path, spot) in project::find(checker, self)? {
+            let file = self.files.iter_mut().find(|file| file.path == path);
+            file.into_iter().for_each(|file| file.missing.push(spot.clone()));
+        }
+        Ok(())
+    }
+
     /// Finds what of it was sealed once, and is clear.
     pub(super) fn look_back(&mut self, checker: &Checker<'_>, past: &Past) -> Result<(), Error> {
         let suspects: HashMap<&[u8], &str> = self
             .files
             .iter()
-            .filter(|file| !file.attributes.filtered && file.examined.clear)
+            .filter(|file| !file.attributes.filtered && !file.attributes.clear && file.examined.clear)
             .map(|file| (file.path.as_bytes(), file.blob.as_str()))
             .collect();
         let mut found = past.exposed(checker, &self.place, &suspects)?;
@@ -209,6 +228,7 @@ impl File {
             return vec![Spot::new(Rule::MustBeClear, message)];
         }
         let mut spots = self.examined.spots.clone();
+        spots.extend(self.missing.iter().cloned());
         if let (true, Some(conversion)) = (self.attributes.filtered, self.attributes.conversion) {
             let message = format!("the attribute `{conversion}` lets git change the encrypted file");
             spots.push(Spot::new(Rule::Conversion, message));

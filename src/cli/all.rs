@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::deploy::DeployArgs;
-use super::server::{self, Server, failure};
+use super::server::{self, Server, of_deploy};
 use super::{Context, Exit, Failure, Ui};
 use crate::deploy::all::{self, Survey};
 use crate::deploy::order::Fate;
@@ -28,7 +28,7 @@ pub(super) fn run(args: &DeployArgs, cx: &Context) -> Result<(), Failure> {
     let keyring = cx.keyring();
     let open = deploy::opener(|sealed| keyring.open(sealed));
     let report = server::report(cx.ui);
-    let survey = all::survey(args.repo.as_deref(), &server.world(&open, &report)).map_err(failure)?;
+    let survey = all::survey(args.repo.as_deref(), &server.world(&open, &report)).map_err(of_deploy)?;
     for (service, why) in &survey.others {
         cx.ui.note(format!("{service} is left out: {}", first_line(why)));
     }

@@ -1,9 +1,12 @@
 //! `hlx check`
 
+use std::path::PathBuf;
+use std::time::Duration;
+
 use clap::{Args, ValueEnum};
 
-use crate::check::docker::Docker;
-use crate::check::{self, Checker, Depth, Finding, Reach, Scope, Severity, place};
+use crate::check::docker::{self, Docker};
+use crate::check::{self, Checker, Depth, Finding, Place, Reach, Scope, Severity, place};
 use crate::git::{Git, Repository};
 
 use super::context::Context;
@@ -15,7 +18,7 @@ use super::{Exit, Failure, errors, findings, formats};
 pub(super) struct CheckArgs {
     /// Tell only of these files and folders.
     #[arg(value_name = "PATH")]
-    paths: Vec<String>,
+    paths: Vec<PathBuf>,
     /// Check only this branch, here or at a remote; may be given more than once. The default is every local
     /// branch, every branch of a remote that has no local one, and the index.
     #[arg(long, value_name = "BRANCH")]
@@ -26,9 +29,13 @@ pub(super) struct CheckArgs {
     /// Look for plaintext in all of the history too.
     #[arg(long)]
     history: bool,
-    /// Ask Docker Compose too whether it takes the compose files: a tenth of a second for each branch.
-    #[arg(long)]
+    /// Ask Docker Compose about the compose files of every branch: a tenth of a second for each. The default is
+    /// the branch that is checked out, or those of `--branch`, where Compose is installed.
+    #[arg(long, conflicts_with = "no_compose")]
     compose: bool,
+    /// Do not ask Docker Compose.
+    #[arg(long)]
+    no_compose: bool,
     /// Fail over warnings too.
     #[arg(long)]
     strict: bool,
@@ -69,19 +76,7 @@ pub(super) fn check(args: &CheckArgs, cx: &Context) -> Result<(), Failure> {
     if args.history {
         found.extend(check::history(&checker, &git, &places).map_err(findings::failure)?);
     }
-    if args.compose {
-        let docker = Docker { env: std::env::vars_os().collect(), place: std::env::temp_dir() };
-        cx.ui.note(format!("asking Docker Compose about {}", counted(places.len(), "tree")));
-        for refused in check::docker::ask(&checker, &places, &docker).map_err(findings::failure)? {
-            // It is said of the branch already, or hlx says why itself.
-            let same = |known: &Finding| {
-                (known.rule, &known.place, &known.path) == (refused.rule, &refused.place, &refused.path)
-            };
-            if !found.iter().any(same) {
-                found.push(refused);
-            }
-        }
-    }
+    ask_compose(args, &checker, &places, cx)?.add_to(&mut found);
     let paths = paths(&repository, &git, &args.paths)?;
     if let Some(path) = paths.iter().find(|path| !checker.has_met(path)) {
         return Err(Failure::new(
@@ -100,10 +95,48 @@ pub(super) fn check(args: &CheckArgs, cx: &Context) -> Result<(), Failure> {
     conclude(&found, places.len(), args.strict, cx)
 }
 
+/// How long Compose may take for one file of every branch.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// And where nobody asked for it.
+const SHORT_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What Compose says, as far as it is to be asked.
+fn ask_compose(
+    args: &CheckArgs,
+    checker: &Checker<'_>,
+    places: &[Place],
+    cx: &Context,
+) -> Result<docker::Asked, Failure> {
+    if args.no_compose {
+        return Ok(docker::Asked::default());
+    }
+    let limit = if args.compose { PATIENCE } else { SHORT_PATIENCE };
+    let docker = Docker { env: std::env::vars_os().collect(), place: std::env::temp_dir(), limit };
+    let here: Vec<Place> = match args.compose || !args.branch.is_empty() {
+        true => places.to_vec(),
+        false => place::current(places),
+    };
+    if args.compose {
+        cx.ui.note(format!("asking Docker Compose about {}", counted(here.len(), "tree")));
+    }
+    let asked = match docker::ask(checker, &here, &docker) {
+        // Where nobody asked for it, it need not be there.
+        Err(check::Error::Compose { .. }) if !args.compose => docker::Asked::default(),
+        asked => asked.map_err(findings::failure)?,
+    };
+    if asked.fell_silent {
+        cx.ui.note("Docker Compose gave no answer, and was not asked any further");
+    }
+    Ok(asked)
+}
+
 /// The paths that were typed, from the top of the tree.
-fn paths(repository: &Repository, git: &Git, typed: &[String]) -> Result<Vec<String>, Failure> {
+fn paths(repository: &Repository, git: &Git, typed: &[PathBuf]) -> Result<Vec<String>, Failure> {
     if typed.is_empty() || repository.work_tree().is_err() {
-        return Ok(typed.iter().map(|path| path.trim_end_matches('/').to_owned()).collect());
+        return Ok(typed
+            .iter()
+            .map(|path| path.to_string_lossy().trim_end_matches('/').to_owned())
+            .collect());
     }
     let prefix = git.text(&["rev-parse", "--show-prefix"]).map_err(errors::git)?;
     typed.iter().map(|path| from_top(repository, &prefix, path)).collect()

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::server::{self, Server, failure};
+use super::server::{self, Server, of_deploy};
 use super::{Context, Failure, interrupt};
 use crate::deploy::{self, Adopt, At, Retry, Rewrite, WayBack, Wish};
 
@@ -68,7 +68,7 @@ pub(super) fn run(args: &DeployArgs, cx: &Context) -> Result<(), Failure> {
     let open = deploy::opener(|sealed| keyring.open(sealed));
     let report = server::report(cx.ui);
     let outcome = deploy::deploy(&wish, &server.world(&open, &report));
-    let outcome = outcome.map_err(|error| server::unused_keys(failure(error), &keyring))?;
+    let outcome = outcome.map_err(|error| server::unused_keys(of_deploy(error), &keyring))?;
     outcome.containers.iter().for_each(|container| cx.ui.note(container));
     if args.timings {
         cx.ui.note(&outcome.account);

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::server::{self, Server, failure};
+use super::server::{self, Server, of_deploy};
 use super::{Context, Failure};
 use crate::deploy;
 use crate::keys::{self, Keyring};
@@ -22,7 +22,7 @@ pub(super) fn run(args: &DownArgs, cx: &Context) -> Result<(), Failure> {
     let keyring = Keyring::load(&keys::Places::default());
     let open = deploy::opener(|sealed| keyring.open(sealed));
     let report = server::report(cx.ui);
-    deploy::down(&service, &server.world(&open, &report)).map_err(failure)?;
+    deploy::down(&service, &server.world(&open, &report)).map_err(of_deploy)?;
     cx.ui.result(format!("{service} is down; its volumes and project directory stay"));
     Ok(())
 }

@@ -44,7 +44,7 @@ pub(super) fn keys(error: keys::Error) -> Failure {
             let failure = unusable.iter().fold(failure, Failure::hint);
             let failure = plugins.iter().fold(failure, |failure, plugin| failure.hint(allow(plugin)));
             failure
-                .hint("`hlx keys list` shows where keys were looked for")
+                .hint("`hlx keys list -v` shows where keys were looked for")
                 .hint("whoever can read it lets you in with `hlx recipients add`")
         }
         keys::Error::BrokenEnvelope { .. } | keys::Error::BrokenParts(_) => {
@@ -65,7 +65,7 @@ pub(super) fn unlock(place: &str) -> String {
 }
 
 /// The same, as the reason of a fact about a file.
-pub(super) fn named_keys(fact: &str, path: &str, error: keys::Error) -> Failure {
+pub(super) fn named_keys(fact: &str, path: &(impl AsRef<Path> + ?Sized), error: keys::Error) -> Failure {
     let message = format!("{fact}: {error}");
     named(path, &message, keys(error))
 }
@@ -155,23 +155,44 @@ pub(super) fn policy(error: &policy::Error) -> Failure {
 
 /// A file cannot be cleaned. The message names the file.
 pub(super) fn clean(path: &str, error: filter::Error) -> Failure {
-    let (fact, path) = (error.to_string(), &*quote::path(path));
-    named(
-        path,
-        &format!("{path} cannot be encrypted, so git does not take it: {fact}"),
-        cleaning_in_general(error),
-    )
+    let (fact, stops) = (error.to_string(), stops_git(&error));
+    let message = format!("{} cannot be encrypted, so git does not take it: {fact}", quote::path(path));
+    let failure = cleaning_in_general(error);
+    named(path, &message, if stops { failure.hint(STOPPED) } else { failure })
+}
+
+/// git asks the filter again whatever it is to do next, until the file is another.
+const STOPPED: &str = "git stops over it in whatever it does, also for other files, until it is corrected, or taken back to the committed version: \
+    `rm FILE && git checkout -- FILE`";
+
+/// Whether what is wrong is the text itself.
+fn stops_git(error: &filter::Error) -> bool {
+    use sops::Error as E;
+    match error {
+        filter::Error::Sops(E::Format(error)) => !error.is_unmerged(),
+        filter::Error::Sops(error) => matches!(
+            error,
+            E::NotText
+                | E::Reserved
+                | E::NothingSelected { .. }
+                | E::SealedAlias { .. }
+                | E::ReadApart { .. }
+                | E::NotRestorable { .. }
+        ),
+        _ => false,
+    }
 }
 
 /// A file cannot be encrypted as `git add` would do it.
 pub(super) fn cleaning(path: &str, error: filter::Error) -> Failure {
-    let (fact, path) = (error.to_string(), &*quote::path(path));
-    named(path, &format!("{path}: {fact}"), cleaning_in_general(error))
+    let message = format!("{}: {error}", quote::path(path));
+    named(path, &message, cleaning_in_general(error))
 }
 
 /// A failure with another message, and hints for this file.
-fn named(path: &str, message: &str, failure: Failure) -> Failure {
-    let hints = failure.hints().iter().map(|hint| hint.replace("FILE", path));
+fn named(path: &(impl AsRef<Path> + ?Sized), message: &str, failure: Failure) -> Failure {
+    let word = quote::word(path);
+    let hints = failure.hints().iter().map(|hint| hint.replace("FILE", &word));
     hints.fold(Failure::new(failure.exit(), message), Failure::hint)
 }
 
@@ -187,7 +208,7 @@ fn cleaning_in_general(error: filter::Error) -> Failure {
         }
         E::LockedEdit => Failure::new(Exit::NoKey, &fact)
             .hint("if a passphrase protects your key: `hlx keys unlock`")
-            .hint("`hlx keys list` shows where keys were looked for")
+            .hint("`hlx keys list -v` shows where keys were looked for")
             .hint("copy it away first if you need it: `git checkout -- FILE` puts the encrypted version in its place"),
         E::WeakerRule { .. } => Failure::new(Exit::Policy, &fact)
             .hint("someone may have changed the rule: look at it with `git log -p --no-textconv -- FILE`")
@@ -306,7 +327,7 @@ pub(super) fn repo(error: repo::Error) -> Failure {
         E::NotInGroup { .. } => Failure::new(Exit::NoKey, message).hint(
             "whoever has a key of that group can add the reader, or name a group of yours with `--group`",
         ),
-        E::BadName(_) | E::Landing(_) => Failure::new(Exit::Usage, message),
+        E::BadName(_) | E::LongName(_) | E::Landing(_) => Failure::new(Exit::Usage, message),
         E::Ambiguous(_) => Failure::new(Exit::Usage, message).hint("choose another name"),
         E::Exists(name) => {
             Failure::new(Exit::Failed, message).hint(format!("`git switch {name}` takes you there"))
@@ -337,7 +358,7 @@ pub(super) fn repo(error: repo::Error) -> Failure {
             .hint(format!("give that rule these lines in place of its own:\n{}", lines.trim_end())),
         E::Unsaved(files) if files.iter().any(repo::lock::Unsaved::is_unreadable) => {
             Failure::new(Exit::Failed, unsaved(&files))
-                .hint("`hlx keys list` shows where keys were looked for")
+                .hint("`hlx keys list -v` shows where keys were looked for")
                 .hint("without one: copy away what you need of them; `rm FILE` and `git checkout -- FILE` put the encrypted version in its place")
                 .hint("nothing was locked")
         }

@@ -1,7 +1,7 @@
 //! The plumbing that git calls: filter, textconv, merge driver.
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::unix::ffi::OsStrExt as _;
@@ -100,8 +100,8 @@ impl Handler for Filter<'_> {
         self.reasons.insert(reason(error));
         // A clone without a key would say the same of every file.
         if self.left_sealed == 1 || !matches!(error, keys::Error::NoIdentity { .. }) {
-            let path = String::from_utf8_lossy(path);
-            self.ui.warning(format!("{} stays encrypted: {error}", quote::path(&path)));
+            let path = quote::path(OsStr::from_bytes(path));
+            self.ui.warning(format!("{path} stays encrypted: {error}"));
         }
     }
 
@@ -150,7 +150,7 @@ impl Reason {
     fn hint(self) -> &'static str {
         match self {
             Self::NoKey => {
-                "`hlx keys list` shows where keys were looked for; `hlx unlock` opens what it can once there is one"
+                "`hlx keys list -v` shows where keys were looked for; `hlx unlock` opens what it can once there is one"
             }
             Self::Locked => {
                 "a passphrase protects your key: `hlx keys unlock` asks for it once for some hours; then `hlx unlock` opens the files"
@@ -217,7 +217,8 @@ pub(super) fn note_rekeyed(guard: &Guard<'_>, ui: Ui) {
 
 /// A rule that seals a value by its alias may leave it clear at its anchor: that is said.
 pub(super) fn warn_of_anchors(cleaner: &Cleaner<'_>, path: &str, ui: Ui) {
-    let (found, path) = (cleaner.take_clear_anchors(), quote::path(path));
+    let (found, word) = (cleaner.take_clear_anchors(), quote::word(path));
+    let path = quote::path(path);
     for anchor in &found {
         ui.warning(format!(
             "{path}: line {}: `{}` stays in clear, though it is encrypted as `{}`",
@@ -227,7 +228,7 @@ pub(super) fn warn_of_anchors(cleaner: &Cleaner<'_>, path: &str, ui: Ui) {
     if !found.is_empty() {
         ui.hint("if it is secret, let the rule in `.sops.yaml` match the key of the anchor too");
         ui.hint(format!(
-            "a file that git has keeps the rule in it until it is encrypted anew: `hlx track {path}`"
+            "a file that git has keeps the rule in it until it is encrypted anew: `hlx track {word}`"
         ));
     }
 }
@@ -243,8 +244,7 @@ pub(super) fn smudge(args: &PathArgs, cx: &Context) -> Result<(), Failure> {
         Smudged::Open(plaintext) => output(cx, plaintext.expose()),
         Smudged::Clear | Smudged::Locked => output(cx, blob.expose()),
         Smudged::Sealed(error) => {
-            let path = args.path.to_string_lossy();
-            cx.ui.warning(format!("{} stays encrypted: {error}", quote::path(&path)));
+            cx.ui.warning(format!("{} stays encrypted: {error}", quote::path(&args.path)));
             cx.ui.hint(reason(&error).hint());
             output(cx, blob.expose())
         }
@@ -275,7 +275,7 @@ pub(super) fn merge(args: &MergeArgs, cx: &Context) -> Result<(), Failure> {
     let merged = merged.map_err(|error| merge_failure(&path, error))?;
     note_rekeyed(&guard, cx.ui);
     for change in &merged.changes {
-        cx.ui.note(format!("{}: the sides differed: {change}", quote::path(&path)));
+        cx.ui.note(format!("{}: the sides differed: {change}", quote::path(&args.path)));
     }
     std::fs::write(&args.ours, merged.content.expose()).map_err(|error| errors::io(&args.ours, &error))?;
     match merged.conflict {
@@ -299,8 +299,7 @@ fn labels(given: &[OsString]) -> [String; 3] {
 }
 
 fn in_conflict(path: &str, conflict: Conflict) -> Failure {
-    let path = &*quote::path(path);
-    let message = format!("{path}: {conflict}");
+    let (message, path) = (format!("{}: {conflict}", quote::path(path)), &*quote::word(path));
     let failure = match conflict {
         Conflict::Lines | Conflict::NoText => Failure::new(Exit::Failed, message),
         Conflict::Sealing(error) => {
@@ -317,8 +316,7 @@ fn in_conflict(path: &str, conflict: Conflict) -> Failure {
 }
 
 fn merge_failure(path: &str, error: merging::Error) -> Failure {
-    let path = &*quote::path(path);
-    let message = format!("{path}: {error}");
+    let (message, path) = (format!("{}: {error}", quote::path(path)), &*quote::word(path));
     let advised = match error {
         merging::Error::Side { source, .. } => errors::keys(source),
         merging::Error::Seal(error) => errors::sops(error),

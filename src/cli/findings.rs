@@ -24,10 +24,7 @@ pub(super) fn failure(error: check::Error) -> Failure {
 /// What the `x-hlx` of a compose file names.
 pub(super) fn settings(value: &Value) -> Result<StackSettings, String> {
     let wishes = wishes::wishes(value).map_err(|error| error.to_string())?;
-    let probed = wishes.probes.into_iter().filter_map(|probe| match probe {
-        Probe::Exec { service, .. } => Some(service),
-        Probe::Http(_) | Probe::Tcp(_) => None,
-    });
+    let probed = wishes.probes.iter().filter_map(Probe::service).map(str::to_owned);
     Ok(StackSettings {
         hosts: wishes.hosts,
         after: wishes.after.iter().map(|service| service.as_str().to_owned()).collect(),
@@ -48,7 +45,7 @@ pub(super) enum Position {
 
 /// What to do about a finding in a commit that is made already.
 pub(super) fn in_commit(finding: &Finding, position: Position) -> String {
-    let path = quote::path(finding.path.as_deref().unwrap_or("FILE"));
+    let path = quote::word(finding.path.as_deref().unwrap_or("FILE"));
     let (commit, mend) = (
         &finding.place,
         match finding.rule {
@@ -79,6 +76,9 @@ pub(super) fn in_commit(finding: &Finding, position: Position) -> String {
             | Rule::NotHere
             | Rule::ComposeInvalid
             | Rule::ComposeKey
+            | Rule::ComposeValue
+            | Rule::ComposeName
+            | Rule::ComposeFile
             | Rule::Settings
             | Rule::After
             | Rule::PortConflict
@@ -106,7 +106,7 @@ pub(super) fn in_commit(finding: &Finding, position: Position) -> String {
 
 /// What to do about a finding.
 pub(super) fn hint(finding: &Finding) -> String {
-    let path = quote::path(finding.path.as_deref().unwrap_or("FILE"));
+    let path = quote::word(finding.path.as_deref().unwrap_or("FILE"));
     let on = format!("{}:{path}", finding.place);
     match finding.rule {
         Rule::Plaintext => format!("encrypt it: `git add --renormalize {path}` (after `hlx init`), and commit"),
@@ -126,7 +126,7 @@ pub(super) fn hint(finding: &Finding) -> String {
             "`hlx track {path}`, then `git add {path}`; if that is meant, `hlx untrack {path}`"
         ),
         Rule::Unprotected => format!(
-            "`hlx track {path}`, `git add {path}`, and commit; if it is meant to be clear, put `# hlx:allow` on a line of its own in it"
+            "`hlx track {path}`, `git add {path}`, and commit; if it is meant to be clear, `hlx untrack {path}`, and commit that with it"
         ),
         Rule::Abandoned if finding.path.is_none() => "`hlx track FILE` protects a file".to_owned(),
         Rule::Abandoned => {
@@ -150,7 +150,10 @@ pub(super) fn hint(finding: &Finding) -> String {
         }
         Rule::MustBeClear => format!("add a line `{path} -filter` at the end of `.gitattributes`"),
         Rule::ComposeInvalid => "`docker compose config --quiet` tells more, in the branch".to_owned(),
-        Rule::ComposeKey => "correct the name, or take it out".to_owned(),
+        Rule::ComposeKey => "correct the name, or take it out; what Compose is to pass over begins with `x-`".to_owned(),
+        Rule::ComposeValue => "Compose refuses the file with it; `docker compose config --quiet` tells more".to_owned(),
+        Rule::ComposeName => "define it at the top of the file (with `external: true` if it is there already), or correct the name".to_owned(),
+        Rule::ComposeFile => "add it to the branch, or correct the path; an `env_file` that may be missing says `required: false`".to_owned(),
         Rule::Settings => "see the README for the settings of a stack".to_owned(),
         Rule::After => "`x-hlx.after` takes branches of this repository that are deployed first".to_owned(),
         Rule::PortConflict => "take another port for one, or name the hosts of both in `x-hlx.hosts`".to_owned(),

@@ -26,6 +26,8 @@ pub(super) enum HookCommand {
     PreCommit(PassedArgs),
     /// Refuses plaintext and broken files in the commits that are pushed.
     PrePush(PushArgs),
+    /// Accepts what a merge of a branch of one's own brought, where that is accepted for that branch.
+    PostMerge(PassedArgs),
     /// Refuses the same on a server, without a key, and unsigned changes of readers.
     PreReceive(PassedArgs),
     /// Tells programs which branches moved.
@@ -52,6 +54,7 @@ pub(super) fn run(command: &HookCommand, cx: &Context) -> Result<(), Failure> {
     match command {
         HookCommand::PreCommit(_) => pre_commit(cx),
         HookCommand::PrePush(args) => pre_push(&args.remote, cx),
+        HookCommand::PostMerge(_) => post_merge(cx),
         HookCommand::PreReceive(_) => pre_receive(cx),
         HookCommand::PostReceive(_) => post_receive(cx),
     }
@@ -66,19 +69,25 @@ fn pre_commit(cx: &Context) -> Result<(), Failure> {
     let (repository, keyring) = (cx.repository_inside_git()?, cx.keyring());
     refuse_markers(&conflict::added(&repository, &keyring).map_err(errors::repo)?)?;
     let checker = Checker::new(&repository, &keyring, Depth::Guard);
-    match trust::adopt_staged(&repository, &keyring) {
+    let before = trust::Before::of(&repository).map_err(errors::trust)?;
+    let adopted = match trust::adopt_staged(&repository, &keyring) {
         // They came by somebody's commit, and still wait to be accepted.
-        Ok(()) | Err(trust::Error::Strangers { .. }) => {}
-        Err(error) => return Err(errors::trust(error)),
+        Ok(()) | Err(trust::Error::Strangers { .. }) => Ok(()),
+        Err(error) => Err(errors::trust(error)),
+    };
+    let staged = adopted.and_then(|()| guard::staged(&checker).map_err(findings::failure));
+    let passed = staged.and_then(|found| refuse("nothing was committed", &found, &findings::hint));
+    if passed.is_err() {
+        before.put_back().map_err(errors::trust)?;
     }
-    refuse("nothing was committed", &guard::staged(&checker).map_err(findings::failure)?, &findings::hint)
+    passed
 }
 
 /// A conflict that was added as it stands is of no use to anyone.
 fn refuse_markers(paths: &[String]) -> Result<(), Failure> {
     let [first, ..] = paths else { return Ok(()) };
     let message = format!("nothing was committed: conflict markers are left in {}", quote::list(paths));
-    Err(Failure::new(Exit::Failed, message).hint(format!("edit it, then `git add {}`", quote::path(first))))
+    Err(Failure::new(Exit::Failed, message).hint(format!("edit it, then `git add {}`", quote::word(first))))
 }
 
 fn pre_push(remote: &str, cx: &Context) -> Result<(), Failure> {
@@ -104,6 +113,11 @@ fn pre_push(remote: &str, cx: &Context) -> Result<(), Failure> {
     let words = words.iter().map(String::as_str).chain(["--not"]).chain(known.iter().map(String::as_str));
     let found = guard::pushed(&checker, &git, &words.collect::<Vec<_>>()).map_err(findings::failure)?;
     refuse("nothing was pushed", &found, &|finding| in_commit(&repository, finding, &tips))
+}
+
+fn post_merge(cx: &Context) -> Result<(), Failure> {
+    let (repository, _) = here(cx)?;
+    trust::adopt_merged(&repository, &cx.keyring()).map_err(errors::trust)
 }
 
 fn pre_receive(cx: &Context) -> Result<(), Failure> {

@@ -34,8 +34,16 @@ pub(super) fn report_forgotten(forgotten: &Forgotten, cx: &Context) {
     }
     if !forgotten.notes.is_empty() {
         let notes = forgotten.notes.join(", ");
-        cx.ui.warning(format!("git had kept plaintext in {notes}: the refs are gone"));
-        cx.ui.hint("`git gc --prune=now` removes the objects too, with all others that nothing refers to");
+        match forgotten.packed {
+            0 => cx.ui.note(format!("git had kept plaintext in {notes}: that is gone, with its objects")),
+            packed => {
+                let objects = counted(packed, "object", "objects");
+                cx.ui.warning(format!("git had kept plaintext in {notes}: the refs are gone, and {objects} of theirs stay in a pack"));
+                cx.ui.hint(
+                    "`git gc --prune=now` removes the objects too, with all others that nothing refers to",
+                );
+            }
+        }
     }
 }
 
@@ -88,7 +96,7 @@ pub(super) fn open(
             }
         }
     }
-    let paths: Vec<&str> = locked.iter().map(|(path, _)| path.as_str()).collect();
+    let paths: Vec<_> = locked.iter().map(|(path, _)| path).collect();
     let (names, several) = (quote::list(&paths), paths.len() > 1);
     if let Some((path, error)) = locked.into_iter().next() {
         let fact = match several {

@@ -110,8 +110,10 @@ enum Command {
     /// Edit a file's plaintext in your editor.
     Edit(edit::EditArgs),
     /// Encrypt files, as `sops -e` does.
+    #[command(after_long_help = seal::more_of_encrypt())]
     Encrypt(seal::SealArgs),
     /// Decrypt files, as `sops -d` does.
+    #[command(after_long_help = seal::more_of_decrypt())]
     Decrypt(seal::SealArgs),
     /// Make, list and unlock private keys.
     #[command(subcommand)]

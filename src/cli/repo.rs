@@ -41,7 +41,9 @@ pub(super) fn init(args: &InitArgs, cx: &Context) -> Result<(), Failure> {
     let repository = cx.repository()?;
     if args.uninstall {
         let files = if args.keep_open { Files::Open } else { Files::Sealed };
-        return uninstall::run(&repository, &cx.git(&repository)?, files, cx);
+        let bare = repository.work_tree().is_err();
+        let git = if bare { Git::at(repository.common_dir()) } else { repository.git() };
+        return uninstall::run(&repository, &git, files, cx);
     }
     let program = std::env::current_exe()
         .map_err(|error| Failure::new(Exit::Failed, format!("cannot tell where hlx is: {error}")))?;
@@ -174,9 +176,25 @@ fn install_hooks(
     for (hook, outcome) in hooks::install(repository, git, &program, wanted).map_err(errors::repo)? {
         match outcome {
             Outcome::Installed => {}
-            Outcome::Foreign => {
-                cx.ui.warning(format!("there is another {} hook, or another place for hooks", hook.name));
-                cx.ui.hint(format!("add this line to it: {program} hook {} \"$@\" || exit", hook.name));
+            Outcome::Foreign(path) => {
+                let line = format!("{program} hook {} \"$@\" || exit", hook.name);
+                let (name, shown) = (hook.name, quote::path(&path));
+                match path.exists() {
+                    true => {
+                        cx.ui.warning(format!(
+                            "there is another {name} hook, {shown}, which does not call hlx"
+                        ));
+                        cx.ui.hint(format!("add this line to it: {line}"));
+                    }
+                    false => {
+                        cx.ui.warning(format!(
+                            "there is another place for hooks (core.hooksPath), and no {shown} there"
+                        ));
+                        cx.ui.hint(format!(
+                            "make it, executable, as a script of the shell with this line: {line}"
+                        ));
+                    }
+                }
             }
         }
     }
@@ -300,17 +318,22 @@ fn as_readers(
 }
 
 /// A path as it was typed, from the top of the work tree.
-pub(super) fn from_top(repository: &Repository, prefix: &str, typed: &str) -> Result<String, Failure> {
-    let outside = || Failure::new(Exit::Usage, format!("`{typed}` is not below the work tree"));
+pub(super) fn from_top(repository: &Repository, prefix: &str, typed: &Path) -> Result<String, Failure> {
+    let outside =
+        || Failure::new(Exit::Usage, format!("`{}` is not below the work tree", quote::path(typed)));
+    let unnameable = || {
+        Failure::new(Exit::Usage, format!("{}: such a name cannot be written in `.sops.yaml`", quote::path(typed)))
+            .hint("it is no UTF-8: rename the file, or write a pattern for it into `.gitattributes`, as `*.env` has one")
+    };
     let tree = repository.work_tree().map_err(errors::git)?;
-    let typed = match Path::new(typed).is_absolute() {
-        true => Path::new(typed).strip_prefix(tree).map_err(|_| outside())?.to_path_buf(),
+    let typed = match typed.is_absolute() {
+        true => typed.strip_prefix(tree).map_err(|_| outside())?.to_path_buf(),
         false => Path::new(prefix).join(typed),
     };
     let mut parts: Vec<String> = Vec::new();
     for part in typed.components() {
         match part {
-            Component::Normal(name) => parts.push(name.to_string_lossy().into_owned()),
+            Component::Normal(name) => parts.push(name.to_str().ok_or_else(unnameable)?.to_owned()),
             Component::CurDir => {}
             Component::ParentDir => drop(parts.pop().ok_or_else(outside)?),
             Component::RootDir | Component::Prefix(_) => return Err(outside()),
@@ -343,9 +366,9 @@ pub(super) fn status(args: &StatusArgs, cx: &Context) -> Result<(), Failure> {
     }
     warn_of_config(&repository, cx);
     for path in status::exposed(&repository).map_err(errors::repo)? {
-        let path = quote::path(&path);
+        let (shown, path) = (quote::path(&path), quote::word(&path));
         cx.ui.warning(format!(
-            "{path} is encrypted in git, but nothing protects it: the next version would be in clear"
+            "{shown} is encrypted in git, but nothing protects it: the next version would be in clear"
         ));
         cx.ui.hint(format!("`hlx track {path}`, and look who changed it: `git log -p -- .gitattributes`"));
     }
@@ -372,7 +395,9 @@ fn readers(file: &status::File) -> String {
         (InGit::Sealed, true) => "yours",
         (InGit::Sealed, false) => "not yours",
         (InGit::Altered | InGit::Stale, _) => "yours, but it does not open",
-        (InGit::Empty | InGit::Plaintext | InGit::Broken | InGit::Absent, _) => return String::new(),
+        (InGit::Empty | InGit::Plaintext | InGit::Broken | InGit::Conflict | InGit::Absent, _) => {
+            return String::new();
+        }
     };
     let count = file.readers.len();
     let plural = if count == 1 { "" } else { "s" };
@@ -389,6 +414,7 @@ fn in_git(state: InGit) -> &'static str {
         InGit::Broken => "BROKEN",
         InGit::Altered => "NOT AUTHENTIC",
         InGit::Stale => "MAC DOES NOT FIT",
+        InGit::Conflict => "IN CONFLICT",
         InGit::Absent => "not in git yet",
     }
 }
@@ -408,7 +434,7 @@ fn branch_json(branch: &Branch) -> serde_json::Value {
         .iter()
         .map(|file| {
             serde_json::json!({
-                "path": file.path,
+                "path": file.path.to_string_lossy(),
                 "in_git": in_git(file.in_git).to_lowercase(),
                 "in_tree": in_tree(file.in_tree).trim_start_matches(", "),
                 "readers": file.readers.iter().map(|reader| reader.key.as_str()).collect::<Vec<_>>(),

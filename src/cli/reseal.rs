@@ -1,5 +1,7 @@
 //! `hlx reseal`: files whose values are authentic, and whose MAC is not.
 
+use std::path::PathBuf;
+
 use clap::Args;
 
 use crate::git::{Git, Repository};
@@ -19,7 +21,7 @@ use super::{Exit, Failure, errors, quote, ui};
 pub(super) struct ResealArgs {
     /// Files or directories; by default all protected files, as staged and as they stand in the work tree.
     #[arg(value_name = "PATH")]
-    paths: Vec<String>,
+    paths: Vec<PathBuf>,
     /// Do not ask.
     #[arg(long, short)]
     yes: bool,
@@ -129,7 +131,7 @@ pub(super) fn before_commit(repository: &Repository, git: &Git, cx: &Context) ->
         }
     };
     let list: Vec<String> = done.left.iter().map(why).collect();
-    let paths: Vec<_> = done.left.iter().map(|(path, _)| quote::path(path)).collect();
+    let paths: Vec<_> = done.left.iter().map(|(path, _)| quote::word(path)).collect();
     Err(Failure::new(Exit::NotAuthentic, format!("nothing was committed:\n{}", list.join("\n")))
         .hint(format!("`hlx reseal {}` shows what changed, and asks", paths.join(" "))))
 }

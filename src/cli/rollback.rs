@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::deploy::DeployArgs;
-use super::server::{self, Server, failure};
+use super::server::{self, Server};
 use super::{Context, Exit, Failure, errors, join};
 use crate::deploy::{self, Retry, Service, revert};
 use crate::repo::rollback::{self, Error, Made, WithReaders};
@@ -59,7 +59,7 @@ fn explained(error: deploy::Error) -> Failure {
     match error {
         deploy::Error::KnownBad { .. } => Failure::new(Exit::Failed, error)
             .hint("name another commit with --to; if the reason was elsewhere, go back with --retry"),
-        other => failure(other).hint("nothing was pushed"),
+        other => server::of_deploy(other).hint("nothing was pushed"),
     }
 }
 

@@ -12,14 +12,23 @@ use crate::values::{Error, Place, seal};
 
 use super::context::{Context, time};
 use super::values::{FILES, LineFeed, Source, output};
-use super::{Exit, Failure, errors};
+use super::{Exit, Failure, errors, quote};
+
+/// What `hlx encrypt --help` ends with.
+pub(super) fn more_of_encrypt() -> String {
+    let how = "A protected file of a work tree is encrypted as `git add` would do it. Any other is encrypted for the readers that the nearest \
+               `.sops.yaml` names, up from the file's directory, in a git repository or not. A file that is encrypted already is refused.";
+    [how, FILES].join("\n\n")
+}
+
+/// What `hlx decrypt --help` ends with.
+pub(super) fn more_of_decrypt() -> String {
+    let how = "Nothing is printed or written before the whole file is known to be authentic. A file that is not encrypted is refused, and so is \
+               `--in-place` on a branch, whose history would keep the plaintext: `hlx show` prints any file.";
+    [how, FILES].join("\n\n")
+}
 
 #[derive(Debug, Args)]
-#[command(after_long_help = [
-    "A protected file of a work tree is encrypted as `git add` would do it. Any other is encrypted for the readers that the nearest `.sops.yaml` \
-     names, up from the file's directory, in a git repository or not. A file that is encrypted already is refused.",
-    FILES,
-].join("\n\n"))]
 pub(super) struct SealArgs {
     /// Paths, or BRANCH:PATH.
     #[arg(required = true, value_name = "FILE")]
@@ -44,7 +53,8 @@ pub(super) fn decrypt(args: &SealArgs, cx: &Context) -> Result<(), Failure> {
     let on_branch = |source: &&Source| matches!(source.place, Place::Branch(_));
     if let (true, Some(source)) = (args.in_place, sources.iter().find(on_branch)) {
         let fact = format!("{}: a commit of its plaintext would be there for ever", source.name);
-        return Err(Failure::new(Exit::Policy, fact).hint(format!("`hlx show {}` prints it", source.name)));
+        return Err(Failure::new(Exit::Policy, fact)
+            .hint(format!("`hlx show {}` prints it", quote::word(&source.name))));
     }
     let open =
         |source: &Source| seal::decrypt(&source.content, &keyring).map_err(|error| source.failure(error));
@@ -96,4 +106,21 @@ fn finish(
         source.report(changed.map_err(|error| source.failure(error))?, cx);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn each_of_the_two_is_explained_by_itself() {
+        let help = |name: &str| {
+            let command = super::super::Args::command();
+            let help = command.find_subcommand(name).unwrap().clone().render_long_help().to_string();
+            help.split_whitespace().collect::<Vec<_>>().join(" ")
+        };
+        let (encrypt, decrypt) = (help("encrypt"), help("decrypt"));
+        assert!(encrypt.contains("for the readers") && !decrypt.contains("for the readers"), "{decrypt}");
+        assert!(decrypt.contains("is known to be authentic") && decrypt.contains("BRANCH:PATH"), "{decrypt}");
+    }
 }

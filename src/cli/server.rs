@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::{Exit, Failure, Ui, engines, errors};
 use crate::deploy::service::nearest;
 use crate::deploy::state::State;
+use crate::deploy::verify::openpgp;
 use crate::deploy::{
     self, Aftermath, Broken, Error, Event, Fault, Opener, Places, Report, Service, Settings, Stop, World,
     deny, mirror, resident, settings, wishes,
@@ -140,6 +141,8 @@ fn refuse_forgotten_root(config: &Path) -> Result<(), Failure> {
         )))
 }
 
+/// Where root's hlx has its state.
+const ROOTS_STATE: &str = "/var/lib/hlx";
 /// Root's configuration.
 const ROOTS: &str = "/etc/hlx/config.yaml";
 
@@ -159,7 +162,7 @@ pub(super) fn default_config() -> PathBuf {
 
 fn default_places() -> Places {
     if rustix::process::geteuid().is_root() {
-        return Places { state: "/var/lib/hlx".into(), projects: "/srv/hlx".into(), run: "/run/hlx".into() };
+        return Places { state: ROOTS_STATE.into(), projects: "/srv/hlx".into(), run: "/run/hlx".into() };
     }
     let state = xdg("XDG_STATE_HOME", ".local/state");
     // Nothing is kept there for a user: only vaults are mounted, and only they see what is in them.
@@ -241,17 +244,18 @@ pub(super) fn service(name: &str) -> Result<Service, Failure> {
     name.parse().map_err(|error| failure(Error::Name(error)))
 }
 
-/// The exit code and the advice for every way in which a deploy can end badly.
-pub(super) fn failure(error: Error) -> Failure {
+/// The failure of a command that starts and stops containers: whether it came so far is said.
+pub(super) fn of_deploy(error: Error) -> Failure {
     let untouched = error.left_containers_alone();
-    let failure = advised(error);
+    let failure = failure(error);
     match untouched && failure.exit() != Exit::Usage {
         true => failure.hint("no container was touched"),
         false => failure,
     }
 }
 
-fn advised(error: Error) -> Failure {
+/// The exit code and the advice for every way in which a command of a server can end badly.
+pub(super) fn failure(error: Error) -> Failure {
     let text = error.to_string();
     let plain = |exit| Failure::new(exit, &text);
     match error {
@@ -265,15 +269,15 @@ fn advised(error: Error) -> Failure {
             .hint("`x-hlx.hosts` in the compose file says so, and `host` in the server configuration names this host"),
         Error::Docker(error) => engines::docker_failure(error),
         Error::Busy(_) => plain(Exit::Busy).hint("try again when it has finished"),
-        Error::Git(error) => git_failure(error),
+        Error::Git(error) | Error::Tree(deploy::tree::Error::Git(error)) => git_failure(error),
         Error::Rewritten { .. } => plain(Exit::Policy).hint("if that was meant, deploy with --accept-rewrite"),
-        Error::OtherRepo { .. } | Error::Foreign { .. } => plain(Exit::Policy).hint("to take it over, deploy with --adopt"),
+        Error::OtherRepo { .. } => plain(Exit::Policy).hint(TAKE_OVER),
+        Error::Foreign { .. } => foreign_failure(&text),
         Error::Taken(_) => plain(Exit::Policy)
             .hint("move it away, or deploy with --adopt: tracked files are then overwritten, all others stay"),
         Error::ProjectOf { .. } => plain(Exit::Policy).hint("give one of the two another `name:` in its compose file"),
         Error::Renamed { .. } => plain(Exit::Policy).hint("run `hlx down` for the service first, or keep the old name"),
         Error::NotDeployed(_) => plain(Exit::Failed).hint("`docker compose ls` shows what runs without hlx"),
-        Error::Tree(deploy::tree::Error::Git(error)) => git_failure(error),
         Error::Tree(_) => plain(Exit::Failed).hint("remove it from the branch and push again"),
         Error::NoComposeFile(_) => plain(Exit::Failed).hint("a service's branch has a compose.yml at its top"),
         Error::Keys { path, source } => keys_failure(&path, source),
@@ -281,7 +285,8 @@ fn advised(error: Error) -> Failure {
         Error::Denied(_) => plain(Exit::Policy)
             .hint("take it out of the branch, or allow it in the server configuration"),
         Error::Unsigned { .. } | Error::SignedFor { .. } => plain(Exit::Policy)
-            .hint("make a commit of this branch and sign it with ssh (`git config gpg.format ssh`, `git commit -S`), by a key that is listed there"),
+            .hint("make a commit of this branch and sign it by a key that is listed there (`git commit -S`; for an ssh key, `git config gpg.format ssh` comes first)"),
+        Error::OpenPgp(error) => openpgp_failure(&error),
         Error::Lost { .. } => plain(Exit::Failed).hint("deploy the service again: that fetches it"),
         Error::Model { .. } => plain(Exit::Failed).hint("correct the compose file or `.env`, and push again"),
         Error::Unreadable(_) | Error::Disk { .. } | Error::State(_) | Error::Vault(_) | Error::Down(_)
@@ -299,7 +304,8 @@ fn advised(error: Error) -> Failure {
         Error::NoWayBack { .. } => plain(Exit::Policy)
             .hint("to deploy without a way back, use --without-rollback or set `rollback: manual` under `x-hlx:`"),
         Error::NotInBranch { .. } => plain(Exit::Usage).hint("name a commit by its hash; `hlx history` shows those that were deployed here"),
-        Error::NothingEarlier(_) | Error::SameFiles { .. } => plain(Exit::Failed).hint("name another commit with --to"),
+        Error::NothingEarlier(_) | Error::NothingFurther { .. } | Error::SameFiles { .. } => plain(Exit::Failed)
+            .hint("name another commit with --to: `hlx history` shows those that were deployed here"),
         Error::CannotSign => plain(Exit::Policy).hint("run `hlx rollback` in a clone whose commits are signed"),
         Error::KeptName { .. } => plain(Exit::Policy).hint("choose a name that does not begin with `hlx/`"),
         Error::SecretProbe => plain(Exit::Policy)
@@ -307,11 +313,33 @@ fn advised(error: Error) -> Failure {
         Error::Broken(broken) => broken_failure(&text, &broken),
         Error::Hidden(hidden) => {
             let (error, masked) = hidden.into_parts();
-            let failure = advised(error);
-            let plain = Failure::new(failure.exit(), masked(failure.message()));
-            failure.hints().iter().fold(plain, |plain, hint| plain.hint(masked(hint)))
+            masked_failure(&failure(error), &masked)
         }
     }
+}
+
+fn masked_failure(failure: &Failure, masked: &dyn Fn(&str) -> String) -> Failure {
+    let plain = Failure::new(failure.exit(), masked(failure.message()));
+    failure.hints().iter().fold(plain, |plain, hint| plain.hint(masked(hint)))
+}
+
+const TAKE_OVER: &str = "to take it over, deploy with --adopt";
+
+/// Containers that this hlx did not start: perhaps root's did.
+fn foreign_failure(text: &str) -> Failure {
+    let failure = Failure::new(Exit::Policy, text);
+    match root_deploys(&default_places().state) {
+        true => failure
+            .hint("root deploys stacks on this host: if this is one of them, run it with sudo")
+            .hint("if it is nobody's: to take it over, deploy with --adopt"),
+        false => failure.hint(TAKE_OVER),
+    }
+}
+
+/// Whether root has stacks here, of which a user's own hlx knows nothing. `own` is where that has its state.
+fn root_deploys(own: &Path) -> bool {
+    let roots = Path::new(ROOTS_STATE);
+    own != roots && roots.exists()
 }
 
 fn broken_failure(text: &str, broken: &Broken) -> Failure {
@@ -342,6 +370,7 @@ fn keys_failure(path: &Path, error: keys::Error) -> Failure {
             .chain(unused.plugins.iter().map(|plugin| errors::allow(plugin)))
             .fold(Failure::new(Exit::NoKey, text), Failure::hint)
             .hint("this host needs one of those keys, for example in /etc/hlx/identity or with --identity")
+            .hint("`hlx keys list -v` shows where keys were looked for")
             .hint("or add this host as a reader: `hlx recipients add` in the owner's clone"),
         keys::Error::Plugin(_) | keys::Error::Locked { .. } => Failure::new(Exit::NoKey, text),
         keys::Error::BrokenEnvelope { .. } | keys::Error::BrokenParts(_) | keys::Error::Sops(_) => {
@@ -371,17 +400,35 @@ fn settings_failure(error: settings::Error) -> Failure {
         settings::Error::UnknownKey { nearest: Some(nearest), .. } => {
             failure.hint(format!("did you mean `{nearest}`?"))
         }
-        settings::Error::Deny { bad: deny::Bad::Unknown { nearest: Some(nearest), .. }, .. } => {
-            failure.hint(format!("did you mean `{nearest}`?"))
+        settings::Error::Deny {
+            bad:
+                deny::Bad::Unknown { nearest: Some(nearest), .. } | deny::Bad::Key { nearest: Some(nearest), .. },
+            ..
+        } => failure.hint(format!("did you mean `{nearest}`?")),
+        settings::Error::Deny { bad: deny::Bad::Key { nearest: None, .. }, .. } => {
+            failure.hint("`host-mounts` and `external` can have `except`, with a list")
         }
         settings::Error::Deny { bad: deny::Bad::Unknown { nearest: None, .. } | deny::Bad::Form, .. } => {
-            failure.hint("it can name setup, privileged, docker-socket, host-network and host-mounts")
+            failure
+                .hint("it can name setup, privileged, docker-socket, host-network, host-mounts and external")
         }
         settings::Error::UnknownKey { nearest: None, .. }
         | settings::Error::Read { .. }
         | settings::Error::Syntax { .. }
         | settings::Error::AnyBranch(_)
         | settings::Error::Value { .. } => failure,
+    }
+}
+
+fn openpgp_failure(error: &openpgp::Error) -> Failure {
+    match error {
+        openpgp::Error::NoProgram => Failure::new(Exit::Missing, error).hint("install gnupg"),
+        openpgp::Error::Run(_) | openpgp::Error::Read { .. } => Failure::new(Exit::Failed, error),
+        openpgp::Error::Secret(path) | openpgp::Error::NoKeys { path, .. } => Failure::new(
+            Exit::Failed,
+            error,
+        )
+        .hint(format!("write the public keys there, as root: gpg --export --armor KEY >{}", path.display())),
     }
 }
 
@@ -450,6 +497,16 @@ mod tests {
         let env = environment(vars.iter().map(|name| ((*name).into(), "x".into())));
         let names: Vec<_> = env.iter().map(|(name, _)| name.to_str().unwrap()).collect();
         assert_eq!(names, ["PATH", "DOCKER_HOST", "LC_ALL", "GIT_SSH_COMMAND"]);
+        // Where keys are, or what they are.
+        let secret = [
+            "HLX_IDENTITY",
+            "HLX_CONFIG",
+            "SOPS_AGE_KEY",
+            "SOPS_AGE_KEY_FILE",
+            "SOPS_AGE_SSH_PRIVATE_KEY_FILE",
+        ];
+        let more = ["AGE_KEY", "CREDENTIALS_DIRECTORY", "GIT_CONFIG_PARAMETERS", "SSH_ASKPASS"];
+        assert!(secret.iter().chain(&more).all(|name| !is_passed(OsStr::new(name))));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! `hlx track` and `hlx untrack`.
 
+use std::path::PathBuf;
+
 use clap::Args;
 
 use crate::git::Git;
@@ -19,7 +21,7 @@ pub(super) struct TrackArgs {
     /// The files, from where you stand. With `--whole`, the top of the work tree is everything on the branch
     /// but `.gitattributes` and `.sops.yaml`.
     #[arg(required = true, value_name = "PATH")]
-    paths: Vec<String>,
+    paths: Vec<PathBuf>,
     /// Encrypt only what stands below keys that match this regular expression. For compose files the default
     /// is `^environment$`; a rule that was chosen for the file before stays until another is.
     #[arg(long, value_name = "REGEX", conflicts_with_all = ["marked", "whole"])]
@@ -84,6 +86,7 @@ fn report_all(done: &Tracked, cx: &Context) {
 }
 
 fn report(path: &str, done: &Tracked, cx: &Context) {
+    let (path, word) = (quote::path(path), quote::word(path));
     let changed = done.attributes || done.rule;
     let news = if changed { "is protected now" } else { "was protected already" };
     cx.ui.result(format!("{path} {news}"));
@@ -95,7 +98,7 @@ fn report(path: &str, done: &Tracked, cx: &Context) {
     }
     if done.ignored {
         cx.ui
-            .warning(format!("{path} is ignored by a .gitignore: take it out there, or `git add -f {path}`"));
+            .warning(format!("{path} is ignored by a .gitignore: take it out there, or `git add -f {word}`"));
     }
     if done.was_plaintext && !done.committed {
         cx.ui.note(format!("{path} was staged in clear, and is in no commit"));
@@ -113,7 +116,7 @@ fn report(path: &str, done: &Tracked, cx: &Context) {
     if !done.resealed.is_empty() {
         cx.ui.hint("commit it with `git commit`");
     } else if changed || done.was_plaintext {
-        let there = if done.missing { String::new() } else { format!(" {path}") };
+        let there = if done.missing { String::new() } else { format!(" {word}") };
         cx.ui.hint(format!("commit it with `git add .gitattributes .sops.yaml{there}` and `git commit`"));
     }
 }
@@ -122,7 +125,7 @@ fn report(path: &str, done: &Tracked, cx: &Context) {
 pub(super) struct UntrackArgs {
     /// The files, from where you stand.
     #[arg(required = true, value_name = "PATH")]
-    paths: Vec<String>,
+    paths: Vec<PathBuf>,
 }
 
 /// `hlx untrack PATH…`

@@ -45,7 +45,7 @@ pub(super) fn run(args: &UpdateArgs, cx: &Context) -> Result<(), Failure> {
                 cx.ui.result(format!("{service} {:.10}: {newer}", outcome.commit));
             }
             Err(error) => {
-                let failure = server::unused_keys(failure(error), &keyring).under(service);
+                let failure = server::unused_keys(server::of_deploy(error), &keyring).under(service);
                 cx.ui.failure(&failure);
                 failed.push(failure.exit());
             }

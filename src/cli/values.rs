@@ -13,7 +13,7 @@ use crate::values::set::{self, Type};
 use crate::values::{self, Changed, Error, File, Place};
 
 use super::context::Context;
-use super::{Exit, Failure, errors, ui};
+use super::{Exit, Failure, errors, quote, ui};
 
 /// How a file is named, in every command that takes one.
 pub(super) const FILES: &str = "A FILE is a path, or BRANCH:PATH for a file of a branch's last commit: that is what it means if no file has \
@@ -72,7 +72,7 @@ impl Source {
         let protected = self.place.attributes().is_ok_and(|attributes| attributes.filtered);
         if tree.in_repository().is_some() && !protected {
             cx.ui.warning(format!("{} is not protected: git would store it in clear", self.name));
-            cx.ui.hint(format!("protect it: `hlx track {}`", self.name));
+            cx.ui.hint(format!("protect it: `hlx track {}`", quote::word(&self.name)));
         }
     }
 }

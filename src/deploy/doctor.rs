@@ -6,13 +6,17 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::Access;
 use serde::Serialize;
 
 use super::docker::{self, Docker};
 use super::mirror::{self, Git, Mirror, Source};
 use super::preflight::{self, space};
 use super::resident::Resident;
+use super::service::nearest;
 use super::state::{self, State};
+use super::verify::Signers;
+use super::verify::openpgp::{self, Key, KeyState, Keyring};
 use super::{Service, World, unit, verify};
 use crate::sys::ram;
 
@@ -75,8 +79,12 @@ pub fn examine(world: &World<'_>, config: &Path) -> Vec<Finding> {
     ];
     let places = [Some(world.places.state.clone()), Some(world.places.projects.clone()), data];
     all.extend(places.into_iter().flatten().map(|place| room(&place)));
-    all.extend(repository(world));
-    all.extend(world.settings.verify.as_ref().map(|verify| signers(&verify.allowed_signers)));
+    all.extend(repository(world).into_iter().flatten());
+    let lists = world.settings.verify.iter().flat_map(|verify| &verify.0);
+    all.extend(lists.map(|list| match list {
+        Signers::Ssh(file) => signers(file),
+        Signers::OpenPgp(file) => openpgp(file, Keyring::of(file, &world.places.run, world.env)),
+    }));
     all.extend(boot(world));
     all
 }
@@ -92,8 +100,8 @@ fn user(is_root: bool) -> Finding {
     }
 }
 
-/// Whether the repository of the configuration answers, and has anything to deploy.
-fn repository(world: &World<'_>) -> Option<Finding> {
+/// Whether the repository of the configuration answers, and has what is to be deployed.
+fn repository(world: &World<'_>) -> Option<Vec<Finding>> {
     const NAME: &str = "repository";
     let named = world.settings.repo.as_deref()?;
     let git = Git::new(world.env);
@@ -101,15 +109,32 @@ fn repository(world: &World<'_>) -> Option<Finding> {
         .and_then(|source| Ok((Mirror::listed(&world.places.state, &source, &git)?, source.to_string())));
     Some(match listed {
         Ok((branches, shown)) if branches.is_empty() => {
-            Finding::warn(NAME, format!("{shown} has no branches"), "push some from a clone")
+            vec![Finding::warn(NAME, format!("{shown} has no branches"), "push some from a clone")]
         }
-        Ok((_, shown)) => Finding::ok(NAME, format!("{shown} can be read")),
-        Err(error) => Finding::fail(
+        Ok((branches, shown)) => {
+            let stacks = world.settings.stacks.as_deref().and_then(|stacks| self::stacks(stacks, &branches));
+            let read = Finding::ok(NAME, format!("{shown} can be read"));
+            std::iter::once(read).chain(stacks).collect()
+        }
+        Err(error) => vec![Finding::fail(
             NAME,
             one_line(&error.to_string()),
             "correct `repo` in the configuration, or let this host in at the git host",
-        ),
+        )],
     })
+}
+
+/// The stacks of the configuration, each of which is to be a branch.
+fn stacks(named: &[String], branches: &[String]) -> Option<Finding> {
+    let known: Vec<&str> = branches.iter().map(String::as_str).collect();
+    let said = |name: &String| match nearest(name, &known) {
+        Some(meant) => format!("`{name}` (did you mean `{meant}`?)"),
+        None => format!("`{name}`"),
+    };
+    let lost: Vec<String> = named.iter().filter(|name| !branches.contains(name)).map(said).collect();
+    let text = || format!("the repository has no branch {}", lost.join(", "));
+    let remedy = "correct `stacks` in the configuration, or push the branch";
+    (!lost.is_empty()).then(|| Finding::fail("stacks", text(), remedy))
 }
 
 /// The list of `verify`: without it nothing is deployed.
@@ -125,6 +150,37 @@ fn signers(path: &Path) -> Finding {
             );
             Finding::fail(NAME, error.to_string(), remedy)
         }
+    }
+}
+
+/// The OpenPGP keys of `verify`.
+fn openpgp(file: &Path, keyring: Result<Keyring, openpgp::Error>) -> Finding {
+    const NAME: &str = "signers";
+    let export = format!("as root: gpg --export --armor KEY >{}", file.display());
+    match (verify::is_roots(file), keyring) {
+        (Err(error), _) => Finding::fail(NAME, error.to_string(), export),
+        (Ok(()), Err(error @ openpgp::Error::NoProgram)) => {
+            Finding::fail(NAME, error.to_string(), "install gnupg")
+        }
+        (Ok(()), Err(error)) => Finding::fail(NAME, one_line(&error.to_string()), export),
+        (Ok(()), Ok(keyring)) => keys(file, keyring.keys(), export),
+    }
+}
+
+/// A key that expired stops the deploys of its owner.
+fn keys(file: &Path, keys: &[Key], remedy: String) -> Finding {
+    const NAME: &str = "signers";
+    let gone: Vec<String> = keys
+        .iter()
+        .filter(|key| key.state != KeyState::Valid)
+        .map(|key| format!("{} ({})", key.fingerprint, key.state))
+        .collect();
+    match gone.len() {
+        0 => Finding::ok(NAME, format!("{}, root's alone; OpenPGP keys: {}", file.display(), keys.len())),
+        count if count == keys.len() => {
+            Finding::fail(NAME, format!("{}: no key can sign: {}", file.display(), gone.join(", ")), remedy)
+        }
+        _ => Finding::warn(NAME, format!("{}: cannot sign: {}", file.display(), gone.join(", ")), remedy),
     }
 }
 
@@ -252,6 +308,13 @@ fn config_file(path: &Path) -> Finding {
 fn state_directory(path: &Path) -> Finding {
     const NAME: &str = "state";
     let shown = path.display();
+    let is_there = |above: &&Path| above.exists();
+    if let Some(there) = path.ancestors().find(is_there)
+        && let Err(error) = rustix::fs::access(there, Access::WRITE_OK)
+    {
+        let text = format!("nothing can be written to {}: {error}", there.display());
+        return Finding::fail(NAME, text, "mount it for writing, or name another place by HLX_STATE_DIR");
+    }
     match path.metadata() {
         Err(_) => Finding::ok(NAME, format!("no {shown}: nothing was deployed yet")),
         Ok(meta) if meta.uid() != rustix::process::geteuid().as_raw() || meta.mode() & 0o077 != 0 => {
@@ -351,10 +414,31 @@ mod tests {
     }
 
     #[test]
+    fn stacks_that_are_no_branch_fail() {
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let branches = names(&["jellyfin", "main"]);
+        assert_eq!(stacks(&names(&["jellyfin"]), &branches), None);
+        let finding = stacks(&names(&["jelyfin", "jellyfin", "x"]), &branches).unwrap();
+        assert_eq!(finding.verdict, Verdict::Fail);
+        assert_eq!(finding.text, "the repository has no branch `jelyfin` (did you mean `jellyfin`?), `x`");
+    }
+
+    #[test]
     fn signers_that_are_not_there_fail() {
         let dir = tempfile::tempdir().unwrap();
         let finding = signers(&dir.path().join("signers"));
         assert!(finding.verdict == Verdict::Fail && finding.text.contains("signers"), "{finding:?}");
+    }
+
+    #[test]
+    fn openpgp_keys_that_cannot_sign_are_named() {
+        let key = |fingerprint: &str, state| Key { fingerprint: fingerprint.into(), state };
+        let (valid, old) = (key("AA", KeyState::Valid), key("BB", KeyState::Expired));
+        let judge = |list: &[Key]| keys(Path::new("/k"), list, "export".into());
+        assert_eq!(judge(std::slice::from_ref(&valid)).verdict, Verdict::Ok);
+        let some = judge(&[valid, old.clone()]);
+        assert!(some.verdict == Verdict::Warn && some.text.contains("BB (expired)"), "{some:?}");
+        assert_eq!(judge(&[old]).verdict, Verdict::Fail);
     }
 
     #[test]

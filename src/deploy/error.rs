@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::masks::Hidden;
 use super::service::{BadName, Service};
+use super::verify::openpgp;
 use super::wishes::BadWish;
 use super::{docker, engine, mirror, resident, settings, state, swarm, tree};
 use crate::keys;
@@ -104,17 +105,20 @@ pub enum Error {
     #[error("this host is not ready for it:{}", mirror::indented(&.0.join("\n")))]
     NotReady(Vec<String>),
     /// The commit is not signed by someone who is allowed to.
-    #[error("{commit:.10} of `{service}` is not signed by anyone in {}{}", signers.display(), mirror::indented(said))]
+    #[error("{commit:.10} of `{service}` is not signed by anyone in {}{}", signers.join(" or "), mirror::indented(said))]
     Unsigned {
         /// The service.
         service: Service,
         /// The commit.
         commit: String,
-        /// Who may sign.
-        signers: PathBuf,
-        /// What git said.
+        /// The lists of who may sign.
+        signers: Vec<String>,
+        /// What git and gpg said.
         said: String,
     },
+    /// The OpenPGP keys that may sign.
+    #[error(transparent)]
+    OpenPgp(#[from] openpgp::Error),
     /// With the files of the earlier commit come its readers.
     #[error(transparent)]
     Readers(#[from] crate::policy::OtherReaders),
@@ -177,6 +181,14 @@ pub enum Error {
     /// No commit before the branch's last was ever good here.
     #[error("no commit of `{0}` before its last was good on this host")]
     NothingEarlier(Service),
+    /// The branch went back before, and nothing before that was ever good here.
+    #[error("`{service}` went back to {to:.10} already, and no commit before that was good on this host")]
+    NothingFurther {
+        /// The service.
+        service: Service,
+        /// The commit whose files it has.
+        to: String,
+    },
     /// The earlier commit has the same files.
     #[error("{to:.10} has the same files as the branch's last commit")]
     SameFiles {

@@ -14,20 +14,33 @@ use super::{Service, World};
 use crate::secret::SecretBytes;
 use crate::sys::namespace;
 use crate::sys::process::{End, Stream};
+use crate::sys::terminal::Terminal;
 
 /// A person's own program may take as long as it likes; this is a year.
 const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
+/// How a program is joined to whoever runs it.
+pub enum Console<'c> {
+    /// It reads this, and what it says is passed on as it is.
+    Pipes {
+        /// Its standard input.
+        input: SecretBytes,
+        /// Hears its outputs.
+        sink: &'c mut dyn FnMut(Stream, &[u8]),
+    },
+    /// Someone sits at this.
+    Terminal(Terminal),
+}
+
 /// Runs a program in a stack's project directory, where sealed files of the commit that runs show
-/// their plaintext to it and to nobody else. What it says goes to `sink` as it is.
+/// their plaintext to it and to nobody else.
 ///
 /// The stack's lock is held meanwhile, so that no deploy changes the files beneath.
 pub fn exec(
     service: &Service,
     command: &[OsString],
-    input: SecretBytes,
+    console: Console<'_>,
     world: &World<'_>,
-    sink: &mut dyn FnMut(Stream, &[u8]),
 ) -> Result<End, Error> {
     namespace::no_dumps().map_err(Error::Vault)?;
     let _lock = super::run::lock(service, world)?;
@@ -39,24 +52,23 @@ pub fn exec(
     let mirror = Mirror::offline(&world.places.state, &source, &git);
     let version = Version::read(service, &commit, &mirror, world.open)?;
     let project = stack.project.unwrap_or_else(|| service.project());
-    run(&version, Path::new(&stack.directory), &project, (command, input), service, world, sink)
+    run(&version, Path::new(&stack.directory), &project, (command, console), service, world)
 }
 
 fn run(
     version: &Version,
     dir: &Path,
     project: &str,
-    (command, input): (&[OsString], SecretBytes),
+    (command, console): (&[OsString], Console<'_>),
     service: &Service,
     world: &World<'_>,
-    sink: &mut dyn FnMut(Stream, &[u8]),
 ) -> Result<End, Error> {
     let ground: Ground<'_> = version.ground(dir);
     let place: PathBuf = world.places.vault(service);
     let mut env = world.env.clone();
     env.push(("COMPOSE_PROJECT_NAME".into(), project.into()));
     let mut stage = Stage::open(&place, ground, &env, version.files.clone(), world.report)?;
-    let end = stage.run(command, input, FOREVER, sink);
+    let end = stage.run(command, FOREVER, console);
     stage.shred()?;
     end
 }

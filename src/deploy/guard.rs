@@ -101,11 +101,9 @@ fn obey(vault: &mut Option<View>, request: Request, output: &mut impl Write) -> 
         Request::Replace(dir) => view.replace(&dir)?,
         Request::Check => view.check()?,
         Request::Uncover => view.uncover()?,
-        Request::Feed(input) => view.input = input,
-        Request::Run(call) => {
-            let input = std::mem::replace(&mut view.input, SecretBytes::new(Vec::new()));
-            return run(&call, &input, output);
-        }
+        Request::Feed(input) => view.input = Input::Fed(input),
+        Request::Attach(terminal) => view.input = Input::Typed(terminal),
+        Request::Run(call) => return run(&call, &std::mem::take(&mut view.input), output),
         Request::Shred => view.shred()?,
     }
     Ok(Answer::Done)
@@ -120,8 +118,21 @@ struct View {
     project: Root,
     covered: Vec<PathBuf>,
     replaced: bool,
-    /// For the next program.
-    input: SecretBytes,
+    input: Input,
+}
+
+/// What the next program reads.
+enum Input {
+    /// This.
+    Fed(SecretBytes),
+    /// What comes from this terminal, where it also says all it says.
+    Typed(PathBuf),
+}
+
+impl Default for Input {
+    fn default() -> Self {
+        Self::Fed(SecretBytes::new(Vec::new()))
+    }
 }
 
 impl View {
@@ -146,7 +157,7 @@ impl View {
             project,
             covered: Vec::new(),
             replaced: false,
-            input: SecretBytes::new(Vec::new()),
+            input: Input::default(),
         })
     }
 
@@ -214,13 +225,16 @@ fn is_no_program(error: &io::Error) -> bool {
     error.raw_os_error().is_some_and(|code| no_program.contains(&code))
 }
 
-fn run(call: &Call, input: &SecretBytes, output: &mut impl Write) -> io::Result<Answer> {
+fn run(call: &Call, input: &Input, output: &mut impl Write) -> io::Result<Answer> {
     let mut lost = Ok(());
-    let end = call.stream(input.expose(), &mut |stream, bytes| {
-        if lost.is_ok() {
-            lost = Answer::Output(stream, SecretBytes::new(bytes.to_vec())).send(output);
-        }
-    });
+    let end = match input {
+        Input::Fed(input) => call.stream(input.expose(), &mut |stream, bytes| {
+            if lost.is_ok() {
+                lost = Answer::Output(stream, SecretBytes::new(bytes.to_vec())).send(output);
+            }
+        }),
+        Input::Typed(terminal) => call.run_at(terminal),
+    };
     let end = match end {
         Err(error) if is_no_program(&error) => return Ok(Answer::NotStarted(error.to_string())),
         other => other?,

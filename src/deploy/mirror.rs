@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 mod revert;
+mod signature;
 mod source;
 
 pub use revert::FILES_OF;
@@ -288,19 +289,6 @@ impl<'s> Mirror<'s> {
     pub fn goes_on(&self, old: &str, new: &str) -> Result<bool, Error> {
         let run = self.git.run_in(&self.dir, &["merge-base", "--is-ancestor", old, new])?;
         Ok(run.end.is_success())
-    }
-
-    /// Asks git whether one of these ssh keys signed the commit. Signatures of other kinds do
-    /// not count: whose they are would be for a keyring to say that nobody named.
-    pub fn verify(&self, commit: &str, signers: &Path) -> Result<Finished, Error> {
-        let mut list = OsString::from("gpg.ssh.allowedSignersFile=");
-        list.push(signers);
-        let call = self.git.call(&self.dir, LOCAL).arg("-c").arg(list);
-        let call = call.args(["-c", "gpg.minTrustLevel=fully", "-c", "gpg.ssh.program=ssh-keygen"]);
-        let call = call.args(["-c", "gpg.openpgp.program=false", "-c", "gpg.x509.program=false"]);
-        call.args(["-c", "gpg.program=false", "verify-commit", "--", commit])
-            .output(b"")
-            .map_err(Error::Start)
     }
 
     /// Keeps a commit from being collected as garbage.

@@ -64,7 +64,7 @@ use std::path::{Path, PathBuf};
 
 pub use down::down;
 pub use error::{Aftermath, Broken, Error, Fault};
-pub use exec::exec;
+pub use exec::{Console, exec};
 pub use materialise::{Restored, Start, materialise};
 pub use outlet::{Event, Report};
 pub use run::{deploy, plan};

@@ -98,6 +98,14 @@ impl Probe {
         name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
     }
 
+    /// The service in whose container it runs a program.
+    pub fn service(&self) -> Option<&str> {
+        match self {
+            Self::Exec { service, .. } => Some(service),
+            Self::Http(_) | Self::Tcp(_) => None,
+        }
+    }
+
     /// Everything in it that is text, to be searched for secrets.
     pub fn words(&self) -> Vec<&str> {
         match self {

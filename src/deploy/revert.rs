@@ -61,7 +61,7 @@ pub fn revert(service: &Service, to: Option<&str>, how: How, world: &World<'_>) 
     }
     let entry = state.begin(service, "rollback", world.who, began)?;
     let asked = Asked { service, to, how, world };
-    let done = asked.go_back(lock, &state, &stack, &mirror);
+    let done = asked.go_back(&lock, &state, &stack, &mirror);
     let commit = done.as_ref().ok().map(|made| made.commit.as_str());
     state.end_whole(entry, (&stack.repo, commit), start.elapsed(), &done)?;
     done
@@ -87,7 +87,7 @@ struct Asked<'a> {
 impl Asked<'_> {
     fn go_back(
         &self,
-        lock: disk::Lock,
+        lock: &disk::Lock,
         state: &State,
         stack: &Stack,
         mirror: &Mirror<'_>,
@@ -108,11 +108,8 @@ impl Asked<'_> {
             let (now, then) = (mirror.rules_text(&tip)?, mirror.rules_text(&to)?);
             OtherReaders::between(&now, &then, &to).map_or(Ok(()), Err)?;
         }
-        // A deploy of its own looks at it; what others may push meanwhile, the lease of the push tells.
-        drop(lock);
         let wish = Wish { retry: self.how.retry, ..Wish::of(service.clone(), At::Newest) };
-        super::run::takes(&wish, &to, world)?;
-        let lock = super::run::lock(service, world)?;
+        super::run::takes(&wish, &to, lock, world)?;
         let message = format!("Go back to {to:.10}\n\n{FILES_OF}{to}. Asked for by {}.", world.who);
         let commit = mirror.commit(&to, &tip, &message, &world.host())?;
         lock.share(|| mirror.push(service, &commit, &tip)).map_err(Error::Vault)??;
@@ -157,5 +154,9 @@ fn earlier(service: &Service, tip: &str, state: &State, mirror: &Mirror<'_>) -> 
             return Ok(commit);
         }
     }
-    Err(Error::NothingEarlier(service.clone()))
+    let service = service.clone();
+    match start == tip {
+        true => Err(Error::NothingEarlier(service)),
+        false => Err(Error::NothingFurther { service, to: start }),
+    }
 }

@@ -27,7 +27,7 @@ use super::endpoint::Endpoint;
 use super::error::{Aftermath, Error};
 use super::health::condition;
 use super::masks::Masks;
-use super::mirror::{Git, Mirror, Source};
+use super::mirror::{self, Git, Mirror, Source};
 use super::model::Model;
 use super::outlet::Event;
 use super::stage::Stage;
@@ -48,7 +48,9 @@ pub fn deploy(wish: &Wish, world: &World<'_>) -> Result<Outcome, Error> {
     let masks = Masks::default();
     let report = masks.report(world.report);
     let world = &World { report: &report, ..*world };
-    let mut deploy = Deploy::open(wish, world, &masks)?;
+    admit::stack_of_host(wish, world)?;
+    let lock = lock(&wish.service, world)?;
+    let mut deploy = Deploy::open(wish, world, &masks, &lock)?;
     deploy.interrupted = deploy.state.settle_interrupted(&wish.service)?;
     let began = Timestamp::now().as_second();
     let action = match wish.at {
@@ -93,7 +95,7 @@ struct Deploy<'d> {
     timings: Timings,
     docker: Docker,
     endpoint: Endpoint,
-    lock: disk::Lock,
+    lock: &'d disk::Lock,
     state: State,
     stack: Stack,
     /// hlx has deployed the stack before, or tried to.
@@ -105,8 +107,6 @@ struct Deploy<'d> {
     commit: String,
     /// Whether Compose is good enough; taken once that is known.
     compose: Option<ComposeCheck>,
-    /// The files in the project directory may no longer be as they were.
-    laid: bool,
     /// Containers may no longer be as they were.
     touched: bool,
     /// Whether someone wishes that it end; nobody asks any more while it goes back.
@@ -122,16 +122,19 @@ struct Deploy<'d> {
 }
 
 impl<'d> Deploy<'d> {
-    /// Everything that is there before the first step, the stack's lock included.
-    fn open(wish: &'d Wish, world: &'d World<'d>, masks: &'d Masks) -> Result<Self, Error> {
-        admit::stack_of_host(wish, world)?;
+    /// Everything that is there before the first step. `lock` is the stack's.
+    fn open(
+        wish: &'d Wish,
+        world: &'d World<'d>,
+        masks: &'d Masks,
+        lock: &'d disk::Lock,
+    ) -> Result<Self, Error> {
         namespace::no_dumps().map_err(Error::Vault)?;
         // Containers of other users read the directories that are made.
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
         let timings = Timings::start();
         let docker = Docker::new(world.env, "/");
         let (endpoint, compose) = timings.measure("docker", Whose::Docker, || docker.begin())?;
-        let lock = lock(&wish.service, world)?;
         let state = State::open(&world.places.state.join("state.db"))?;
         let stack = state.stack(&wish.service)?;
         let known = stack.is_some();
@@ -150,7 +153,6 @@ impl<'d> Deploy<'d> {
             entry: 0,
             interrupted: false,
             commit: String::new(),
-            laid: false,
             touched: false,
             stop: Some(world.stop),
             rollback: Rollback::default(),
@@ -166,11 +168,27 @@ impl<'d> Deploy<'d> {
 impl Deploy<'_> {
     fn run(&mut self) -> Result<Vec<String>, Error> {
         let git = Git::new(self.world.env);
-        let source = self.source(&git)?;
-        let mirror = Mirror::open(&self.world.places.state, &source, &git)?;
+        let old = self.stack.clone();
+        // It need not be reached any more: the mirror has what was deployed.
+        let source = Source::from_record(&old.repo);
+        let mirror = Mirror::offline(&self.world.places.state, &source, &git);
+        // Who was killed may have laid files.
+        self.stack.astray |= self.interrupted;
+        let done = self.advance(&git, &old, &mirror);
+        if done.is_err() && !self.touched {
+            self.put_back(&old, &mirror);
+            self.sweep();
+        }
+        self.tidy();
+        done
+    }
+
+    /// From what the branch has to healthy containers. `old` is what was known of the stack before, and its
+    /// commits are in `old_mirror`.
+    fn advance(&mut self, git: &Git, old: &Stack, old_mirror: &Mirror<'_>) -> Result<Vec<String>, Error> {
+        let source = self.source(git)?;
+        let mirror = Mirror::open(&self.world.places.state, &source, git)?;
         if self.interrupted {
-            // Who was killed may have laid files.
-            self.laid = true;
             clean::after_a_kill(&self.wish.service, &self.stack, &self.state, &mirror)?;
         }
         let tree = self.fetch(&source, &mirror)?;
@@ -179,18 +197,12 @@ impl Deploy<'_> {
         let open = || Version::open(&self.wish.service, &self.commit, tree, self.world.open);
         let next = self.timings.measure("opening sealed files", Whose::Own, open)?;
         self.masks.add(&next.unsealed.masker);
-        // It need not be reached any more: the mirror has what was deployed.
-        let old_source = Source::from_record(&self.stack.repo);
-        let old_mirror = Mirror::offline(&self.world.places.state, &old_source, &git);
-        let former = self.former(&old_mirror)?;
-        let old = self.stack.clone();
+        let former = self.former(old_mirror)?;
         self.claim(&source)?;
-        let done = match self.forward(&next, &former, &mirror) {
-            Ok(containers) => Ok(containers),
-            Err(error) => Err(self.recover(error, &next, former, &old, &old_mirror)),
-        };
-        self.tidy();
-        done
+        match self.forward(&next, &former, &mirror) {
+            Err(error) if self.touched => Err(self.recover(error, &next, former, old, old_mirror)),
+            done => done,
+        }
     }
 
     /// Removes directories that files vanished from, once it is certain which version runs.
@@ -258,7 +270,7 @@ impl Deploy<'_> {
             let fetched = self.lock.share(|| mirror.fetch(&self.wish.service)).map_err(Error::Vault)?;
             let commit = fetched?;
             self.check_history(mirror, source, &commit)?;
-            verify::check(self.world.settings.verify.as_ref(), mirror, &self.wish.service, &commit)?;
+            verify::check(self.world, mirror, &self.wish.service, &commit)?;
             self.is_own(mirror, &commit)?;
             let tree = tree::read(mirror, &commit)?;
             Ok((commit, tree))
@@ -271,7 +283,7 @@ impl Deploy<'_> {
     fn deployed_tree(&mut self, mirror: &Mirror<'_>) -> Result<Tree, Error> {
         let service = &self.wish.service;
         let commit = self.stack.commit.clone().ok_or_else(|| Error::NotDeployed(service.clone()))?;
-        verify::check(self.world.settings.verify.as_ref(), mirror, service, &commit)?;
+        verify::check(self.world, mirror, service, &commit)?;
         let tree = self.timings.measure("reading", Whose::Git, || tree::read(mirror, &commit))?;
         self.commit = commit;
         Ok(tree)
@@ -339,7 +351,8 @@ impl Deploy<'_> {
     fn lay(&mut self, tree: &Tree) -> Result<project::Changes, Error> {
         let began = Instant::now();
         let service = &self.wish.service;
-        self.laid = true;
+        self.stack.astray = true;
+        self.state.save(service, &self.stack)?;
         let before = self.state.manifest(service)?;
         let vanished: Vec<PathBuf> = before.into_iter().filter(|path| !tree.contains_key(path)).collect();
         self.state.add_to_manifest(service, tree)?;
@@ -365,6 +378,12 @@ impl Deploy<'_> {
     }
 
     fn record(&self, account: &Account, error: Option<&Error>) -> Result<(), Error> {
+        if let Some(Error::Git(mirror::Error::UnknownService { .. })) = error
+            && !self.known
+        {
+            // A name that was mistyped has no history.
+            return Ok(self.state.strike(self.entry)?);
+        }
         // The first line is ours; those below it may repeat what a program said.
         let reason = |error: &Error| match error {
             Error::Unreadable(_) => "compose printed a model that makes no sense".to_owned(),

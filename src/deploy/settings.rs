@@ -8,7 +8,7 @@ use serde_yaml::Value;
 
 use super::deny::{self, Deny};
 use super::service::nearest;
-use super::verify::Verify;
+use super::verify::{Signers, Verify};
 
 /// Every key of the file.
 const KEYS: [&str; 6] = ["repo", "host", "stacks", "projects", "verify", "deny"];
@@ -153,18 +153,25 @@ fn unknown(key: &str, known: &[&'static str], path: &Path) -> Error {
     Error::UnknownKey { path: path.to_owned(), key: key.to_owned(), nearest: nearest(key, known) }
 }
 
-/// `{allowed_signers: FILE}`.
+/// `{allowed_signers: FILE, openpgp_keys: FILE}`, or one of the two.
 fn verify(value: &Value, path: &Path) -> Result<Verify, Error> {
-    const KEYS: [&str; 1] = ["allowed_signers"];
-    let wanted = "`{allowed_signers: FILE}`, with an absolute path";
+    const KEYS: [&str; 2] = ["allowed_signers", "openpgp_keys"];
+    let wanted = "`{allowed_signers: FILE}`, `{openpgp_keys: FILE}` or both, with absolute paths";
     let wrong = || Error::Value { path: path.to_owned(), key: "verify", wanted };
     let Value::Mapping(mapping) = value else { return Err(wrong()) };
-    let keys = mapping.keys().map(|key| key.as_str().unwrap_or("?"));
-    if let Some(key) = keys.into_iter().find(|key| !KEYS.contains(key)) {
-        return Err(unknown(key, &KEYS, path));
+    let mut lists = Vec::new();
+    for (key, file) in mapping {
+        let file = absolute(file.clone()).ok_or_else(wrong);
+        lists.push(match key.as_str().unwrap_or("?") {
+            "allowed_signers" => Signers::Ssh(file?),
+            "openpgp_keys" => Signers::OpenPgp(file?),
+            other => return Err(unknown(other, &KEYS, path)),
+        });
     }
-    let file = mapping.get("allowed_signers").cloned().and_then(absolute).ok_or_else(wrong)?;
-    Ok(Verify { allowed_signers: file })
+    match lists.is_empty() {
+        true => Err(wrong()),
+        false => Ok(Verify(lists)),
+    }
 }
 
 fn absolute(value: Value) -> Option<PathBuf> {
@@ -195,19 +202,21 @@ mod tests {
         let settings =
             parse("deny: [setup]\nverify: {allowed_signers: /etc/hlx/signers}\nstacks: [a]\n").unwrap();
         assert!(settings.deny.has(deny::Power::Setup) && !settings.deny.has(deny::Power::Privileged));
-        assert_eq!(settings.verify, Some(Verify { allowed_signers: "/etc/hlx/signers".into() }));
+        assert_eq!(settings.verify, Some(Verify(vec![Signers::Ssh("/etc/hlx/signers".into())])));
+        let both = parse("verify: {openpgp_keys: /k, allowed_signers: /s}\nstacks: [a]\n").unwrap().verify;
+        assert_eq!(both, Some(Verify(vec![Signers::OpenPgp("/k".into()), Signers::Ssh("/s".into())])));
         assert_eq!(parse("# nothing\n"), Ok(Settings::default()));
     }
 
     #[test]
     fn what_cannot_be_obeyed_is_refused() {
+        const FILES: &str = "c.yaml: `verify` must be `{allowed_signers: FILE}`, `{openpgp_keys: FILE}` or both, with absolute paths";
         let table = [
             ("deny: [sockets]", "c.yaml: `deny` has no `sockets`"),
-            ("verify: {}", "c.yaml: `verify` must be `{allowed_signers: FILE}`, with an absolute path"),
-            (
-                "verify: {allowed_signers: x}",
-                "c.yaml: `verify` must be `{allowed_signers: FILE}`, with an absolute path",
-            ),
+            ("verify: {}", FILES),
+            ("verify: /x", FILES),
+            ("verify: {allowed_signers: x}", FILES),
+            ("verify: {allowed_signers: /x, openpgp_keys: x}", FILES),
             (
                 "verify: {allowed_signers: /x}",
                 "c.yaml: `verify` takes `stacks` besides: a signature does not say for which branch it is",

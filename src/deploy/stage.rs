@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::contents;
 use super::error::Error;
+use super::exec::Console;
 use super::guard::{SEALED, TEMPORARY, TREE};
 use super::mirror::os;
 use super::model::{self, Model, Naming};
@@ -22,7 +23,7 @@ use super::stop::Stop;
 use super::tree::{Entry, Kind, MOST};
 use super::vault::{NOT_STARTED, Vault};
 use crate::secret::SecretBytes;
-use crate::sys::process::{Call, End, Env, Stream};
+use crate::sys::process::{Call, End, Env};
 pub(super) use variables::Variables;
 
 /// Builds, pulls and setups may take long; none may take for ever.
@@ -238,21 +239,29 @@ impl<'s> Stage<'s> {
         self.vault.check().map_err(Error::Vault)
     }
 
-    /// Runs any program in the project directory as the commit has it, with sealed files open; what
-    /// it says goes to `sink` as it is.
+    /// Runs any program in the project directory as the commit has it, with sealed files open.
     pub(super) fn run(
         &mut self,
         command: &[OsString],
-        input: SecretBytes,
         limit: Duration,
-        sink: &mut dyn FnMut(Stream, &[u8]),
+        console: Console<'_>,
     ) -> Result<End, Error> {
         let mut call = self.call(limit);
         call.argv = command.to_vec();
         self.cover().and_then(|()| self.vault.check()).map_err(Error::Vault)?;
         let program = call.argv[0].clone();
-        self.vault.feed(input).map_err(Error::Vault)?;
-        self.vault.stream(call, sink).map_err(|error| failed_run(&program, error))
+        let end = match console {
+            Console::Pipes { input, sink } => {
+                self.vault.feed(input).map_err(Error::Vault)?;
+                self.vault.stream(call, sink)
+            }
+            Console::Terminal(terminal) => {
+                self.vault.attach(terminal.path()).map_err(Error::Vault)?;
+                let said_there = &mut |_, _: &[u8]| {};
+                terminal.join(|| self.vault.stream(call, said_there)).map_err(Error::Vault)?
+            }
+        };
+        end.map_err(|error| failed_run(&program, error))
     }
 
     /// The env files that the commit's compose files name.

@@ -52,10 +52,13 @@ pub struct Stack {
     pub engine: Engine,
     /// The address of the Docker that it was deployed to last; unknown of old ones.
     pub docker: Option<String>,
+    /// The files in its project directory may be others than those of `tried`: some were laid, and no
+    /// container was started with them yet.
+    pub astray: bool,
 }
 
 /// What made each version of the database of the one before; the database says how many it has had.
-const STEPS: [&str; 4] = [
+const STEPS: [&str; 5] = [
     "CREATE TABLE stack (
         name TEXT PRIMARY KEY, repo TEXT NOT NULL, directory TEXT NOT NULL,
         project TEXT, tried TEXT, good TEXT, setup TEXT) STRICT;
@@ -77,6 +80,7 @@ const STEPS: [&str; 4] = [
     super::kept::TABLE,
     "ALTER TABLE stack ADD COLUMN engine TEXT NOT NULL DEFAULT 'compose';
      ALTER TABLE stack ADD COLUMN docker TEXT;",
+    "ALTER TABLE stack ADD COLUMN astray INTEGER NOT NULL DEFAULT 0;",
 ];
 
 impl State {
@@ -105,8 +109,8 @@ impl State {
 
     /// What is known of a stack, if it was ever deployed here.
     pub fn stack(&self, name: &Service) -> Result<Option<Stack>, Error> {
-        let sql =
-            "SELECT repo, directory, project, tried, good, setup, engine, docker FROM stack WHERE name = ?1";
+        let sql = "SELECT repo, directory, project, tried, good, setup, engine, docker, astray
+                   FROM stack WHERE name = ?1";
         let read = |row: &rusqlite::Row<'_>| {
             Ok(Stack {
                 repo: row.get(0)?,
@@ -117,6 +121,7 @@ impl State {
                 setup: row.get(5)?,
                 engine: Engine::named(&row.get::<_, String>(6)?).unwrap_or_default(),
                 docker: row.get(7)?,
+                astray: row.get(8)?,
             })
         };
         Ok(self.0.query_row(sql, [name.as_str()], read).optional()?)
@@ -137,13 +142,14 @@ impl State {
 
     /// Writes down what is known of a stack.
     pub fn save(&self, name: &Service, stack: &Stack) -> Result<(), Error> {
-        let sql = "INSERT OR REPLACE INTO stack (name, repo, directory, project, tried, good, setup, engine, docker)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
-        let Stack { repo, directory, project, tried, commit, setup, engine, docker } = stack;
+        let sql = "INSERT OR REPLACE INTO stack (name, repo, directory, project, tried, good, setup, engine, docker, astray)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+        let Stack { repo, directory, project, tried, commit, setup, engine, docker, astray } = stack;
         let engine = engine.as_str();
+        let name = name.as_str();
         self.0.execute(
             sql,
-            params![name.as_str(), repo, directory, project, tried, commit, setup, engine, docker],
+            params![name, repo, directory, project, tried, commit, setup, engine, docker, astray],
         )?;
         Ok(())
     }
@@ -212,6 +218,7 @@ mod tests {
             project: Some("web".into()),
             engine: Engine::Swarm,
             docker: Some("ssh://nas".into()),
+            astray: true,
             ..Stack::default()
         };
         {

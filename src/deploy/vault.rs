@@ -91,6 +91,11 @@ impl Vault {
         self.ask(&Request::Feed(input))
     }
 
+    /// Gives the next program a terminal.
+    pub fn attach(&mut self, terminal: &Path) -> io::Result<()> {
+        self.ask(&Request::Attach(terminal.to_owned()))
+    }
+
     /// Runs a program inside, and passes on what it says as it says it. The error is of the kind
     /// [`NOT_STARTED`] if there is no such program, or it is none.
     pub fn stream(&mut self, call: Call, sink: &mut dyn FnMut(Stream, &[u8])) -> io::Result<End> {

@@ -55,6 +55,8 @@ pub(super) enum Request {
     Uncover,
     /// What the next program reads from its standard input.
     Feed(SecretBytes),
+    /// The next program reads and says all at this terminal.
+    Attach(PathBuf),
     /// Run a program.
     Run(Call),
     /// Kill the program that runs; what is answered is its end.
@@ -160,7 +162,8 @@ impl Request {
             Self::Check => write(to, 7, &[]),
             Self::Link { path, target } => write(to, 8, &[bytes(path), target]),
             Self::Feed(input) => write(to, 9, &[input.expose()]),
-            Self::Kill => write(to, 10, &[]),
+            Self::Attach(terminal) => write(to, 10, &[bytes(terminal)]),
+            Self::Kill => write(to, 11, &[]),
         }
     }
 
@@ -182,7 +185,8 @@ impl Request {
             7 => Self::Check,
             8 => Self::Link { path: frame.path()?, target: frame.next()?.to_vec() },
             9 => Self::Feed(SecretBytes::new(std::mem::take(&mut *frame.next()?))),
-            10 => Self::Kill,
+            10 => Self::Attach(frame.path()?),
+            11 => Self::Kill,
             _ => return Err(malformed()),
         })
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::engine::Engine;
+use super::mask::Masker;
 use super::probe::Probe;
 use super::service::{Service, duration, nearest};
 
@@ -56,6 +57,14 @@ pub struct Wishes {
     pub engine: Engine,
     /// What must answer once the containers are well.
     pub probes: Vec<Probe>,
+}
+
+impl Wishes {
+    /// True if a probe has a secret in it, which messages would show.
+    pub(super) fn holds_secret(&self, masker: &Masker) -> bool {
+        let is_secret = |word: &str| masker.text(word.as_bytes()) != word;
+        self.probes.iter().flat_map(Probe::words).any(is_secret)
+    }
 }
 
 impl Default for Wishes {

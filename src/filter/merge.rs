@@ -5,13 +5,6 @@
 //! format, the result is then sealed as a whole file. It never gets into a commit: what the user
 //! makes of it is sealed from the three sides in the index (`super::resolved`).
 
-use std::fs::File;
-use std::io::{Read as _, Write as _};
-use std::os::fd::AsRawFd as _;
-use std::process::{Command, Stdio};
-
-use rustix::fs::{MemfdFlags, memfd_create};
-
 use crate::format::Format;
 use crate::keys::{self, Keyring};
 use crate::secret::SecretBytes;
@@ -19,6 +12,7 @@ use crate::sops::{Basis, Opened, Stamp, is_sealed, seal};
 
 use crate::trust::{File as Merging, Guard};
 
+use super::lines;
 use super::unite::Change;
 use super::united::{self, United};
 
@@ -79,7 +73,7 @@ pub struct Merged {
 #[derive(Debug, thiserror::Error)]
 pub enum Conflict {
     /// There are markers in it.
-    #[error("both sides changed the same lines")]
+    #[error("both sides changed the same value, or the same lines")]
     Lines,
     /// It is no text: ours was kept.
     #[error("both sides changed it, and it is no text: the file is that of ours")]
@@ -108,15 +102,21 @@ pub fn merge(
     if one.is_none() && base.is_some() && !(sides.ours.is_empty() && sides.theirs.is_empty()) {
         return Err(Error::ClearSides);
     }
-    let texts = [plain(ours.as_ref(), &sides.ours), plain(base.as_ref(), &sides.base)];
-    let (text, lines) = merge_plain(texts, plain(theirs.as_ref(), &sides.theirs), markers)?;
+    let based = base.as_ref().map(|base| (base.sealed(), base.key()));
+    let united = United::of(based, ours.as_ref(), theirs.as_ref()).map_err(united::Error::from);
+    let store = match &united {
+        Ok(Some(united)) => united.format(asked).store(),
+        Ok(None) => None,
+        Err(_) => asked.store(),
+    };
+    let texts = [(&ours, &sides.ours), (&base, &sides.base), (&theirs, &sides.theirs)];
+    let texts = texts.map(|(opened, blob)| plain(opened.as_ref(), blob));
+    let (text, lines) = lines::merge(texts, store, markers)?;
     // `rerere` merges texts of the work tree, and puts the outcome back there. An empty file stays one.
     let Some(one) = one.filter(|_| !text.expose().is_empty()) else {
         return Ok(Merged { content: text, conflict: lines, changes: Vec::new() });
     };
     let Stamp { now, entropy } = stamp;
-    let based = base.as_ref().map(|base| (base.sealed(), base.key()));
-    let united = United::of(based, ours.as_ref(), theirs.as_ref()).map_err(united::Error::from);
     let united = united.and_then(|united| {
         let united = united.expect("one side is sealed");
         let format = if lines.is_some() { Format::Binary } else { united.format(asked) };
@@ -144,64 +144,4 @@ fn open<'t>(keyring: &Keyring, side: &'static str, blob: &'t [u8]) -> Result<Opt
 
 fn plain<'a>(opened: Option<&'a Opened<'_>>, blob: &'a [u8]) -> &'a [u8] {
     opened.map_or(blob, |opened| opened.plaintext().expose())
-}
-
-/// git looks at as many bytes for a zero.
-const HEAD: usize = 8000;
-
-/// git's own three-way merge of ours, base and theirs, over files that exist only in memory.
-fn merge_plain(
-    [ours, base]: [&[u8]; 2],
-    theirs: &[u8],
-    markers: &Markers,
-) -> Result<(SecretBytes, Option<Conflict>), Error> {
-    let binary = |text: &[u8]| text[..text.len().min(HEAD)].contains(&0);
-    if [ours, base, theirs].into_iter().any(binary) {
-        return Ok((SecretBytes::new(ours.to_vec()), Some(Conflict::NoText)));
-    }
-    let files = [in_memory(ours)?, in_memory(base)?, in_memory(theirs)?];
-    // As `git merge` compares; git before 2.44 has no such option here, and compares in its default way.
-    for algorithm in [Some("--diff-algorithm=histogram"), None] {
-        match merge_files(&files, algorithm, markers)? {
-            (merged, Some(0)) => return Ok((merged, None)),
-            // git-merge-file(1): the number of conflicts, at most 127; above that it failed.
-            (merged, Some(1..=127)) => return Ok((merged, Some(Conflict::Lines))),
-            (_, Some(UNKNOWN_OPTION)) if algorithm.is_some() => {}
-            _ => break,
-        }
-    }
-    Err(std::io::Error::other("`git merge-file` failed").into())
-}
-
-const UNKNOWN_OPTION: i32 = 129;
-
-fn merge_files(
-    files: &[File; 3],
-    algorithm: Option<&str>,
-    markers: &Markers,
-) -> Result<(SecretBytes, Option<i32>), Error> {
-    // As git sees it, which has these files open too: it cannot look into this process.
-    let path = |file: &File| format!("/proc/self/fd/{}", file.as_raw_fd());
-    let [label_base, label_ours, label_theirs] = &markers.labels;
-    let mut child = Command::new("git")
-        .args(["merge-file", "-p", "--marker-size", &markers.size.to_string()])
-        .args(algorithm)
-        .args(["-L", label_ours, "-L", label_base, "-L", label_theirs])
-        .args(files.iter().map(path))
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(if algorithm.is_some() { Stdio::null() } else { Stdio::inherit() })
-        .spawn()?;
-    let lengths = files.iter().map(|file| file.metadata().map_or(0, |metadata| metadata.len()));
-    let length = usize::try_from(lengths.sum::<u64>()).unwrap_or(0);
-    let mut merged = SecretBytes::new(Vec::with_capacity(length + 4096));
-    child.stdout.take().expect("it was asked for").read_to_end(merged.expose_mut())?;
-    Ok((merged, child.wait()?.code()))
-}
-
-fn in_memory(content: &[u8]) -> Result<File, Error> {
-    // It stays open in the program that is started next.
-    let mut file = File::from(memfd_create("hlx-merge", MemfdFlags::empty()).map_err(std::io::Error::from)?);
-    file.write_all(content)?;
-    Ok(file)
 }

@@ -4,7 +4,10 @@
 //! clean never lets plaintext through; smudge never fails, and leaves sealed what it cannot open.
 
 pub mod ahead;
+mod apart;
 pub mod clean;
+mod leaves;
+mod lines;
 mod memory;
 pub mod merge;
 pub mod process;

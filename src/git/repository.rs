@@ -52,6 +52,8 @@ pub struct Attributes {
     pub filtered: bool,
     /// `hlx=binary`: whole-file mode.
     pub whole: bool,
+    /// `hlx=clear`: that it is not encrypted any more is meant.
+    pub clear: bool,
     /// What would change line ends or more on the way: `text` unless it is switched off, `ident`, or
     /// `working-tree-encoding`.
     pub conversion: Option<&'static str>,
@@ -338,7 +340,7 @@ impl Attributes {
     pub(super) fn and(mut self, name: &str, state: &str) -> Self {
         match name {
             "filter" => self.filtered = state == "hlx",
-            "hlx" => self.whole = state == "binary",
+            "hlx" => (self.whole, self.clear) = (state == "binary", state == "clear"),
             // Unspecified, `core.autocrlf` decides.
             "text" if state != "unset" => self.conversion = Some("text"),
             "ident" if state == "set" => self.conversion = Some("ident"),

@@ -135,12 +135,17 @@ fn unknown(name: &str, known: &[&str]) -> String {
     if OTHER_KINDS.contains(&name) {
         return format!("`{name}` is not supported: hlx seals for age recipients only");
     }
-    let likeness = |known: &str| strsim::normalized_damerau_levenshtein(name, known);
-    let nearest = known.iter().max_by(|one, other| likeness(one).total_cmp(&likeness(other)));
-    match nearest.filter(|nearest| likeness(nearest) > 0.6) {
+    match nearest(name, known) {
         Some(nearest) => format!("unknown field `{name}`; did you mean `{nearest}`?"),
         None => format!("unknown field `{name}`"),
     }
+}
+
+/// The name that another may have been meant for.
+pub fn nearest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
+    let likeness = |known: &str| strsim::normalized_damerau_levenshtein(name, known);
+    let best = known.iter().max_by(|one, other| likeness(one).total_cmp(&likeness(other)))?;
+    (likeness(best) > 0.6).then_some(*best)
 }
 
 /// No rule nests brackets as deep. The parser's time grows with the square of the depth.

@@ -1,7 +1,9 @@
 //! The hooks that call hlx: put where git looks for them, never over another hook, and taken away again.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -21,9 +23,10 @@ pub struct Hook {
 }
 
 /// The hooks of a clone that one works in.
-pub const CLONE: [Hook; 2] = [
+pub const CLONE: [Hook; 3] = [
     Hook { name: "pre-commit", script: include_str!("../../hooks/pre-commit") },
     Hook { name: "pre-push", script: include_str!("../../hooks/pre-push") },
+    Hook { name: "post-merge", script: include_str!("../../hooks/post-merge") },
 ];
 
 /// The hooks of a bare repository that others push to.
@@ -33,12 +36,12 @@ pub const SERVER: [Hook; 2] = [
 ];
 
 /// What became of a hook.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// It is in place, or another one there calls hlx already.
     Installed,
-    /// Another one is there, or git looks elsewhere: nothing was changed.
-    Foreign,
+    /// Another one is there, or git looks in a place that is not hlx's to write to: nothing was changed.
+    Foreign(PathBuf),
 }
 
 /// Puts these hooks in place where there is no other, with the place of the program in them.
@@ -51,12 +54,25 @@ pub fn install(
     let elsewhere = git.test(&["config", "core.hooksPath"])?;
     let put = |hook: &Hook| {
         let outcome = match elsewhere {
-            true => Outcome::Foreign,
+            true => look(hook, git)?,
             false => put(hook, &place(repository, hook), program)?,
         };
         Ok((*hook, outcome))
     };
     hooks.iter().map(put).collect()
+}
+
+/// What stands where `core.hooksPath` leads.
+fn look(hook: &Hook, git: &Git) -> Result<Outcome, Error> {
+    let name = format!("hooks/{}", hook.name);
+    let path = git.run(&["rev-parse", "--path-format=absolute", "--git-path", &name])?;
+    let path = PathBuf::from(OsStr::from_bytes(path.strip_suffix(b"\n").unwrap_or(&path)));
+    let calls = fs::read(&path).is_ok_and(|there| calls_hlx(&there, hook));
+    Ok(if calls { Outcome::Installed } else { Outcome::Foreign(path) })
+}
+
+fn calls_hlx(script: &[u8], hook: &Hook) -> bool {
+    contains(script, &format!("hlx hook {}", hook.name))
 }
 
 /// Takes away the hooks that `hlx init` put there; gives their names.
@@ -79,8 +95,8 @@ fn place(repository: &Repository, hook: &Hook) -> PathBuf {
 fn put(hook: &Hook, path: &Path, program: &str) -> Result<Outcome, Error> {
     match fs::read(path) {
         Ok(there) if !contains(&there, MARK) => {
-            let called = contains(&there, &format!("hlx hook {}", hook.name));
-            return Ok(if called { Outcome::Installed } else { Outcome::Foreign });
+            let calls = calls_hlx(&there, hook);
+            return Ok(if calls { Outcome::Installed } else { Outcome::Foreign(path.to_owned()) });
         }
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Error::io(path)(error)),
         Ok(_) | Err(_) => {}
@@ -123,7 +139,7 @@ mod tests {
         assert_eq!(put(&CLONE[1], &path, "/new/hlx").unwrap(), Outcome::Installed);
         assert!(fs::read_to_string(&path).unwrap().ends_with("exec /new/hlx hook pre-push \"$@\"\n"));
         fs::write(&path, "#!/bin/sh\nlint\n").unwrap();
-        assert_eq!(put(&CLONE[1], &path, "/new/hlx").unwrap(), Outcome::Foreign);
+        assert_eq!(put(&CLONE[1], &path, "/new/hlx").unwrap(), Outcome::Foreign(path.clone()));
         fs::write(&path, "#!/bin/sh\nlint && hlx hook pre-push \"$@\"\n").unwrap();
         assert_eq!(put(&CLONE[1], &path, "/new/hlx").unwrap(), Outcome::Installed);
         assert!(fs::read_to_string(&path).unwrap().contains("lint"));

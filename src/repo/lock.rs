@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 use crate::git::{Git, Repository};
 use crate::keys::{self, Keyring};
 use crate::sops::{Sealed, is_sealed};
-use crate::sys::{disk, replace};
+use crate::sys::disk;
+use crate::sys::replace::{self, Fresh};
 
 use super::Error;
 use super::forget::{Forgotten, forget};
@@ -23,9 +24,9 @@ use super::status::protected;
 #[derive(Debug, Default)]
 pub struct Locked {
     /// Sealed now.
-    pub sealed: Vec<String>,
+    pub sealed: Vec<PathBuf>,
     /// Protected paths that git ignores: they stay as they are.
-    pub ignored: Vec<String>,
+    pub ignored: Vec<PathBuf>,
     /// What else held plaintext.
     pub forgotten: Forgotten,
 }
@@ -34,7 +35,7 @@ pub struct Locked {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unsaved {
     /// Its path.
-    pub path: String,
+    pub path: PathBuf,
     /// How it differs.
     pub why: &'static str,
 }
@@ -60,22 +61,44 @@ pub fn lock(repository: &Repository, git: &Git, keyring: &Keyring) -> Result<Loc
     raise(&repository.lock_flag())?;
     sweep(repository)?;
     let ignored = others(repository, git, keyring, Others::Ignored)?;
-    let mut done = Locked { ignored: ignored.iter().map(|path| shown(path)).collect(), ..Locked::default() };
-    for (path, blob) in open {
-        // Someone may have gone on editing meanwhile.
-        match judge(tree, &path, &blob, keyring).map_err(Error::io(tree.join(&path)))? {
-            Stands::Open => {}
-            Stands::Sealed => continue,
-            Stands::Otherwise(why) => {
-                return Err(Error::Unsaved(vec![Unsaved { path: shown(&path), why }]));
-            }
-        }
-        replace::and_wipe(&tree.join(&path), &blob).map_err(Error::io(tree.join(&path)))?;
-        done.sealed.push(shown(&path));
-    }
+    let mut done = Locked { ignored, ..Locked::default() };
+    open.chunks(replace::TOGETHER).try_for_each(|part| seal(tree, part, keyring, &mut done.sealed))?;
     refresh(repository, git)?;
     done.forgotten = forget(repository, git)?;
     Ok(done)
+}
+
+/// Puts the sealed form in the place of files that stand open, and overwrites what stood there.
+fn seal(
+    tree: &Path,
+    open: &[(PathBuf, Vec<u8>)],
+    keyring: &Keyring,
+    sealed: &mut Vec<PathBuf>,
+) -> Result<(), Error> {
+    let fresh = open.iter().map(|(path, blob)| {
+        let file = tree.join(path);
+        Fresh::write(&file, blob).map_err(Error::io(file))
+    });
+    let fresh = fresh.collect::<Result<Vec<_>, _>>()?;
+    replace::settle(fresh.iter().map(AsRef::as_ref)).map_err(Error::io(tree))?;
+    let mut old = Vec::new();
+    let placed = open.iter().zip(fresh).try_for_each(|((path, blob), fresh)| {
+        let file = tree.join(path);
+        // Someone may have gone on editing meanwhile.
+        match judge(tree, path, blob, keyring).map_err(Error::io(&file))? {
+            Stands::Open => {}
+            Stands::Sealed => return Ok(()),
+            Stands::Otherwise(why) => {
+                return Err(Error::Unsaved(vec![Unsaved { path: path.clone(), why }]));
+            }
+        }
+        old.push(replace::Old::open(&file).map_err(Error::io(&file))?);
+        fresh.take_place().map_err(Error::io(&file))?;
+        sealed.push(path.clone());
+        Ok(())
+    });
+    replace::wipe(&old).map_err(Error::io(tree))?;
+    placed
 }
 
 fn raise(flag: &Path) -> Result<(), Error> {
@@ -96,13 +119,8 @@ pub(super) fn sweep(repository: &Repository) -> Result<(), Error> {
 }
 
 /// A path of git's, which is bytes.
-fn native(path: &[u8]) -> PathBuf {
+pub(super) fn native(path: &[u8]) -> PathBuf {
     PathBuf::from(OsStr::from_bytes(path))
-}
-
-/// The same, to be shown.
-fn shown(path: &Path) -> String {
-    path.to_string_lossy().into_owned()
 }
 
 /// Files with their sealed form.
@@ -118,23 +136,16 @@ fn survey(repository: &Repository, git: &Git, keyring: &Keyring) -> Result<(Open
         match judge(tree, &path, &blob, keyring).map_err(Error::io(tree.join(&path)))? {
             Stands::Sealed => {}
             Stands::Open => open.push((path, blob)),
-            Stands::Otherwise(why) => unsaved.push(Unsaved { path: shown(&path), why }),
+            Stands::Otherwise(why) => unsaved.push(Unsaved { path, why }),
         }
     }
-    let because = |paths: Vec<PathBuf>, why: &'static str| {
-        paths.into_iter().map(move |path| Unsaved { path: shown(&path), why })
-    };
+    let because =
+        |paths: Vec<PathBuf>, why: &'static str| paths.into_iter().map(move |path| Unsaved { path, why });
     let clear = |path: &PathBuf| fs::read(tree.join(path)).is_ok_and(|content| !is_sealed(&content));
     let abandoned = super::status::abandoned(repository)?.into_iter();
     let abandoned = abandoned.map(|(path, _)| native(&path)).filter(clear).collect();
     unsaved.extend(because(abandoned, "not protected by `.gitattributes` any more"));
-    let unmerged = git.run(&["ls-files", "--unmerged", "-z"])?;
-    let mut names: Vec<&[u8]> = unmerged
-        .split(|byte| *byte == 0)
-        .filter_map(|line| line.splitn(2, |byte| *byte == b'\t').nth(1))
-        .collect();
-    names.dedup();
-    unsaved.extend(because(filtered(repository, &names)?, "in conflict"));
+    unsaved.extend(because(unmerged(repository, git)?, "in conflict"));
     unsaved.extend(because(others(repository, git, keyring, Others::New)?, "not in git yet"));
     Ok((open, unsaved))
 }
@@ -226,6 +237,16 @@ fn others(
     };
     let paths: Vec<&[u8]> = paths.split(|byte| *byte == 0).filter(|path| !path.is_empty()).collect();
     Ok(filtered(repository, &paths)?.into_iter().filter(in_clear).collect())
+}
+
+/// The protected paths that are in conflict.
+pub(super) fn unmerged(repository: &Repository, git: &Git) -> Result<Vec<PathBuf>, Error> {
+    let unmerged = git.run(&["ls-files", "--unmerged", "-z"])?;
+    let lines = unmerged.split(|byte| *byte == 0);
+    let mut names: Vec<&[u8]> =
+        lines.filter_map(|line| line.splitn(2, |byte| *byte == b'\t').nth(1)).collect();
+    names.dedup();
+    filtered(repository, &names)
 }
 
 /// The protected ones among paths.

@@ -65,6 +65,9 @@ pub enum Error {
         "`{0}` is no name for a service: use letters, digits, `-` and `_`, and begin with a letter or digit"
     )]
     BadName(String),
+    /// No file system takes it.
+    #[error("a name of {0} letters is too long for a branch: 250 at most")]
+    LongName(usize),
     /// `main` is the landing page.
     #[error("`{0}` is the landing page of the repository, not a service")]
     Landing(String),

@@ -56,6 +56,10 @@ pub const ATTRIBUTES: &str = "\
 .env.sample !filter !diff !merge
 .env.template !filter !diff !merge
 .env.dist !filter !diff !merge
+.env.*.example !filter !diff !merge
+.env.*.sample !filter !diff !merge
+.env.*.template !filter !diff !merge
+.env.*.dist !filter !diff !merge
 ";
 
 /// True for names that a service's branch may have: `[A-Za-z0-9][A-Za-z0-9_-]*`.
@@ -63,6 +67,9 @@ pub fn is_service_name(name: &str) -> bool {
     name.starts_with(|first: char| first.is_ascii_alphanumeric())
         && name.chars().all(|character| character.is_ascii_alphanumeric() || "_-".contains(character))
 }
+
+/// The longest name of a branch: git keeps it as a file of that name, and locks it with `.lock` behind that.
+const LONGEST: usize = 255 - ".lock".len();
 
 /// A directory of hlx's own below the git directory.
 pub fn scratch(repository: &Repository) -> Result<PathBuf, Error> {
@@ -81,6 +88,9 @@ pub fn create(
     let name = service.name;
     if !is_service_name(name) {
         return Err(Error::BadName(name.to_owned()));
+    }
+    if name.len() > LONGEST {
+        return Err(Error::LongName(name.len()));
     }
     if matches!(name, "main" | "master") || name == index::landing(git)? {
         return Err(Error::Landing(name.to_owned()));

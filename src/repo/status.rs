@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::crypto::envelope::Recipient;
 use crate::git::{Git, Protection, Repository, Tip};
@@ -11,6 +11,7 @@ use crate::sops::is_sealed;
 
 use crate::trust::untracked;
 
+use super::lock::{native, unmerged};
 use super::{Error, config};
 
 /// How a file stands in git.
@@ -28,6 +29,8 @@ pub enum InGit {
     Altered,
     /// Its values are authentic, and its MAC does not fit them, as only a key tells.
     Stale,
+    /// A merge left it in conflict.
+    Conflict,
     /// git does not have it yet.
     Absent,
 }
@@ -66,7 +69,7 @@ impl Reader {
 #[derive(Debug)]
 pub struct File {
     /// Its path.
-    pub path: String,
+    pub path: PathBuf,
     /// In the index or the branch.
     pub in_git: InGit,
     /// In the work tree.
@@ -130,14 +133,15 @@ pub fn current(repository: &Repository, git: &Git, keyring: &Keyring) -> Result<
     let names = Names::read(repository, config.as_deref())?;
     let mut files = Vec::new();
     for (path, blob) in protected {
-        let path = String::from_utf8_lossy(&path).into_owned();
+        let path = native(&path);
         let in_tree = in_tree(&tree.join(&path));
         files.push(file(path, &repository.blob_named(&blob)?, in_tree, keyring, &names));
     }
-    for path in new(repository, git)? {
+    let unmerged = unmerged(repository, git)?.into_iter().map(|path| (path, InGit::Conflict));
+    let new = new(repository, git)?.into_iter().map(|path| (path, InGit::Absent));
+    for (path, in_git) in unmerged.chain(new) {
         let in_tree = in_tree(&tree.join(&path));
-        let (in_git, readers) = (InGit::Absent, Vec::new());
-        files.push(File { path, in_git, in_tree, readers, readable: false });
+        files.push(File { path, in_git, in_tree, readers: Vec::new(), readable: false });
     }
     files.sort_by(|one, other| one.path.cmp(&other.path));
     let name = repository.branch().unwrap_or_else(|| "(detached)".to_owned());
@@ -145,12 +149,12 @@ pub fn current(repository: &Repository, git: &Git, keyring: &Keyring) -> Result<
 }
 
 /// The protected files of the work tree that git does not have, and does not ignore.
-fn new(repository: &Repository, git: &Git) -> Result<Vec<String>, Error> {
+fn new(repository: &Repository, git: &Git) -> Result<Vec<PathBuf>, Error> {
     let answer = git.run(&["ls-files", "--others", "--exclude-standard", "-z"])?;
     let paths: Vec<&[u8]> = answer.split(|byte| *byte == 0).filter(|path| !path.is_empty()).collect();
     let attributes = repository.all_attributes(&paths)?;
     let protected = paths.iter().zip(attributes).filter(|(_, attributes)| attributes.filtered);
-    Ok(protected.map(|(path, _)| String::from_utf8_lossy(path).into_owned()).collect())
+    Ok(protected.map(|(path, _)| native(path)).collect())
 }
 
 fn in_tree(path: &Path) -> InTree {
@@ -182,8 +186,7 @@ fn other(repository: &Repository, keyring: &Keyring, tip: Tip) -> Result<Branch,
     for entry in entries.iter().filter(|entry| entry.is_file()) {
         let blob = repository.blob_named(&entry.blob)?;
         if is_sealed(&blob) || protection.of(&entry.path).filtered {
-            let path = String::from_utf8_lossy(&entry.path).into_owned();
-            files.push(file(path, &blob, InTree::Elsewhere, keyring, &names));
+            files.push(file(native(&entry.path), &blob, InTree::Elsewhere, keyring, &names));
         }
     }
     Ok(Branch { name: tip.name, current: false, files })
@@ -205,7 +208,7 @@ impl Names {
     }
 }
 
-fn file(path: String, blob: &[u8], in_tree: InTree, keyring: &Keyring, names: &Names) -> File {
+fn file(path: PathBuf, blob: &[u8], in_tree: InTree, keyring: &Keyring, names: &Names) -> File {
     let judged = keyring.judge(blob);
     let in_git = match judged.standing {
         Standing::Empty => InGit::Empty,

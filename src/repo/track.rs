@@ -340,6 +340,9 @@ fn check_path(path: &str) -> Result<(), Error> {
         _ if path.split('/').any(|part| matches!(part, "" | "." | "..")) => {
             bad("name a file below the work tree")
         }
+        _ if path.split('/').any(|part| part.eq_ignore_ascii_case(".git")) => {
+            bad("it is of git's own, which never takes it into a commit")
+        }
         _ => Ok(()),
     }
 }
@@ -366,9 +369,12 @@ pub(super) fn pattern(path: &str) -> String {
 /// Every attribute that protects, unset.
 pub(super) const NOTHING: &str = "!filter !diff !merge !text !ident !working-tree-encoding !hlx";
 
+/// The same for what git has encrypted: that it comes in clear is meant.
+pub(super) const CLEAR_NOW: &str = "!filter !diff !merge !text !ident !working-tree-encoding hlx=clear";
+
 /// The attributes without the lines that `track` and `untrack` wrote for a path.
 pub(super) fn without(text: &str, pattern: &str) -> String {
-    let said = |rest: &str| rest.starts_with(" filter=hlx ") || rest.trim() == NOTHING;
+    let said = |rest: &str| rest.starts_with(" filter=hlx ") || [NOTHING, CLEAR_NOW].contains(&rest.trim());
     let own = |line: &&str| line.strip_prefix(pattern).is_some_and(said);
     text.split_inclusive('\n').filter(|line| !own(line)).collect()
 }
@@ -380,7 +386,7 @@ mod tests {
     #[test]
     fn only_the_lines_that_were_written_for_the_path_go() {
         let text = "*.env filter=hlx diff=hlx\n/a filter=hlx diff=hlx\n/a.b filter=hlx\n/a text\n";
-        let text = format!("{text}/a {NOTHING}\n");
+        let text = format!("{text}/a {NOTHING}\n/a {CLEAR_NOW}\n");
         assert_eq!(without(&text, "/a"), "*.env filter=hlx diff=hlx\n/a.b filter=hlx\n/a text\n");
     }
 
@@ -388,5 +394,14 @@ mod tests {
     fn a_pattern_matches_its_path_only() {
         assert_eq!(pattern("a/db[prod].conf"), "/a/db[[]prod].conf");
         assert_eq!(pattern("two words*"), "\"/two words[*]\"");
+    }
+
+    #[test]
+    fn what_is_gits_own_has_no_protection() {
+        for (path, fits) in
+            [(".git/config", false), ("a/.GIT/x", false), (".gitignore", true), ("a.git/x", true)]
+        {
+            assert_eq!(check_path(path).is_ok(), fits, "{path}");
+        }
     }
 }

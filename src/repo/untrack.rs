@@ -1,7 +1,8 @@
 //! Taking the protection of a path away, on purpose.
 //!
 //! Whoever can push can take an attribute away, and so a commit in clear of what was encrypted is refused. That it is
-//! meant is noted in the clone, for the version that the last commit has, where no push can write.
+//! meant is noted in the clone, for the version that the last commit has, where no push can write; and for those who see
+//! the commits only, as `hlx=clear` in `.gitattributes`.
 
 use std::collections::HashSet;
 use std::fs;
@@ -13,7 +14,7 @@ use crate::trust::untracked;
 use super::Error;
 use super::draft::Draft;
 use super::lock::forget_sizes;
-use super::track::{NOTHING, pattern, without};
+use super::track::{CLEAR_NOW, NOTHING, pattern, without};
 
 /// What untracking a path changed.
 #[derive(Debug, Default)]
@@ -34,7 +35,8 @@ pub fn untrack(repository: &Repository, git: &Git, path: &str) -> Result<Untrack
     let tree = repository.work_tree()?;
     let before = repository.head_blob(path.as_bytes())?;
     let sealed = before.filter(|name| repository.blob_named(name).is_ok_and(|blob| is_sealed(&blob)));
-    let protected = repository.attributes(path.as_bytes())?.filtered;
+    let now = repository.attributes(path.as_bytes())?;
+    let protected = now.filtered;
     if !protected && sealed.is_none() {
         return Err(bad("it is not protected"));
     }
@@ -42,11 +44,14 @@ pub fn untrack(repository: &Repository, git: &Git, path: &str) -> Result<Untrack
         return Err(bad("it stands encrypted in the work tree, and would stay so: run `hlx unlock` first"));
     }
     let mut draft = Draft::read(tree.join(".gitattributes"))?;
-    if protected {
+    if protected || !now.clear {
         let pattern = pattern(path);
         draft.text = without(&draft.text, &pattern);
+        if sealed.is_some() {
+            draft.add_line(&format!("{pattern} {CLEAR_NOW}"));
+        }
         draft.write()?;
-        if is_protected(repository, path)? {
+        if sealed.is_none() && is_protected(repository, path)? {
             draft.add_line(&format!("{pattern} {NOTHING}"));
             draft.write()?;
         }

@@ -8,4 +8,5 @@ pub mod process;
 pub mod ram;
 pub mod random;
 pub mod replace;
+pub mod terminal;
 pub mod wiped;

@@ -1,7 +1,9 @@
 //! A view of the file system that only one tree of processes has, and that dies with it.
 
 use std::io;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::Command;
 
 use rustix::fd::{AsFd, AsRawFd};
 use rustix::mount::{MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags};
@@ -66,6 +68,18 @@ pub fn no_dumps() -> io::Result<()> {
 /// Becomes leader of a session without a terminal, so that nothing below can ask a question.
 pub fn without_terminal() -> io::Result<()> {
     Ok(rustix::process::setsid().map(drop)?)
+}
+
+/// Lets a program lead a session of its own, whose terminal is its standard input.
+#[allow(unsafe_code)]
+pub fn with_terminal(command: &mut Command) {
+    let lead = || {
+        rustix::process::setsid()?;
+        Ok(rustix::process::ioctl_tiocsctty(rustix::stdio::stdin())?)
+    };
+    // SAFETY: between fork and exec, where other threads are gone, this makes two system calls and nothing else: it takes
+    // no lock and no memory.
+    unsafe { command.pre_exec(lead) };
 }
 
 /// Lays one open file over another, for this namespace only.

@@ -1,9 +1,10 @@
-//! Running a program: explicit environment, no terminal to ask at, a time limit.
+//! Running a program: explicit environment, no terminal to ask at (unless it is given one), a time limit.
 
 use std::cell::Cell;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -13,6 +14,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::process::{Pid, PidfdFlags};
 
+use super::namespace;
 use crate::secret::SecretBytes;
 
 /// How long output is still read after the program has ended: a straggler may hold the pipe.
@@ -154,16 +156,30 @@ impl Call {
         })
     }
 
+    /// Runs it to its end at a terminal, where it reads and says all.
+    pub fn run_at(&self, terminal: &Path) -> io::Result<End> {
+        let own = |error| io::Error::other(format!("cannot open {}: {error}", terminal.display()));
+        let flags = rustix::fs::OFlags::NOCTTY.bits() as i32;
+        let terminal =
+            File::options().read(true).write(true).custom_flags(flags).open(terminal).map_err(own)?;
+        let mut command = self.command();
+        command.stdin(terminal.try_clone()?).stdout(terminal.try_clone()?).stderr(terminal);
+        namespace::with_terminal(&mut command);
+        let mut child = command.spawn()?;
+        // The terminal is the program's alone: when nobody has it any more, all was said.
+        drop(command);
+        attend(&mut child, self.limit, &mut |_, _| {}, &|| false)
+    }
+
     fn spawn(&self, stdin: Stdio) -> io::Result<Child> {
-        Command::new(&self.argv[0])
-            .args(&self.argv[1..])
-            .current_dir(&self.cwd)
-            .env_clear()
-            .envs(self.env.iter().map(|(name, value)| (name, value)))
-            .stdin(stdin)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
+        self.command().stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.argv[0]);
+        command.args(&self.argv[1..]).current_dir(&self.cwd).env_clear();
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
+        command
     }
 }
 

@@ -4,25 +4,149 @@ use std::fs::{File, Metadata};
 use std::io::{self, Write as _};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{MetadataExt as _, fchown};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 
 use super::disk;
 
-/// Replaces the content of a file, and keeps its mode and owner.
+/// How many files are best replaced together: each is held open meanwhile, and so may be the old one.
+pub const TOGETHER: usize = 256;
+
+/// A new version of a file, written, and not yet in its place.
 ///
-/// Until it is complete the new version has no name, so that a crash leaves no second copy of what may be secret.
+/// Until it is complete it has no name, so that a crash leaves no second copy of what may be secret.
+#[derive(Debug)]
+pub struct Fresh {
+    path: PathBuf,
+    file: File,
+    /// The name that it has in the meantime, and whether it has it yet.
+    name: PathBuf,
+    named: Named,
+    old: Metadata,
+}
+
+/// Whether a new version has a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Named {
+    Already,
+    Not,
+}
+
+impl Fresh {
+    /// Writes what shall replace a file, with that file's mode and owner.
+    pub fn write(path: &Path, content: &[u8]) -> io::Result<Self> {
+        let old = path.metadata()?;
+        let directory = path.parent().unwrap_or(Path::new("/"));
+        let name = directory.join(disk::fresh_name()?);
+        let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+        let (file, named) = match rustix::fs::open(directory, flags, Mode::from_raw_mode(0o600)) {
+            Ok(file) => (File::from(file), Named::Not),
+            // Not every file system has files without a name.
+            Err(_) => (disk::create_private(&name)?, Named::Already),
+        };
+        let fresh = Self { path: path.to_owned(), file, name, named, old };
+        fresh.fill(content)?;
+        Ok(fresh)
+    }
+
+    fn fill(&self, content: &[u8]) -> io::Result<()> {
+        (&self.file).write_all(content)?;
+        let own = self.file.metadata()?;
+        if (own.uid(), own.gid()) != (self.old.uid(), self.old.gid()) {
+            // Only root can; for others the file is theirs from now on.
+            let _ = fchown(&self.file, Some(self.old.uid()), Some(self.old.gid()));
+        }
+        self.file.set_permissions(self.old.permissions())
+    }
+
+    /// Whether the file that it shall replace is still the one that was there when it was written.
+    pub fn is_current(&self) -> bool {
+        let known = |metadata: &Metadata| {
+            (metadata.dev(), metadata.ino(), metadata.len(), metadata.mtime(), metadata.mtime_nsec())
+        };
+        self.path.metadata().is_ok_and(|now| known(&now) == known(&self.old))
+    }
+
+    /// Puts it in its place. It must be on the disk by then ([`settle`]), or a power failure may leave nothing there.
+    pub fn take_place(mut self) -> io::Result<()> {
+        if self.named == Named::Not {
+            name(&self.file, &self.name)?;
+            self.named = Named::Already;
+        }
+        std::fs::rename(&self.name, &self.path)?;
+        self.named = Named::Not;
+        Ok(())
+    }
+}
+
+impl Drop for Fresh {
+    fn drop(&mut self) {
+        if self.named == Named::Already {
+            let _ = std::fs::remove_file(&self.name);
+        }
+    }
+}
+
+impl AsRef<File> for Fresh {
+    fn as_ref(&self) -> &File {
+        &self.file
+    }
+}
+
+/// Waits until what was written to these files is on the disk.
+///
+/// Many are waited for at once: one by one, some thousand small files take as many turns of the disk.
+pub fn settle<'f>(files: impl IntoIterator<Item = &'f File>) -> io::Result<()> {
+    const FEW: usize = 8;
+    let files: Vec<&File> = files.into_iter().collect();
+    if files.len() <= FEW {
+        return files.into_iter().try_for_each(File::sync_all);
+    }
+    let mut systems = std::collections::HashSet::new();
+    for file in files {
+        if systems.insert(file.metadata()?.dev()) {
+            rustix::fs::syncfs(file)?;
+        }
+    }
+    Ok(())
+}
+
+/// Replaces the content of a file, and keeps its mode and owner.
 pub fn content(path: &Path, content: &[u8]) -> io::Result<()> {
-    let old = path.metadata()?;
-    let directory = path.parent().unwrap_or(Path::new("/"));
-    let fresh = directory.join(disk::fresh_name()?);
-    let named = write(directory, &fresh, content, &old)?;
-    let placed = match named {
-        Named::Already => Ok(()),
-        Named::Not(file) => name(&file, &fresh),
-    };
-    placed.and_then(|()| std::fs::rename(&fresh, path)).inspect_err(|_| drop(std::fs::remove_file(&fresh)))
+    let fresh = Fresh::write(path, content)?;
+    settle([&fresh.file])?;
+    fresh.take_place()
+}
+
+/// An old version whose content is to go with it, opened while it was in its place.
+#[derive(Debug)]
+pub struct Old(Option<File>);
+
+impl Old {
+    /// Opens the file. Under another name it is still wanted, and stays.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let file = File::options().write(true).open(path)?;
+        let alone = file.metadata()?.nlink() == 1;
+        Ok(Self(alone.then_some(file)))
+    }
+}
+
+/// Overwrites old versions with zeros, as far as the file system does that in place.
+pub fn wipe(old: &[Old]) -> io::Result<()> {
+    let files = || old.iter().filter_map(|old| old.0.as_ref());
+    for mut file in files() {
+        let length = file.metadata()?.len();
+        io::copy(&mut io::Read::take(io::repeat(0), length), &mut file)?;
+    }
+    settle(files())
+}
+
+/// Like [`content`], and overwrites what stood there before.
+pub fn and_wipe(path: &Path, new: &[u8]) -> io::Result<()> {
+    let old = Old::open(path)?;
+    content(path, new)?;
+    wipe(&[old])
 }
 
 /// Makes a file of mode 0600, whole or not at all. What is there already stays, and is an error of kind `AlreadyExists`.
@@ -41,18 +165,6 @@ pub fn create(path: &Path, content: &[u8]) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
-/// Like [`content`], and overwrites what stood there before with zeros, as far as the file system does that in place.
-pub fn and_wipe(path: &Path, new: &[u8]) -> io::Result<()> {
-    let old = File::options().write(true).open(path)?;
-    let before = old.metadata()?;
-    content(path, new)?;
-    // Under another name the old version is still wanted.
-    if before.nlink() == 1 {
-        wipe(old, before.len())?;
-    }
-    Ok(())
-}
-
 /// Shreds the new versions that a process left in a directory which was killed before they took their place.
 pub fn sweep(directory: &Path) -> io::Result<()> {
     let entries = match std::fs::read_dir(directory) {
@@ -66,46 +178,6 @@ pub fn sweep(directory: &Path) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-fn wipe(mut file: File, length: u64) -> io::Result<()> {
-    io::copy(&mut io::Read::take(io::repeat(0), length), &mut file)?;
-    file.sync_data()
-}
-
-/// Whether a new version has a name yet.
-enum Named {
-    Already,
-    Not(File),
-}
-
-fn write(directory: &Path, fresh: &Path, content: &[u8], like: &Metadata) -> io::Result<Named> {
-    let private = Mode::from_raw_mode(0o600);
-    let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
-    match rustix::fs::open(directory, flags, private) {
-        Ok(file) => {
-            let file = File::from(file);
-            fill(&file, content, like)?;
-            Ok(Named::Not(file))
-        }
-        // Not every file system has files without a name.
-        Err(_) => {
-            let file = disk::create_private(fresh)?;
-            fill(&file, content, like).inspect_err(|_| drop(std::fs::remove_file(fresh)))?;
-            Ok(Named::Already)
-        }
-    }
-}
-
-fn fill(mut file: &File, content: &[u8], like: &Metadata) -> io::Result<()> {
-    file.write_all(content)?;
-    let own = file.metadata()?;
-    if (own.uid(), own.gid()) != (like.uid(), like.gid()) {
-        // Only root can; for others the file is theirs from now on.
-        let _ = fchown(file, Some(like.uid()), Some(like.gid()));
-    }
-    file.set_permissions(like.permissions())?;
-    file.sync_all()
 }
 
 fn name(file: &File, path: &Path) -> io::Result<()> {
@@ -130,6 +202,23 @@ mod tests {
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o640);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
         assert!(content(&dir.path().join("missing"), b"x").is_err());
+    }
+
+    #[test]
+    fn many_new_versions_are_settled_together_and_one_that_is_not_wanted_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths: Vec<_> = (0..20).map(|number| dir.path().join(number.to_string())).collect();
+        paths.iter().for_each(|path| std::fs::write(path, "old").unwrap());
+        let mut fresh: Vec<_> = paths.iter().map(|path| Fresh::write(path, b"new").unwrap()).collect();
+        settle(fresh.iter().map(AsRef::as_ref)).unwrap();
+        std::fs::write(&paths[19], "edited").unwrap();
+        let last = fresh.pop().unwrap();
+        assert!(fresh.iter().all(Fresh::is_current) && !last.is_current());
+        drop(last);
+        fresh.into_iter().try_for_each(Fresh::take_place).unwrap();
+        let found: Vec<_> = paths.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
+        assert!(found[..19].iter().all(|text| text == "new") && found[19] == "edited");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 20);
     }
 
     #[test]

@@ -19,7 +19,8 @@ pub use first::{begin, open};
 pub use guard::{At, File, Guard};
 pub use marks::Marks;
 pub use pending::{
-    Brought, Pending, accept, adopt_made, adopt_staged, pending, protection, require_settled, waiting,
+    Before, Brought, Pending, accept, adopt_made, adopt_merged, adopt_staged, pending, protection,
+    require_settled, waiting,
 };
 pub use readers::{Readers, of_audience, of_groups};
 

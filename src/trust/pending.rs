@@ -188,6 +188,30 @@ fn take_over(
     Ok(keys)
 }
 
+/// What was accepted for the branch that is checked out, before a commit that may not come about.
+#[derive(Debug)]
+pub struct Before(Option<(Pins, String, Option<Pin>)>);
+
+impl Before {
+    /// As it is now.
+    pub fn of(repository: &Repository) -> Result<Self, Error> {
+        let pins = Pins::of(repository);
+        // A clone that has accepted nothing yet begins by accepting all branches as they stand.
+        let Some(branch) = repository.branch().filter(|_| pins.exist()) else { return Ok(Self(None)) };
+        let pin = pins.read(&branch).map_err(Error::Record)?;
+        Ok(Self(Some((pins, branch, pin))))
+    }
+
+    /// Forgets what was accepted since.
+    pub fn put_back(self) -> Result<(), Error> {
+        match self.0 {
+            Some((pins, branch, Some(pin))) => pins.write(&branch, &pin).map_err(Error::Record),
+            Some((pins, branch, None)) => pins.remove(&branch).map_err(Error::Record),
+            None => Ok(()),
+        }
+    }
+}
+
 /// Trusts what is about to be committed here, rules and sealed files, as far as no commit of anybody's has it.
 pub fn adopt_staged(repository: &Repository, keyring: &Keyring) -> Result<(), Error> {
     let Some(branch) = repository.branch() else { return Ok(()) };
@@ -220,6 +244,28 @@ pub fn adopt_staged(repository: &Repository, keyring: &Keyring) -> Result<(), Er
         Some(text) => guard.adopt_rules(&branch, text, sealed_for(repository)?),
         None => Ok(()),
     }
+}
+
+/// Trusts what a merge brought that needed no commit of the owner's, if all of it is accepted for the local branch that
+/// was merged. Which one that was is what git noted here, where no push can write.
+pub fn adopt_merged(repository: &Repository, keyring: &Keyring) -> Result<(), Error> {
+    let git = repository.git();
+    let (Some(branch), Some(head)) = (repository.branch(), repository.head_commit()) else { return Ok(()) };
+    let noted = git.text(&["reflog", "show", "-1", "--format=%gs", "HEAD", "--"])?;
+    // `merge NAME: Fast-forward`, or how the merge was made; a pull has other words.
+    let Some((merged, _)) = noted.trim_start().strip_prefix("merge ").and_then(|rest| rest.split_once(": "))
+    else {
+        return Ok(());
+    };
+    if !repository.local_branches()?.iter().any(|tip| tip.name == merged) {
+        return Ok(());
+    }
+    let look = Look::begin(repository, &git, keyring)?;
+    let waits = look.pending(&branch, vec![head.clone()], Missing::Fetched)?;
+    if waits.is_empty() || !look.pending(merged, vec![head], Missing::Fetched)?.is_empty() {
+        return Ok(());
+    }
+    accept(repository, keyring, &branch, &waits)
 }
 
 /// What the attributes protect that were accepted for the branch that is checked out; `None` if none were.

@@ -163,6 +163,14 @@ impl Pins {
         }
     }
 
+    /// Takes back all that was accepted for a branch.
+    pub(super) fn remove(&self, branch: &str) -> io::Result<()> {
+        match fs::remove_file(self.file(branch)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     fn file(&self, branch: &str) -> PathBuf {
         let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_".contains(byte);
         let spell =

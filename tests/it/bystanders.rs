@@ -234,5 +234,9 @@ fn going_back_twice_goes_further_back() {
     }
     let none = lab.hlx(&["rollback", &lab.service]).output().unwrap();
     assert_eq!(none.status.code(), Some(1));
-    assert!(text(&none.stderr).contains("before its last was good"), "{}", text(&none.stderr));
+    assert!(
+        text(&none.stderr).contains("already, and no commit before that was good"),
+        "{}",
+        text(&none.stderr)
+    );
 }

@@ -315,7 +315,10 @@ fn compose_files_secrets_in_clear_and_environments_are_looked_at() {
     sandbox.sh("lab", "hlx new vault --sealed; git switch -q vault");
     sandbox.write("lab/compose.yml", format!("services:\n  web:\n    {CANARY}: x\n"));
     sandbox.sh("lab", "git commit -qam broken");
-    assert_eq!(findings(&sandbox, &["--branch", "vault"]), ["compose-invalid vault:compose.yml"]);
+    assert_eq!(
+        findings(&sandbox, &["--branch", "vault"]),
+        ["compose-key vault:compose.yml", "compose-invalid vault:compose.yml"]
+    );
     let token = format!("ghp_{}", "a1B2c3D4e5F6g7H8i9J0".repeat(2));
     sandbox.sh("lab", "git switch -q main");
     sandbox.write("lab/notes.md", format!("use {token}\nfine {token} hlx:allow\n"));
@@ -326,29 +329,6 @@ fn compose_files_secrets_in_clear_and_environments_are_looked_at() {
         done.out.contains("line 1: what looks like a GitHub token (`gh…_…`)") && !done.out.contains("a1B2"),
         "{done:?}"
     );
-}
-
-#[test]
-fn compose_itself_is_asked_where_it_is_there() {
-    let sandbox = lab();
-    if sandbox.run(".", &["docker", "compose", "version"]).code != Some(0) {
-        assert!(std::env::var_os("CI").is_none(), "Docker Compose is needed");
-        eprintln!("*** SKIPPED: Docker Compose is not here ***");
-        return;
-    }
-    let good = "services:\n  web:\n    image: x\n    env_file: .env\n    environment:\n      API_KEY: k3Jd9sQx2vLw\n    ports: [\"${PORT}:80\"]\n";
-    stack(&sandbox, "app", good);
-    sandbox.sh("lab", "git switch -q app; hlx track compose.yml; git add --renormalize .; git add .; git commit -qm track; hlx new vault --sealed");
-    assert_eq!(findings(&sandbox, &["--compose"]), Vec::<String>::new());
-    // A form that only Compose knows.
-    stack(&sandbox, "bad", "services:\n  web:\n    image: x\n    imagee: y\n");
-    let tmp = sandbox.path("tmp");
-    std::fs::create_dir(&tmp).unwrap();
-    let words = ["hlx", "check", "--compose", "--branch", "bad"];
-    let done = sandbox.run_in("lab", &words, &[("TMPDIR", tmp.to_str().unwrap())]);
-    assert!(done.code == Some(5) && done.out.contains("Compose does not take it: "), "{done:?}");
-    assert!(done.out.contains("imagee") && !done.out.contains("/tmp/"), "{done:?}");
-    assert_eq!(std::fs::read_dir(&tmp).unwrap().count(), 0, "a directory was left");
 }
 
 #[test]

@@ -133,7 +133,11 @@ fn what_cannot_be_opened_touches_nothing() {
     let Some(lab) = Lab::new("keys") else { return };
     lab.seal(".env", &format!("TOKEN={TOKEN}\nB=2\n")).compose(SLEEP, "").commit();
     fs::rename(lab.path("identity"), lab.path("away")).unwrap();
-    lab.fails(3, &[], &["no key of yours opens it", "age1", ".env", "no container was touched"]);
+    lab.fails(
+        3,
+        &[],
+        &["no key of yours opens it", "age1", ".env", "hlx keys list -v", "no container was touched"],
+    );
     assert!(!lab.project_dir().exists() && lab.containers().is_empty());
     run(Command::new("sh").args(["-c", "install -m 644 away identity"]).current_dir(&lab.dir));
     lab.fails(3, &[], &["identity is not used", "chmod 600"]);
@@ -142,6 +146,29 @@ fn what_cannot_be_opened_touches_nothing() {
     lab.write(".env", sealed.replace("B=ENC[AES256_GCM,data:", "B=ENC[AES256_GCM,data:A")).commit();
     lab.fails(4, &[], &[".env", "no container was touched"]);
     assert!(!lab.project_dir().exists());
+}
+
+/// Compose lets a variable of the shell win over `.env`, and puts it where the file asks for it.
+#[test]
+fn nothing_of_the_environment_of_hlx_itself_reaches_what_it_starts() {
+    let Some(lab) = Lab::new("own-env") else { return };
+    let names = ["HLX_IDENTITY", "HLX_STATE_DIR", "SOPS_AGE_KEY", "SOPS_AGE_KEY_FILE", "AGE_KEY"];
+    let wanted = names.map(|name| format!("{name}: \"${{{name}:-none}}\""));
+    let rest = format!("    environment: {{{}}}\n", wanted.join(", "));
+    lab.compose(SLEEP, &rest).write("setup.sh", "env > ../of-setup\n").commit();
+    let mut hlx = lab.hlx(&["deploy", &lab.service]);
+    let identity = fs::read_to_string(lab.path("identity")).unwrap();
+    let key = identity.lines().find(|line| line.starts_with("AGE-SECRET-KEY-")).unwrap();
+    run(hlx.env("SOPS_AGE_KEY", key).env("SOPS_AGE_KEY_FILE", "/nowhere").env("AGE_KEY", key));
+    let inside = lab.inside("web", "/bin/busybox env");
+    for name in names {
+        assert!(inside.contains(&format!("{name}=none\n")), "{inside}");
+    }
+    let of_setup = fs::read_to_string(lab.path("srv/of-setup")).unwrap();
+    assert!(
+        !of_setup.contains("AGE") && !of_setup.contains("HLX_") && of_setup.contains("PATH="),
+        "{of_setup}"
+    );
 }
 
 #[test]
@@ -157,6 +184,8 @@ fn refusals_say_what_to_do() {
         words.iter().for_each(|word| assert!(said.contains(word), "`{word}` is missing in:\n{said}"));
     };
     hlx(&["deploy", "nothere"], 2, &["no branch `nothere`", &lab.service]);
+    let history = text(&run(&mut lab.hlx(&["history"])).stdout);
+    assert!(!history.contains("nothere") && history.contains(&lab.service), "{history}");
     hlx(&["deploy", "../x"], 2, &["no service name"]);
     hlx(&["deploy", "a", "--repo", "--x"], 2, &[]);
     hlx(&["deploy", "a", "--repo", "ext::sh"], 2, &["transport helpers"]);

@@ -369,3 +369,15 @@ fn a_rule_that_was_weakened_in_the_file_leaves_no_new_value_clear() {
     assert!(refused.err.contains(reason) && refused.err.contains("hint: "), "{}", refused.err);
     sandbox.no_canary_in_objects("lab");
 }
+
+#[test]
+fn a_file_that_is_wrong_and_stops_git_comes_with_the_way_out() {
+    let sandbox = Sandbox::new();
+    sandbox.lab();
+    sandbox.sh("lab", "printf 'A=1\\nBC=2\\n' >'.env.my own'; git add -A; git commit -qm one; printf 'A=1\\nBC 2\\n' >'.env.my own'");
+    let stopped = sandbox.run("lab", &["git", "status"]);
+    let way_out = "rm '.env.my own' && git checkout -- '.env.my own'";
+    assert!(stopped.code == Some(128) && stopped.err.contains(&format!("`{way_out}`")), "{stopped:?}");
+    sandbox.sh("lab", way_out);
+    assert_eq!(sandbox.ok("lab", &["git", "status", "--porcelain"]), "");
+}

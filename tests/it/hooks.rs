@@ -180,7 +180,7 @@ fn hooks_work_from_other_work_trees_and_are_taken_away_alone() {
     refused(&sandbox.run("tree", &["git", "commit", "-qm", "x"]), &["x.env: plaintext in git"]);
     sandbox.write("lab/.git/hooks/pre-push", "#!/bin/sh\nexit 0\n");
     let repository = hlx::git::Repository::discover(&sandbox.path("tree")).unwrap();
-    assert_eq!(hlx::repo::hooks::remove(&repository).unwrap(), ["pre-commit"]);
+    assert_eq!(hlx::repo::hooks::remove(&repository).unwrap(), ["pre-commit", "post-merge"]);
     assert_eq!(hlx::repo::hooks::remove(&repository).unwrap(), [""; 0]);
     assert!(sandbox.path("lab/.git/hooks/pre-push").exists());
     sandbox.sh("tree", "git commit -qm x");
@@ -204,7 +204,19 @@ fn init_puts_hooks_beside_no_others_and_can_be_run_again() {
     sandbox.commit_unfiltered("old.env", &format!("A={CANARY}\n"));
     refused(&sandbox.run("lab", &["git", "push", "-q", "../plain.git", "app"]), &["nothing was pushed"]);
     sandbox.ok("lab", &["git", "config", "core.hooksPath", "elsewhere"]);
-    assert_eq!(sandbox.run("lab", &["hlx", "init"]).err.matches("or another place for hooks").count(), 2);
+    let told = sandbox.run("lab", &["hlx", "init"]).err;
+    for name in ["pre-commit", "pre-push", "post-merge"] {
+        let place = sandbox.path("lab/elsewhere").join(name).display().to_string();
+        assert!(
+            told.contains(&format!("another place for hooks (core.hooksPath), and no {place}")),
+            "{told}"
+        );
+        sandbox.write(&format!("lab/elsewhere/{name}"), format!("#!/bin/sh\nhlx hook {name} \"$@\"\n"));
+    }
+    assert!(!sandbox.run("lab", &["hlx", "init"]).err.contains("another"));
+    sandbox.write("lab/elsewhere/pre-push", "#!/bin/sh\n");
+    let told = sandbox.run("lab", &["hlx", "init"]).err;
+    assert!(told.contains("another pre-push hook, ") && told.contains("lab/elsewhere/pre-push"), "{told}");
 }
 
 /// A lab whose `.env` has a value as machines make them.
@@ -318,6 +330,23 @@ fn the_file_of_a_compose_secret_is_refused_in_clear() {
     }
     let done = sandbox.run("lab", &["hlx", "check", "--branch", "own"]);
     assert!(done.code == Some(5) && done.out.contains("[secret-file]"), "{}{}", done.out, done.err);
+    // Behind a variable and an include as well.
+    sandbox.write("lab/.env", "WHERE=.\n# hlx:allow\n");
+    sandbox.write("lab/more.yml", compose.replace("./db_root.txt", "'${WHERE}/other.txt'"));
+    sandbox.write("lab/compose.yml", "include: [more.yml]\n");
+    sandbox.write("lab/other.txt", "another-swordfish\n");
+    sandbox.sh("lab", "git add -A -f");
+    let told = told.map(|told| told.replace("db_root", "other"));
+    refused(&sandbox.run("lab", &["git", "commit", "-qm", "x"]), &told.each_ref().map(String::as_str));
+    sandbox.sh("lab", "git commit -qnm x");
+    let done = sandbox.run("lab", &["hlx", "check", "--branch", "own"]);
+    assert!(
+        done.out.contains("other.txt\n") && done.out.contains("[secret-file]"),
+        "{}{}",
+        done.out,
+        done.err
+    );
+    sandbox.sh("lab", "git reset -q --hard HEAD~1");
     // One that is no secret says so where it is named.
     sandbox.write("lab/compose.yml", compose.replace("txt}", "txt} # hlx:allow"));
     sandbox.sh("lab", "git add compose.yml; git commit -qm fine --amend; git push -q origin own");

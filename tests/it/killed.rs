@@ -155,6 +155,56 @@ fn a_deploy_that_is_stopped_while_it_starts_containers_goes_back() {
     assert_eq!(lab.inside("web", "/bin/busybox cat /version"), "three\n");
 }
 
+/// Kills a deploy of the last commit while its `setup.sh` runs, when its files lie in the project directory.
+fn kill_when_laid(lab: &Lab) {
+    let _ = fs::remove_file(lab.path("srv/waiting"));
+    let mut hlx = lab.hlx(&["deploy", &lab.service]);
+    let mut hlx = hlx.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let begun = Instant::now();
+    while !lab.path("srv/waiting").exists() {
+        assert!(begun.elapsed() < Duration::from_secs(30), "setup.sh does not run");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    hlx.kill().unwrap();
+    hlx.wait().unwrap();
+}
+
+/// However early the next deploy ends, and however many there were since.
+#[test]
+fn files_that_a_killed_deploy_laid_are_put_back_by_the_next_one() {
+    let Some(lab) = Lab::new("laid") else { return };
+    version(&lab, 0);
+    lab.deploys(&[]);
+    version(&lab, 1);
+    lab.compose("exit 3", "").commit();
+    lab.fails(6, &[], &["runs again"]);
+    let bad = lab.head();
+    version(&lab, 2);
+    lab.write("setup.sh", "touch ../waiting; sleep 60\n").write("new", "").commit();
+    let conf = || fs::read_to_string(lab.project_dir().join("conf/app.conf")).unwrap();
+    let files = || (conf(), lab.project_dir().join("new").exists());
+    let (laid, before) = (("2\n".to_owned(), true), ("0\n".to_owned(), false));
+
+    kill_when_laid(&lab);
+    assert_eq!(files(), laid);
+    // Docker does not answer: nothing can be known, and the next one makes up for it.
+    let mut blind = lab.hlx(&["deploy", &lab.service]);
+    assert!(!blind.env("DOCKER_HOST", "unix:///nowhere").output().unwrap().status.success());
+    fs::rename(lab.path("identity"), lab.path("away")).unwrap();
+    lab.fails(3, &[], &["putting back the files of", "no container was touched"]);
+    assert_eq!(files(), before);
+    assert!(!lab.fails(3, &[], &[]).contains("putting back"));
+    fs::rename(lab.path("away"), lab.path("identity")).unwrap();
+
+    kill_when_laid(&lab);
+    lab.git(&["reset", "--quiet", "--hard", &bad]);
+    lab.fails(1, &[], &["is known to be bad", "putting back the files of"]);
+    assert_eq!(files(), before);
+    let look = "/bin/busybox cat /run/secrets/t /conf/app.conf; echo $ROUND";
+    assert_eq!(lab.inside("web", look), format!("{TOKEN}-00\n0\n"));
+    no_plaintext(&lab, 1);
+}
+
 #[test]
 fn the_deploy_after_a_kill_succeeds_and_nothing_is_left_of_it() {
     let Some(lab) = Lab::new("killed") else { return };

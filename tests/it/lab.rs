@@ -285,4 +285,11 @@ pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
+/// The command lines of all processes.
+pub(crate) fn running() -> Vec<String> {
+    let lines = fs::read_dir("/proc").unwrap().flatten();
+    let lines = lines.filter_map(|process| fs::read(process.path().join("cmdline")).ok());
+    lines.map(|line| text(&line).replace('\0', " ").trim_end().to_owned()).collect()
+}
+
 pub(crate) const SLEEP: &str = "exec /bin/busybox sleep 1000";

@@ -266,3 +266,55 @@ fn lock_and_unlock_can_be_killed_at_any_moment_and_run_again() {
     }
     sandbox.no_canary_in_objects("lab");
 }
+
+#[test]
+fn a_file_in_conflict_is_shown_and_opened_with_its_markers() {
+    let sandbox = lab();
+    sandbox.sh("lab", "git branch side; echo A=1 >.env; git commit -qam a; git switch -q side; echo A=2 >.env; git commit -qam b; git switch -q app; hlx lock");
+    assert_eq!(sandbox.run("lab", &["git", "merge", "-q", "side"]).code, Some(1));
+    assert!(sandbox.read("lab/.env").contains("ENC["));
+    let shown = sandbox.ok("lab", &["hlx", "status"]);
+    let line = shown.lines().find(|line| line.trim_start().starts_with(".env ")).unwrap();
+    assert!(line.contains("IN CONFLICT, encrypted here too"), "{shown}");
+    let done = sandbox.run("lab", &["hlx", "unlock"]);
+    assert!(done.code == Some(0) && done.out.contains("opened .env\n"), "{done:?}");
+    assert_eq!(sandbox.read("lab/.env"), "<<<<<<< HEAD\nA=1\n=======\nA=2\n>>>>>>> side\n");
+    let line = sandbox.ok("lab", &["hlx", "status"]);
+    assert!(line.contains("IN CONFLICT, open here"), "{line}");
+    sandbox.sh("lab", "echo A=3 >.env; git add .env; git commit -qm resolved");
+    assert_eq!(sandbox.ok("lab", &["git", "status", "--porcelain"]), "");
+    // Without the key it says so.
+    sandbox.sh("lab", "git reset -q --hard HEAD~1; hlx lock");
+    assert_eq!(sandbox.run("lab", &["git", "merge", "-q", "side"]).code, Some(1));
+    sandbox.sh("lab", "mv ../home/.config ../home/away");
+    let done = sandbox.run("lab", &["hlx", "unlock"]);
+    assert!(done.code == Some(3) && done.err.contains(".env"), "{done:?}");
+}
+
+#[test]
+fn what_git_kept_of_diffs_goes_with_its_objects_and_nothing_else_does() {
+    let sandbox = lab();
+    let cached = "git -c diff.hlx.cachetextconv=true log -p --all >../log";
+    sandbox.sh("lab", &format!("{cached}; echo A=canary-swordfish-2 >.env; git commit -qam more; {cached}"));
+    assert!(sandbox.read("log").contains(CANARY) && sandbox.canaries_in_objects("lab") > 0);
+    // What is nobody's is the user's all the same, and so is what a stash, an index or a merge reaches.
+    let mine = sandbox.sh("lab", "echo mine | git hash-object -w --stdin");
+    sandbox.sh("lab", "echo staged >staged; git add staged; echo kept >kept; git add kept; git stash -q; git worktree add -q ../other main; echo there >../other/there; git -C ../other add there");
+    let before = sandbox.sh("lab", "git cat-file --batch-all-objects --batch-check --unordered | sort");
+    let done = sandbox.run("lab", &["hlx", "lock"]);
+    assert!(done.code == Some(0) && done.err.contains("refs/notes/textconv/hlx: that is gone"), "{done:?}");
+    sandbox.no_canary_in_objects("lab");
+    sandbox.sh(
+        "lab",
+        &format!("git fsck --full --strict 2>&1 | grep -v dangling | (! grep .); git cat-file -e {mine}"),
+    );
+    let after = sandbox.sh("lab", "git cat-file --batch-all-objects --batch-check --unordered | sort");
+    let gone: Vec<_> = before.lines().filter(|line| !after.contains(line)).collect();
+    let reached =
+        sandbox.sh("lab", "git rev-list --objects --all --reflog --indexed-objects --no-object-names");
+    assert!(!gone.is_empty() && gone.iter().all(|line| !reached.contains(&line[..40])), "{gone:?}");
+    // In a pack they stay, and that is said.
+    sandbox.sh("lab", &format!("hlx unlock; {cached}; git repack -q -a -d"));
+    let done = sandbox.run("lab", &["hlx", "lock"]);
+    assert!(done.err.contains("stay in a pack") && done.err.contains("git gc --prune=now"), "{done:?}");
+}

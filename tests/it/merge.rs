@@ -55,10 +55,6 @@ const STORIES: &[(&str, &str)] = &[
         "sed -i s/A=1/A=10/ .env; git commit -qam a; git switch -q side; sed -i s/F=6/F=60/ .env; git commit -qam f; git switch -q app; git merge -q -m m side",
     ),
     (
-        "adjacent lines",
-        "sed -i s/A=1/A=10/ .env; git commit -qam a; git switch -q side; sed -i s/B=2/B=20/ .env; git commit -qam b; git switch -q app; git merge -q -m m side",
-    ),
-    (
         "the same line alike",
         "sed -i s/A=1/A=10/ .env; git commit -qam a; git switch -q side; sed -i 's/A=1/A=10/;s/F=6/F=9/' .env; git commit -qam b; git switch -q app; git merge -q -m m side",
     ),
@@ -443,4 +439,37 @@ fn a_resolution_that_git_remembers_is_replayed_and_ends_encrypted() {
             assert!(sandbox.sops(".", &["-d", "merged.env"]).out.contains("A=12"), "{git}");
         }
     }
+}
+
+#[test]
+fn neighbouring_lines_of_different_values_are_merged_and_sealed() {
+    let (sandbox, _) = lab();
+    sandbox.write("lab/.env", format!("A=1\nB=2\nC={CANARY}\n"));
+    sandbox.sh("lab", "git commit -qam near; git branch -qf side; sed -i s/A=1/A=10/ .env; echo X=1 >>.env; git commit -qam a; git switch -q side; sed -i s/B=2/B=20/ .env; echo Y=1 >>.env; git commit -qam b; git switch -q app; git merge -q -m m side");
+    assert_eq!(sandbox.read("lab/.env"), format!("A=10\nB=20\nC={CANARY}\nX=1\nY=1\n"));
+    assert_eq!(sandbox.ok("lab", &["git", "status", "--porcelain"]), "");
+    sandbox.write("merged.env", blob(&sandbox, "HEAD:.env"));
+    let opened = sandbox.sops(".", &["-d", "merged.env"]);
+    assert_eq!(opened.out, sandbox.read("lab/.env"), "{opened:?}");
+    // Two lines of one value are one value.
+    sandbox.sh("lab", "printf 'A=\"1\n2\n3\"\nB=2\n' >.env; git commit -qam lines; git branch -qf side; sed -i 's/^A=\"1/A=\"9/' .env; git commit -qam a; git switch -q side; sed -i s/^2/8/ .env; git commit -qam b; git switch -q app");
+    assert_eq!(sandbox.run("lab", &["git", "merge", "-q", "side"]).code, Some(1));
+    let conflict = sandbox.read("lab/.env");
+    assert!(
+        conflict.starts_with("<<<<<<< HEAD\nA=\"9\n2\n=======\nA=\"1\n8\n>>>>>>> side\n3\"\nB=2\n"),
+        "{conflict}"
+    );
+    sandbox.no_canary_in_objects("lab");
+}
+
+#[test]
+fn what_is_left_of_a_conflict_beside_merged_values_is_resolved_as_ever() {
+    let (sandbox, _) = lab();
+    sandbox.sh("lab", "printf 'A=1\nB=2\n#\n#\n#\n#\nC=3\n' >.env; git commit -qam near; git branch -qf side; sed -i 's/A=1/A=10/;s/C=3/C=4/' .env; git commit -qam a; git switch -q side; sed -i 's/B=2/B=20/;s/C=3/C=5/' .env; git commit -qam b; git switch -q app");
+    assert_eq!(sandbox.run("lab", &["git", "merge", "-q", "side"]).code, Some(1));
+    let conflict = "A=10\nB=20\n#\n#\n#\n#\n<<<<<<< HEAD\nC=4\n=======\nC=5\n>>>>>>> side\n";
+    assert_eq!(sandbox.read("lab/.env"), conflict);
+    sandbox.sh("lab", "sed -i '/^[<=>]/d;/C=5/d' .env; git add .env; git commit -qm m");
+    assert_eq!(sandbox.read("lab/.env"), "A=10\nB=20\n#\n#\n#\n#\nC=4\n");
+    assert_eq!(sandbox.ok("lab", &["git", "status", "--porcelain"]), "");
 }

@@ -115,3 +115,28 @@ fn a_link_in_a_repository_is_no_way_out_of_it() {
         assert!(sandbox.read("lab/conf/.env").contains(path));
     }
 }
+
+#[test]
+fn status_and_hints_say_names_as_they_are() {
+    let sandbox = Sandbox::new();
+    sandbox.lab();
+    sandbox.sh("lab", "name=$(printf 'b\\377.env'); echo A=1 >\"$name\"; echo A=1 >'.env. '; git add -A; git commit -qm one");
+    let shown = sandbox.ok("lab", &["hlx", "status"]);
+    for name in [r#""b\377.env" "#, r#"".env. " "#] {
+        let line = shown.lines().find(|line| line.trim_start().starts_with(name));
+        assert!(line.is_some_and(|line| line.contains("encrypted, open here")), "{shown}");
+    }
+    // What is typed may be any name; where it cannot be written down, that is said.
+    sandbox.sh("lab", "hlx show \"$(printf 'b\\377.env')\" | grep -q A=1");
+    for verb in ["track", "untrack", "reseal", "check"] {
+        let refused = sandbox.run("lab", &["sh", "-c", &format!("hlx {verb} \"$(printf 'n\\377')\"")]);
+        let named = refused.err.contains(r#""n\377""#);
+        assert!(refused.code == Some(2) && named, "{verb}: {refused:?}");
+    }
+    // What a hint says can be pasted.
+    sandbox.write("lab/my file.txt", CANARY);
+    let done = sandbox.run("lab", &["hlx", "track", "my file.txt"]);
+    let hint = done.err.lines().find_map(|line| line.split("commit it with `").nth(1)).unwrap();
+    sandbox.sh("lab", hint.split('`').next().unwrap());
+    assert!(sandbox.ok("lab", &["git", "cat-file", "blob", ":my file.txt"]).contains("ENC["), "{done:?}");
+}

@@ -42,6 +42,26 @@ const WEB: &str =
     "    secrets: [t]\n    environment: [TOKEN]\n    volumes: [\"data:/d\", \"./conf:/conf\"]\n";
 
 #[test]
+fn a_plan_says_of_the_settings_what_a_check_says() {
+    let Some(lab) = Lab::new("plan-says") else { return };
+    let head = |x_hlx: &str| {
+        lab.write("compose.yml", format!("x-hlx: {x_hlx}\nservices: {{web: {{image: {}}}}}\n", lab.image()));
+        let output = lab.commit().hlx(&["plan", &lab.service]).output().unwrap();
+        assert_eq!(output.status.code(), Some(10), "{}", text(&output.stderr));
+        hides_secrets(&output);
+        text(&output.stderr)
+    };
+    let said = head("{after: [nowhere], probes: [{exec: [wbe, \"true\"]}]}");
+    assert!(said.contains("`x-hlx.after` names `nowhere`, which is no branch of "), "{said}");
+    assert!(said.contains("`x-hlx.probes` names `wbe`, which is no service of the stack"), "{said}");
+    lab.seal(".env", &format!("TOKEN={TOKEN}\n"));
+    let said = head("{probes: [{exec: [web, \"${TOKEN}\"]}]}");
+    assert!(said.contains("a deploy would stop here: ") && said.contains("holds a secret"), "{said}");
+    let said = head(&format!("{{after: [{}], probes: [{{exec: [web, \"true\"]}}]}}", lab.service));
+    assert!(!said.contains("x-hlx"), "{said}");
+}
+
+#[test]
 fn a_plan_is_what_the_deploy_then_does() {
     let Some(lab) = Lab::new("plan") else { return };
     lab.seal("token", TOKEN).seal(".env", &format!("TOKEN={TOKEN}\nSAME=value-that-stays\n"));

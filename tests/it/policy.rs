@@ -8,7 +8,7 @@ use crate::lab::{Lab, SLEEP, TOKEN, run, text};
 
 impl Lab {
     /// Writes the server's configuration, and deploys by it from now on.
-    fn configured(&self, config: &str) -> Command {
+    pub(crate) fn configured(&self, config: &str) -> Command {
         fs::write(self.path("config.yaml"), config).unwrap();
         let mut hlx = self.hlx(&["deploy", &self.service]);
         hlx.env("HLX_CONFIG", self.path("config.yaml"));
@@ -23,7 +23,7 @@ impl Lab {
     }
 
     #[track_caller]
-    fn refused(&self, config: &str, words: &[&str]) {
+    pub(crate) fn refused(&self, config: &str, words: &[&str]) {
         let output = self.configured(config).output().unwrap();
         let said = text(&output.stderr);
         assert_eq!(output.status.code(), Some(5), "{said}");
@@ -31,7 +31,7 @@ impl Lab {
     }
 
     #[track_caller]
-    fn taken(&self, config: &str) {
+    pub(crate) fn taken(&self, config: &str) {
         run(&mut self.configured(config));
     }
 }
@@ -200,6 +200,28 @@ fn a_volume_of_before_is_looked_at() {
     };
     with("{driver_opts: {type: none, o: bind, device: /etc}}").taken("deny: []\n");
     with("{}").refused(DENY, &["volume `vol`: binds /etc (host-mounts)"]);
+}
+
+#[test]
+fn what_another_project_made_is_refused_by_whatever_name() {
+    let Some(lab) = Lab::new("foreign") else { return };
+    let theirs = format!("{}-theirs_data", lab.project());
+    lab.docker(&["volume", "create", "--label", "com.docker.compose.project=theirs", &theirs]);
+    let with = |script: &str, vol: &str| {
+        lab.compose(script, &format!("    volumes: [\"vol:/x\"]\nvolumes: {{vol: {vol}}}\n")).commit()
+    };
+    const EXTERNAL: &str = "deny: [external]\n";
+    // Its own, which is there the second time.
+    with(SLEEP, "{}").taken(EXTERNAL);
+    with("exec /bin/busybox sleep 2000", "{}").taken(EXTERNAL);
+    for vol in [format!("{{external: true, name: {theirs}}}"), format!("{{name: {theirs}}}")] {
+        let why = format!("volume `vol`: is `{theirs}`, which `theirs` has made (external)");
+        with(SLEEP, &vol).refused(EXTERNAL, &[&why, "no container was touched"]);
+    }
+    with(SLEEP, &format!("{{external: true, name: {theirs}}}"))
+        .taken(&format!("deny: [{{external: {{except: [{theirs}]}}}}]\n"));
+    run(&mut lab.hlx(&["down", &lab.service]));
+    lab.docker(&["volume", "rm", &theirs]);
 }
 
 #[test]

@@ -153,3 +153,19 @@ fn the_doctor_says_what_to_do() {
         findings["findings"].as_array().unwrap().iter().filter(|finding| finding["verdict"] == "fail");
     assert_eq!(failed.count(), 3, "{findings}");
 }
+
+#[test]
+fn the_doctor_finds_stacks_that_are_none_and_a_disk_that_takes_nothing() {
+    let Some(lab) = Lab::new("doctor-lost") else { return };
+    lab.compose(SLEEP, "").commit();
+    fs::create_dir_all(lab.path("state")).unwrap();
+    let (config, repo) = (lab.path("config.yaml"), lab.path("repo"));
+    fs::write(&config, format!("repo: {}\nstacks: [{}x]\n", repo.display(), lab.service)).unwrap();
+    run(Command::new("mount").args(["-t", "tmpfs", "-o", "ro,mode=0700", "none"]).arg(lab.path("state")));
+    let output = lab.hlx(&["doctor"]).env("HLX_CONFIG", &config).output().unwrap();
+    let said = text(&output.stdout);
+    let lost =
+        format!("FAIL  stacks: the repository has no branch `{0}x` (did you mean `{0}`?)", lab.service);
+    assert!(said.contains(&lost) && said.contains("FAIL  state: nothing can be written to "), "{said}");
+    assert_eq!(output.status.code(), Some(1), "{said}");
+}

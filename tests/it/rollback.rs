@@ -2,7 +2,11 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use hlx::deploy::state::{Ending, State};
+use hlx::sys::disk;
 
 use crate::lab::{Alien, Lab, SLEEP, TOKEN, run, text};
 use crate::registry::Registry;
@@ -415,6 +419,38 @@ fn a_server_goes_back_by_a_commit_that_it_pushes_and_deploys() {
     assert_eq!(lab.inside("web", LOOK), format!("{TOKEN}one\ndata\n"));
     let same = rollback(&["--to", &good]);
     assert!(text(&same.stderr).contains("has the same files"), "{}", text(&same.stderr));
+}
+
+/// Whoever had the lock meanwhile would take it for one that was killed.
+#[test]
+fn the_lock_is_held_as_long_as_a_rollback_is_in_the_history_without_an_end() {
+    let Some(lab) = Lab::new("held") else { return };
+    lab.seal("token", TOKEN).write("conf/app.conf", "one\n").compose(SLEEP, REST).commit();
+    with_remote(&lab);
+    lab.deploys(&[]);
+    faulty(&lab, 1, SLEEP, REST);
+    push(&lab);
+    lab.deploys(&[]);
+    let state = State::open(&lab.path("state/state.db")).unwrap();
+    let service = lab.service.parse().unwrap();
+    let newest = || state.history(Some(&service), 1).unwrap().remove(0);
+    for to in ["0123456789".to_owned(), lab.git(&["rev-parse", "HEAD~1"])] {
+        let mut hlx = lab.hlx(&["rollback", &lab.service, "--to", to.trim()]);
+        let mut hlx = hlx.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut looks = 0;
+        while hlx.try_wait().unwrap().is_none() {
+            if let Some(_lock) = disk::lock(&lab.path("state/lock").join(&lab.service)).unwrap() {
+                assert_ne!(newest().ending, Ending::Running, "{}", newest().action);
+            }
+            looks += 1;
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert!(looks > 5, "{looks}");
+    }
+    assert_eq!(newest().ending, Ending::Good);
+    let further = lab.hlx(&["rollback", &lab.service]).output().unwrap();
+    let said = text(&further.stderr);
+    assert!(said.contains("already, and no commit before that was good on this host"), "{said}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use crate::lab::{Lab, SLEEP, TOKEN, hides_secrets, run, text};
 use crate::materialise::Daemon;
@@ -72,6 +73,17 @@ impl Swarm {
         assert_eq!(output.status.code(), Some(code), "{said}");
         hides_secrets(&output);
         said
+    }
+
+    /// What is said of a deploy that this configuration of the server forbids.
+    #[track_caller]
+    fn refused_by(&self, config: &str) -> String {
+        let path = self.lab.path("config.yaml");
+        fs::write(&path, config).unwrap();
+        let mut hlx = self.lab.hlx(&["deploy", &self.lab.service]);
+        let output = hlx.env("DOCKER_HOST", self.daemon.host()).env("HLX_CONFIG", path).output().unwrap();
+        assert_eq!(output.status.code(), Some(5), "{}", text_of(&output));
+        text_of(&output)
     }
 
     #[track_caller]
@@ -222,6 +234,14 @@ fn what_a_swarm_cannot_do_is_said_before_and_a_bad_first_deploy_after() {
     let said = swarm.hlx(&["deploy", &lab.service], 1);
     assert!(said.contains("was made for the stack `other`"), "{said}");
 
+    // Nor is one that nobody's name is on, where that is denied.
+    swarm.daemon.says(&["secret", "create", "loose", "/etc/hostname"]);
+    lab.write("compose.yml", text.replace("db: {file: db.key}", "db: {external: true, name: loose}"))
+        .commit();
+    let said = swarm.refused_by("deny: [external]\n");
+    assert!(said.contains("secret `db`: is `loose`, which the stack does not make (external)"), "{said}");
+    swarm.daemon.says(&["secret", "rm", "loose"]);
+
     // Nor is its port.
     let image = lab.image();
     let create = ["service", "create", "--detach", "--quiet", "--name", "other_web", "--publish", "8080:80"];
@@ -293,18 +313,14 @@ fn each_node_gets_the_secrets_and_what_was_well_goes_back_with_what_was_not() {
     assert_eq!(swarm.inside("web", &["cat", "/run/secrets/web"]), TOKEN);
 
     // What lies on other nodes cannot be judged from here.
-    let config = lab.path("config.yaml");
-    fs::write(&config, "deny: [{host-mounts: {except: [/mnt]}}]\n").unwrap();
     let text = fs::read_to_string(lab.path("repo/compose.yml")).unwrap();
     lab.write(
         "compose.yml",
         text.replacen("    environment:", "    volumes: [\"/mnt:/mnt\"]\n    environment:", 1),
     )
     .commit();
-    let mut hlx = lab.hlx(&["deploy", &lab.service]);
-    let denied = hlx.env("DOCKER_HOST", swarm.daemon.host()).env("HLX_CONFIG", &config).output().unwrap();
-    assert_eq!(denied.status.code(), Some(5), "{}", text_of(&denied));
-    assert!(text_of(&denied).contains("mounts /mnt of another host"), "{}", text_of(&denied));
+    let said = swarm.refused_by("deny: [{host-mounts: {except: [/mnt]}}]\n");
+    assert!(said.contains("mounts /mnt of another host"), "{said}");
 
     let mut hlx = lab.hlx(&["deploy", "--adopt", &lab.service]);
     let refused = hlx.env("DOCKER_HOST", worker.host()).output().unwrap();
@@ -313,6 +329,34 @@ fn each_node_gets_the_secrets_and_what_was_well_goes_back_with_what_was_not() {
     for daemon in [&worker, &swarm.daemon] {
         daemon.says(&["swarm", "leave", "--force"]);
     }
+}
+
+/// Swarm runs a job again with each deploy, and what the last run came to says nothing of this one.
+#[test]
+fn a_job_that_runs_again_is_waited_for_and_judged_anew() {
+    let Some(swarm) = Swarm::new("job").map(Swarm::init) else { return };
+    let lab = &swarm.lab;
+    let script =
+        "/bin/busybox sleep 4; test \"$(/bin/busybox cat /run/secrets/outcome)\" != bad-outcome-it-is";
+    let script = script.replace('$', "$$");
+    let compose = format!(
+        "x-hlx: {{engine: swarm, stable: 1s, timeout: 30s}}\nservices:\n  job:\n    image: {}\n    pull_policy: never\n    \
+         command: [/bin/busybox, sh, -c, {script:?}]\n    secrets: [outcome]\n    \
+         deploy: {{mode: replicated-job, restart_policy: {{condition: none}}}}\n\
+         secrets: {{outcome: {{file: outcome}}}}\n",
+        lab.image()
+    );
+    lab.write("compose.yml", compose).seal("outcome", "a-good-outcome-it-is").commit();
+    for run in ["first", "again, unchanged"] {
+        let began = Instant::now();
+        let said = swarm.deploys();
+        assert!(began.elapsed() > Duration::from_secs(4), "{run}: {said}");
+        assert!(said.contains(": exited with code 0"), "{run}: {said}");
+    }
+    lab.seal("outcome", "bad-outcome-it-is").commit();
+    let said = swarm.hlx(&["deploy", &lab.service], 6);
+    assert!(said.contains("non-zero exit (1)"), "{said}");
+    swarm.hlx(&["down", &lab.service], 0);
 }
 
 fn text_of(output: &std::process::Output) -> String {

@@ -153,7 +153,11 @@ fn untrack_is_said_once_and_then_meant() {
         let again = sandbox.run("lab", &["hlx", "untrack", file]);
         assert!(again.code == Some(0) && again.out.contains("was not protected any more"), "{again:?}");
     }
-    assert!(!sandbox.read("lab/.gitattributes").contains("a b.conf"));
+    let last = sandbox.read("lab/.gitattributes").lines().last().map(str::to_owned);
+    assert_eq!(
+        last.as_deref(),
+        Some("\"/a b.conf\" !filter !diff !merge !text !ident !working-tree-encoding hlx=clear")
+    );
     sandbox.sh("lab", "git add -A; git commit -qm clear; git status --porcelain >../status");
     assert_eq!(sandbox.read("status"), "");
     assert!(blob(&sandbox, "HEAD:.env").contains(CANARY) && blob(&sandbox, "HEAD:a b.conf").contains(CANARY));
@@ -172,6 +176,32 @@ fn untrack_is_said_once_and_then_meant() {
     sandbox.sh("lab", "hlx untrack .env; git commit -qam meant");
     sandbox.sh(".", &format!("git clone -q lab other; cd other; git reset -q --hard {}; hlx init; hlx untrack .env; rm -r .git/hlx/untracked; git add -A", head.trim()));
     assert_eq!(sandbox.run("other", &["git", "commit", "-qm", "x"]).code, Some(1));
+}
+
+#[test]
+fn what_was_untracked_is_meant_for_servers_and_other_clones_too() {
+    let sandbox = Sandbox::new();
+    sandbox.lab();
+    sandbox.write("lab/conf.json", format!("{{\"a\": \"{CANARY}\"}}\n"));
+    sandbox.sh("lab", "hlx track conf.json; git add -A; git commit -qm sealed");
+    sandbox.sh(".", "git init -q --bare server.git; cd server.git; hlx init");
+    sandbox.sh("lab", "git remote add origin ../server.git; git push -q origin main app");
+    // Without the attribute, an attribute was just taken away.
+    let keep = sandbox.read("lab/.gitattributes");
+    sandbox.sh("lab", "hlx untrack conf.json; git add conf.json");
+    sandbox.write("lab/.gitattributes", keep.replace("/conf.json filter=hlx", "/conf.json filter=none"));
+    sandbox.sh("lab", "git add -A; git commit -qm sly");
+    let refused = sandbox.run("lab", &["git", "push", "-q", "--no-verify", "origin", "app"]);
+    assert!(refused.code != Some(0) && refused.err.contains("hlx untrack conf.json"), "{refused:?}");
+    sandbox.sh("lab", "git reset -q --hard HEAD~1; hlx untrack conf.json; git add -A; git commit -qm clear");
+    sandbox.sh("lab", "git push -q origin app");
+    sandbox.sh(
+        ".",
+        "git clone -q -b app server.git other; cd other; hlx init; hlx check --branch app conf.json",
+    );
+    assert!(blob(&sandbox, "HEAD:conf.json").contains(CANARY));
+    sandbox.sh("lab", "hlx track conf.json");
+    assert!(!sandbox.read("lab/.gitattributes").contains("hlx=clear"));
 }
 
 #[test]
@@ -318,4 +348,44 @@ fn the_list_of_services_is_brought_up_to_date_once() {
         "{again:?}"
     );
     assert_eq!(sandbox.ok("lab", &["git", "rev-parse", "main"]), tip);
+}
+
+#[test]
+fn in_a_bare_repository_the_hooks_go_again() {
+    let sandbox = Sandbox::new();
+    sandbox.sh(".", "git init -q --bare server.git; cp -r server.git/hooks before; cd server.git; hlx init");
+    let done = sandbox.run("server.git", &["hlx", "init", "--uninstall"]);
+    assert!(done.code == Some(0) && done.out.contains("removed the hook pre-receive"), "{done:?}");
+    sandbox.sh(".", "diff -r before server.git/hooks; ! grep -q hlx server.git/config");
+    let again = sandbox.run("server.git", &["hlx", "init", "--uninstall"]);
+    assert!(again.code == Some(0) && again.err.contains("there is nothing of hlx"), "{again:?}");
+}
+
+#[test]
+fn examples_stay_clear_whatever_stands_before_that_word() {
+    let sandbox = Sandbox::new();
+    sandbox.lab();
+    let words = ["example", "sample", "template", "dist"];
+    for word in words {
+        for name in [format!(".env.{word}"), format!(".env.prod.{word}"), format!("prod.env.{word}")] {
+            sandbox.write(&format!("lab/{name}"), "A=1\n");
+        }
+    }
+    sandbox.write("lab/.env.prod", "A=1\n");
+    sandbox.sh("lab", "git add -A; git commit -qm all");
+    let sealed = sandbox
+        .sh("lab", "for f in $(git ls-files); do git cat-file blob :$f | grep -q ENC && echo $f; done; true");
+    assert_eq!(sealed, ".env\n.env.prod\n");
+}
+
+#[test]
+fn what_cannot_be_is_refused_with_its_reason() {
+    let sandbox = Sandbox::new();
+    sandbox.lab();
+    let refused = sandbox.run("lab", &["hlx", "track", ".git/config"]);
+    assert!(refused.code == Some(2) && refused.err.contains("of git's own"), "{refused:?}");
+    assert_eq!(sandbox.ok("lab", &["git", "status", "--porcelain"]), "");
+    let refused = sandbox.run("lab", &["hlx", "new", &"n".repeat(251)]);
+    assert!(refused.code == Some(2) && refused.err.contains("too long"), "{refused:?}");
+    sandbox.ok("lab", &["hlx", "new", &"n".repeat(250)]);
 }

@@ -544,3 +544,53 @@ fn a_clone_without_a_key_trusts_the_data_keys_of_a_branch_when_it_first_opens_on
     let said = with_key("git pull -q; hlx recipients accept || [ $? = 5 ]");
     assert!(said.contains(".env is under a data key from elsewhere"), "{said}");
 }
+
+#[test]
+fn what_a_refused_commit_had_is_not_accepted() {
+    let sandbox = shared();
+    let weak = r"sed -i '/env /d;/^\.env/d' .gitattributes";
+    sandbox.sh("lab", &format!("{weak}; echo A=2 >.env; git add -A"));
+    let refused = sandbox.run("lab", &["git", "commit", "-qm", "weak"]);
+    assert_ne!(refused.code, Some(0), "{refused:?}");
+    sandbox.sh(
+        "lab",
+        "git reset -q --hard; hlx check; echo hi >>README.md; git commit -qam hi; hlx check; git push -q",
+    );
+    // So the same by somebody else is not either.
+    sandbox.sh("other", &format!("git pull -q; {weak}"));
+    sandbox.push();
+    let check = sandbox.run("lab", &["hlx", "check"]);
+    assert!(check.code == Some(5) && check.out.contains("not accepted"), "{check:?}");
+}
+
+#[test]
+fn a_new_branch_goes_by_the_branch_that_it_begins_at() {
+    let sandbox = shared();
+    let key = sandbox.stranger("bob");
+    let recipients = |words: &str| sandbox.sh("lab", &format!("hlx recipients {words}"));
+    recipients(&format!("add {key} --name bob --branch app"));
+    sandbox.sh("lab", "git branch topic");
+    recipients("remove bob --branch topic");
+    sandbox.sh("lab", "git switch -q -c second app; echo A=2 >.env; git add .env; git commit -qm two");
+    sandbox.sh("lab", "git switch -q -c third; echo A=3 >.env; git add .env; git commit -qm three");
+    // What stands on the other is for those whom that one names.
+    sandbox.sh("lab", "git switch -q -c fourth topic; echo A=4 >.env; git add .env; git commit -qm four");
+    assert!(!sandbox.ok("lab", &["git", "show", "--no-textconv", "HEAD:.env"]).contains(&key));
+}
+
+#[test]
+fn a_merge_of_an_own_branch_brings_whom_that_branch_has() {
+    let sandbox = shared();
+    let key = sandbox.stranger("bob");
+    sandbox.sh("lab", &format!("git branch topic; hlx recipients add {key} --name bob --branch topic"));
+    // Of the same by somebody else, with the same words, nothing counts.
+    sandbox.sh("lab", "git push -q origin topic");
+    sandbox.sh("other", "git fetch -q; git merge -q origin/topic; git commit -q --amend -m 'merge topic: Fast-forward'; git push -qf");
+    sandbox.sh("lab", "git pull -q -c merge.ff=true 2>/dev/null || git pull -q --rebase=false");
+    sandbox.sh("lab", "echo A=2 >.env");
+    sandbox.refused("git add .env", &["have not accepted"]);
+    sandbox.sh("lab", "git checkout -q .env; git reset -q --hard HEAD@{1}");
+    sandbox.sh("lab", "echo hi >>README.md; git commit -qam hi; git merge -q topic; hlx check");
+    sandbox.sh("lab", "echo A=2 >.env; git add .env; git commit -qm two");
+    assert!(sandbox.ok("lab", &["git", "show", "--no-textconv", "HEAD:.env"]).contains(&key));
+}

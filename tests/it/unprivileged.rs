@@ -39,11 +39,17 @@ impl<'l> User<'l> {
     }
 
     fn hlx(&self, args: &[&str]) -> Command {
-        let mut hlx = Command::new(self.lab.path("hlx"));
-        hlx.args(args).current_dir("/").env_clear().stdin(Stdio::null()).uid(self.id).gid(self.group);
-        hlx.env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", self.home());
-        hlx.env("HLX_IDENTITY", self.home().join("identity"));
+        let mut hlx = self.program(self.lab.path("hlx"));
+        hlx.args(args);
         hlx
+    }
+
+    fn program(&self, program: PathBuf) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir("/").env_clear().stdin(Stdio::null()).uid(self.id).gid(self.group);
+        command.env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", self.home());
+        command.env("HLX_IDENTITY", self.home().join("identity"));
+        command
     }
 
     fn deploy(&self, more: &[&str]) -> Command {
@@ -94,6 +100,14 @@ fn a_user_who_may_talk_to_docker_deploys_without_root() {
     }
     let shown = run(&mut user.hlx(&["exec", &lab.service, "--", "cat", ".env"]));
     assert_eq!(text(&shown.stdout), format!("TOKEN={TOKEN}\n"));
+    let line = format!(
+        "{} exec {} -- sh -c 'test -t 0 && : </dev/tty && cat .env'",
+        lab.path("hlx").display(),
+        lab.service
+    );
+    let shown = run(user.program("script".into()).args(["-qec", &line, "/dev/null"]));
+    // `script` types an end of file of its own.
+    assert!(text(&shown.stdout).ends_with(&format!("TOKEN={TOKEN}\r\n")), "{}", text(&shown.stdout));
 
     // What only root can keep in RAM is refused, while all still runs.
     let ids = lab.containers();

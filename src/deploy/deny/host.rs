@@ -16,9 +16,19 @@ pub(super) struct Volume {
     #[serde(default)]
     pub(super) driver: String,
     pub(super) options: Option<BTreeMap<String, String>>,
+    pub(super) labels: Option<BTreeMap<String, String>>,
 }
 
+/// What Compose and `docker stack deploy` write on what they make: for which project or stack.
+const MADE_FOR: [&str; 2] = ["com.docker.compose.project", "com.docker.stack.namespace"];
+
 impl Volume {
+    /// The project that it was made for, if it was made for one.
+    pub(super) fn project(&self) -> Option<&str> {
+        let labels = self.labels.as_ref()?;
+        MADE_FOR.iter().find_map(|name| labels.get(*name)).map(String::as_str)
+    }
+
     /// One of the options that it was made with.
     pub(super) fn option(&self, key: &str) -> Option<String> {
         self.options.as_ref()?.get(key).cloned()
@@ -53,6 +63,8 @@ pub(super) struct Network {
 pub(super) struct Host {
     /// The stack's project directory.
     pub(super) project: PathBuf,
+    /// The project whose volumes are the stack's own.
+    pub(super) own: Option<String>,
     /// Sockets of container engines.
     pub(super) sockets: Vec<PathBuf>,
     /// Directories that some container can write to.
@@ -108,7 +120,7 @@ impl Host {
         let writers = mounts.filter(|mount| mount.writes).map(|mount| mount.source);
         // What a volume binds is not told of the containers that mount it.
         let writers = writers.chain(volumes.iter().filter_map(Volume::bound)).collect();
-        Ok(Self { project: project.to_owned(), sockets, writers, volumes, networks })
+        Ok(Self { project: project.to_owned(), own: None, sockets, writers, volumes, networks })
     }
 }
 

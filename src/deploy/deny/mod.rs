@@ -37,11 +37,19 @@ pub enum Power {
     HostNetwork,
     /// Files and directories of the host.
     HostMounts,
+    /// Volumes, secrets and configs that are not the stack's own.
+    External,
 }
 
 impl Power {
-    const ALL: [Self; 5] =
-        [Self::Setup, Self::Privileged, Self::DockerSocket, Self::HostNetwork, Self::HostMounts];
+    const ALL: [Self; 6] = [
+        Self::Setup,
+        Self::Privileged,
+        Self::DockerSocket,
+        Self::HostNetwork,
+        Self::HostMounts,
+        Self::External,
+    ];
 
     /// Its name in the configuration.
     pub fn name(self) -> &'static str {
@@ -51,6 +59,7 @@ impl Power {
             Self::DockerSocket => "docker-socket",
             Self::HostNetwork => "host-network",
             Self::HostMounts => "host-mounts",
+            Self::External => "external",
         }
     }
 }
@@ -61,6 +70,8 @@ pub struct Deny {
     powers: BTreeSet<Power>,
     /// Paths of the host that may be mounted all the same.
     except: Vec<PathBuf>,
+    /// Names of what is not the stack's own and may be used all the same.
+    shared: BTreeSet<String>,
 }
 
 /// Why a `deny` cannot be read.
@@ -71,6 +82,16 @@ pub enum Bad {
     Unknown {
         /// What it names.
         name: String,
+        /// What may have been meant.
+        nearest: Option<&'static str>,
+    },
+    /// What is behind a power is no exception.
+    #[error("`{power}` in `deny` has no `{key}`")]
+    Key {
+        /// The power.
+        power: &'static str,
+        /// What stands there.
+        key: String,
         /// What may have been meant.
         nearest: Option<&'static str>,
     },
@@ -102,7 +123,11 @@ impl Deny {
         let power = Power::ALL.into_iter().find(|power| power.name() == name).ok_or_else(|| unknown(name))?;
         match (power, rest) {
             (_, None) => {}
-            (Power::HostMounts, Some(rest)) => self.except = exceptions(rest).ok_or(Bad::Form)?,
+            (Power::HostMounts, Some(rest)) => self.except = exceptions(power, rest, &path)?,
+            (Power::External, Some(rest)) => {
+                let name = |name: &str| Some(name.to_owned()).filter(|name| !name.is_empty());
+                self.shared = exceptions(power, rest, &name)?.into_iter().collect();
+            }
             (_, Some(_)) => return Err(Bad::Form),
         }
         self.powers.insert(power);
@@ -124,13 +149,20 @@ fn unknown(name: &str) -> Bad {
     Bad::Unknown { name: name.to_owned(), nearest: nearest(name, &Power::ALL.map(Power::name)) }
 }
 
-/// `{except: [/path, …]}`.
-fn exceptions(value: &Value) -> Option<Vec<PathBuf>> {
-    let Value::Mapping(mapping) = value else { return None };
-    let (key, paths) = mapping.iter().next().filter(|_| mapping.len() == 1)?;
-    let Value::Sequence(paths) = paths else { return None };
-    let path = |path: &Value| path.as_str().map(PathBuf::from).filter(|path| path.is_absolute());
-    paths.iter().map(path).collect::<Option<_>>().filter(|_| key.as_str() == Some("except"))
+fn path(text: &str) -> Option<PathBuf> {
+    Some(PathBuf::from(text)).filter(|path| path.is_absolute())
+}
+
+/// `{except: [ONE, …]}`.
+fn exceptions<T>(power: Power, value: &Value, read: &dyn Fn(&str) -> Option<T>) -> Result<Vec<T>, Bad> {
+    const EXCEPT: &str = "except";
+    let Value::Mapping(mapping) = value else { return Err(Bad::Form) };
+    if let Some(key) = mapping.keys().filter_map(Value::as_str).find(|key| *key != EXCEPT) {
+        let (power, nearest) = (power.name(), nearest(key, &[EXCEPT]));
+        return Err(Bad::Key { power, key: key.to_owned(), nearest });
+    }
+    let Some(Value::Sequence(all)) = mapping.get(EXCEPT) else { return Err(Bad::Form) };
+    all.iter().map(|one| one.as_str().and_then(read).ok_or(Bad::Form)).collect()
 }
 
 /// Something that is denied and that the commit asks for.
@@ -160,14 +192,40 @@ pub(super) fn check_files(deny: &Deny, ground: Ground<'_>, files: &[PathBuf]) ->
     refuse(&found, ground)
 }
 
-/// Refuses a commit that asks for what is denied. `json` is the model that compose made of it.
-pub(super) fn check(deny: &Deny, ground: Ground<'_>, json: &[u8], docker: &Docker) -> Result<(), Error> {
+/// Refuses a commit that asks for what is denied. `json` is the model that compose made of it, and what
+/// Docker has for the project `own` is the stack's own.
+pub(super) fn check(
+    deny: &Deny,
+    ground: Ground<'_>,
+    json: &[u8],
+    own: Option<&str>,
+    docker: &Docker,
+) -> Result<(), Error> {
     if deny.is_empty() {
         return Ok(());
     }
     let model = serde_json::from_slice(json).map_err(Error::Unreadable)?;
-    let host = Host::ask(docker, ground.project, &model)?;
+    let host = Host { own: own.map(str::to_owned), ..Host::ask(docker, ground.project, &model)? };
     refuse(&model::judge(&model, deny, &host), ground)
+}
+
+/// Refuses, where what is not the stack's own is denied, volumes that nodes of a Swarm may have under a
+/// name that says nothing of whose they are. Only this node's are seen from here.
+pub(super) fn check_nodes(deny: &Deny, ground: Ground<'_>, model: &serde_json::Value) -> Result<(), Error> {
+    refuse(&on_nodes(deny, model), ground)
+}
+
+fn on_nodes(deny: &Deny, model: &serde_json::Value) -> Vec<Offence> {
+    let mut offences = Offences::new(deny);
+    let project = model["name"].as_str().unwrap_or_default();
+    for (key, volume) in model::entries(&model["volumes"]) {
+        let name = volume["name"].as_str().unwrap_or(key);
+        if name != format!("{project}_{key}") {
+            let what = format!("is named `{name}`, and other nodes are not seen from here");
+            offences.foreign(&format!("volume `{key}`"), name, what);
+        }
+    }
+    offences.found.into_iter().collect()
 }
 
 /// Refuses, where files of the host are denied, what is mounted from hosts that are not seen from here.
@@ -222,6 +280,13 @@ impl<'d> Offences<'d> {
         }
     }
 
+    /// Something of a name, that is not the stack's own.
+    fn foreign(&mut self, who: &str, name: &str, what: impl Into<String>) {
+        if !self.deny.shared.contains(name) {
+            self.add(Power::External, who, what);
+        }
+    }
+
     /// A key of a newer Compose: it may give any power.
     fn unknown(&mut self, who: &str, key: &str) {
         let what = format!("`{key}`, which this version of hlx does not take for harmless");
@@ -241,12 +306,27 @@ mod tests {
     }
 
     #[test]
+    fn on_nodes_that_are_not_seen_a_name_says_whose_a_volume_is() {
+        let model = serde_json::json!({"name": "p", "volumes": {
+            "a": {"name": "p_a"}, "b": {"name": "q_b"}, "c": {"name": "shared", "external": true}}});
+        let found =
+            |text: &str| on_nodes(&Deny::parse(&serde_yaml::from_str(text).unwrap()).unwrap(), &model);
+        let who = |text: &str| found(text).into_iter().map(|offence| offence.who).collect::<Vec<_>>();
+        assert_eq!(who("[external]"), ["volume `b`", "volume `c`"]);
+        assert_eq!(who("[{external: {except: [shared]}}]"), ["volume `b`"]);
+        assert_eq!(who("[host-mounts]"), [""; 0]);
+    }
+
+    #[test]
     fn every_power_can_be_denied_and_nothing_else() {
-        let all =
-            parse("[setup, privileged, docker-socket, host-network, {host-mounts: {except: [/mnt/media]}}]");
+        let all = parse(
+            "[setup, privileged, docker-socket, host-network, {host-mounts: {except: [/mnt/media]}}, \
+             {external: {except: [media]}}]",
+        );
         let all = all.unwrap();
         assert!(Power::ALL.into_iter().all(|power| all.has(power)));
         assert_eq!(all.except, [PathBuf::from("/mnt/media")]);
+        assert!(all.shared.contains("media") && parse("[external]").unwrap().shared.is_empty());
         assert!(parse("[]").unwrap().is_empty() && parse("[host-mounts]").unwrap().except.is_empty());
         assert_eq!(
             unknown("priviledged"),
@@ -259,10 +339,19 @@ mod tests {
             "[{privileged: {except: [/a]}}]",
             "[{host-mounts: [/a]}]",
             "[{host-mounts: {except: [a]}}]",
-            "[{host-mounts: {excepted: [/a]}}]",
-            "[{host-mounts: {except: [/a], more: 1}}]",
+            "[{host-mounts: {}}]",
+            "[{external: {except: ['']}}]",
+            "[{external: [media]}]",
         ] {
             assert_eq!(parse(bad), Err(form.clone()), "{bad}");
+        }
+        for (bad, power, key, nearest) in [
+            ("[{host-mounts: {exept: [/a]}}]", "host-mounts", "exept", Some("except")),
+            ("[{host-mounts: {except: [/a], more: 1}}]", "host-mounts", "more", None),
+            ("[{external: {execpt: [a]}}]", "external", "execpt", Some("except")),
+        ] {
+            let said = Deny::parse(&serde_yaml::from_str(bad).unwrap()).unwrap_err();
+            assert_eq!(said, Bad::Key { power, key: key.to_owned(), nearest }, "{bad}");
         }
     }
 }

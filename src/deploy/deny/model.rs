@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::host::bound;
+use super::host::{Volume, bound};
 use super::paths::really;
 use super::{Deny, Host, Network, Offence, Offences, Power};
 use crate::deploy::tree::flat;
@@ -67,8 +67,13 @@ pub(super) fn judge(model: &Value, deny: &Deny, host: &Host) -> Vec<Offence> {
     }
     for kind in ["secret", "config"] {
         for (name, source) in entries(&model[format!("{kind}s")]) {
+            let who = format!("{kind} `{name}`");
             if let Some(file) = source["file"].as_str() {
-                offences.path(&format!("{kind} `{name}`"), "reads", Path::new(file), &host);
+                offences.path(&who, "reads", Path::new(file), &host);
+            }
+            if is_external(source) {
+                let name = source["name"].as_str().unwrap_or(name);
+                offences.foreign(&who, name, format!("is `{name}`, which the stack does not make"));
             }
         }
     }
@@ -92,6 +97,11 @@ pub(super) fn is_set(value: &Value) -> bool {
         Value::Object(keys) => !keys.is_empty(),
         Value::Bool(true) | Value::Number(_) => true,
     }
+}
+
+/// True for what is to be there already. Old files have a mapping there, with the name.
+fn is_external(resource: &Value) -> bool {
+    is_set(&resource["external"]) || resource["external"].is_object()
 }
 
 /// Directories that the model's own containers can write to, through a volume too.
@@ -216,12 +226,18 @@ fn mounts(offences: &mut Offences<'_>, who: &str, service: &Value, host: &Host) 
         match mount["type"].as_str() {
             Some("bind") => offences.path(who, "mounts", Path::new(source), host),
             Some("volume" | "tmpfs" | "image") => {}
-            _ => offences.add(Power::HostMounts, who, "a mount of a kind that hlx does not know"),
+            _ => {
+                for power in [Power::HostMounts, Power::External] {
+                    offences.add(power, who, "a mount of a kind that hlx does not know");
+                }
+            }
         }
     }
     for other in items(&service["volumes_from"]).filter_map(Value::as_str) {
         if other.starts_with("container:") {
-            offences.add(Power::HostMounts, who, format!("`volumes_from: {other}`"));
+            for power in [Power::HostMounts, Power::External] {
+                offences.add(power, who, format!("`volumes_from: {other}`"));
+            }
         }
     }
 }
@@ -231,8 +247,18 @@ fn volume(offences: &mut Offences<'_>, who: &str, key: &str, volume: &Value, hos
     let name = volume["name"].as_str().unwrap_or(key);
     let driver = volume["driver"].as_str().unwrap_or_default();
     stored(offences, who, driver, &|key| option(volume, key), host);
-    for there in host.volumes.iter().filter(|there| there.name == name) {
+    let there: Vec<&Volume> = host.volumes.iter().filter(|there| there.name == name).collect();
+    for there in &there {
         stored(offences, who, &there.driver, &|key| there.option(key), host);
+        match there.project() {
+            owner if owner.is_some() && owner == host.own.as_deref() => {}
+            // Compose takes what has the name, with or without `external`.
+            Some(owner) => offences.foreign(who, name, format!("is `{name}`, which `{owner}` has made")),
+            None => offences.foreign(who, name, format!("is `{name}`, which the stack has not made")),
+        }
+    }
+    if there.is_empty() && is_external(volume) {
+        offences.foreign(who, name, format!("is `{name}`, which the stack does not make"));
     }
 }
 

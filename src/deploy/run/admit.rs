@@ -95,6 +95,9 @@ impl Deploy<'_> {
             // Links of another host are not seen from here, so that no exception can be judged either.
             deny::check_unseen(&self.world.settings.deny, ground, &json)?;
         }
+        if is_spread {
+            deny::check_nodes(&self.world.settings.deny, ground, &json)?;
+        }
         if !self.endpoint.is_far() {
             return has_ram(Some(plan).filter(|_| ship.is_none()));
         }
@@ -104,6 +107,16 @@ impl Deploy<'_> {
             true => Ok(()),
             false => Err(engine::Error::Far { docker: self.endpoint.to_string(), missing }.into()),
         }
+    }
+
+    /// Refuses what is denied. Volumes of the stack's own project are its own; a person can give it those that
+    /// others made for a project of that name.
+    pub(super) fn allows(&self, model: &Model, stage: &Stage<'_>, ground: Ground<'_>) -> Result<(), Error> {
+        let own = match self.wish.adopt {
+            Adopt::Yes => Some(model.name.as_str()),
+            Adopt::No => self.stack.project.as_deref(),
+        };
+        deny::check(&self.world.settings.deny, ground, stage.json(), own, &self.docker)
     }
 
     /// Whether this is the Docker that the stack was deployed to.

@@ -82,8 +82,9 @@ impl Deploy<'_> {
         let place = places.vault(&self.wish.service);
         let mut stage = Stage::open(&place, ground, env, version.files.clone(), &|_| {})?;
         deny::check_files(&settings.deny, ground, stage.files())?;
-        self.model(&mut stage)?.wishes()?;
-        deny::check(&settings.deny, ground, stage.json(), &self.docker)?;
+        let model = self.model(&mut stage)?;
+        model.wishes()?;
+        self.allows(&model, &stage, ground)?;
         stage.shred()
     }
 
@@ -107,7 +108,8 @@ impl Deploy<'_> {
         Ok(None)
     }
 
-    /// Undoes what can be undone of a deploy that failed. `old` is what was known before it.
+    /// Undoes what can be undone of a deploy that failed when it had touched containers. `old` is what was
+    /// known before it.
     pub(super) fn recover(
         &mut self,
         error: Error,
@@ -116,11 +118,6 @@ impl Deploy<'_> {
         old: &Stack,
         mirror: &Mirror<'_>,
     ) -> Error {
-        if !self.touched {
-            self.put_back(old, mirror);
-            self.sweep();
-            return error;
-        }
         self.stop = None;
         let mut broken = match error {
             Error::Broken(broken) => *broken,
@@ -139,11 +136,12 @@ impl Deploy<'_> {
         Error::Broken(Box::new(broken))
     }
 
-    /// No container was touched: those that run see the files that they were started with.
-    fn put_back(&mut self, old: &Stack, mirror: &Mirror<'_>) {
+    /// No container was touched: those that run see the files that they were started with, also where an
+    /// hlx that was killed laid others.
+    pub(super) fn put_back(&mut self, old: &Stack, mirror: &Mirror<'_>) {
         let Some(commit) = old.tried.clone() else { return };
         self.stack.docker.clone_from(&old.docker);
-        if !self.laid && self.stack.directory == old.directory {
+        if !self.stack.astray && self.stack.directory == old.directory {
             if let Err(error) = self.take_over(old) {
                 (self.world.report)(Event::Warning(&error.to_string()));
             }
@@ -153,7 +151,9 @@ impl Deploy<'_> {
         let mut put = || -> Result<(), Error> {
             self.take_over(old)?;
             let tree = tree::read(mirror, &commit)?;
-            self.lay(&tree).map(drop)
+            self.lay(&tree)?;
+            self.stack.astray = false;
+            Ok(self.state.save(&self.wish.service, &self.stack)?)
         };
         if let Err(error) = put() {
             let text = format!("the files of {commit:.10}, which runs, could not be put back: {error}");

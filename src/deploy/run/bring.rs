@@ -84,10 +84,9 @@ impl Deploy<'_> {
         way: Way<'_>,
     ) -> Result<Model, Error> {
         let key = self.label_key()?;
-        let deny = &self.world.settings.deny;
-        deny::check_files(deny, ground, stage.files())?;
+        deny::check_files(&self.world.settings.deny, ground, stage.files())?;
         let model = self.model(stage)?;
-        deny::check(deny, ground, stage.json(), &self.docker)?;
+        self.allows(&model, stage, ground)?;
         let engine = model.wishes()?.engine;
         if let Way::Forward(former) = way {
             self.examine(&model, former, stage, ground)?;
@@ -120,7 +119,7 @@ impl Deploy<'_> {
                 }
                 self.lay(&version.tree)?;
                 // Links of the commit are where Docker finds them only now.
-                deny::check(&self.world.settings.deny, ground, stage.json(), &self.docker)?;
+                self.allows(&model, stage, ground)?;
                 if let Some(due) = due {
                     self.setup(stage, due)?;
                     // It may have logged in to a registry.
@@ -150,11 +149,8 @@ impl Deploy<'_> {
         if wishes.rollback == Rollback::Auto && self.wish.way_back == WayBack::Needed {
             former.is_there()?;
         }
-        for probe in &wishes.probes {
-            let is_secret = |word: &&str| ground.unsealed.masker.text(word.as_bytes()) != **word;
-            if probe.words().iter().any(is_secret) {
-                return Err(Error::SecretProbe);
-            }
+        if wishes.holds_secret(&ground.unsealed.masker) {
+            return Err(Error::SecretProbe);
         }
         self.is_ready(model, wishes.engine, stage, ground)?;
         for warning in contexts::find(model, ground) {
@@ -231,6 +227,7 @@ impl Deploy<'_> {
         let project = self.stack.project.replace(model.name.clone());
         let engine = std::mem::replace(&mut self.stack.engine, wishes.engine);
         self.stack.tried = Some(version.commit.clone());
+        self.stack.astray = false;
         self.state.save(&self.wish.service, &self.stack)?;
         self.goes_on()?;
         (self.world.report)(Event::Step("starting containers"));
@@ -307,8 +304,8 @@ impl Deploy<'_> {
                 wait(&mut gate::look(&self.docker, &model.name, &rule))
             }
             Engine::Swarm => {
-                let node = self.docker.manager()?.node;
-                wait(&mut self.look_at_stack(&model.name, &services, (stable, timeout), &node))
+                let manager = self.docker.manager()?;
+                wait(&mut self.look_at_stack(&model.name, &services, (stable, timeout), &manager))
             }
         };
         waited.map_err(|ill| self.broken(model, self.or_stopped(ill), version))

@@ -9,17 +9,20 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::{Deploy, Error, Event, Git, Mirror, Source, Version};
+use super::{Deploy, Error, Event, Git, Mirror, Source, Version, admit};
 use crate::deploy::changes::{self, Changes, Seen, Wanted};
 use crate::deploy::engine::Engine;
 use crate::deploy::masks::Masks;
 use crate::deploy::model::{self, Model};
+use crate::deploy::probe::Probe;
 use crate::deploy::project::Lent;
-use crate::deploy::resident::{Plan, Resident};
+use crate::deploy::resident::{Ground, Plan, Resident};
 use crate::deploy::sealed::Unsealed;
 use crate::deploy::stage::Stage;
 use crate::deploy::tree::{self, Tree};
-use crate::deploy::{Retry, Wish, World, deny};
+use crate::deploy::wishes::Wishes;
+use crate::deploy::{Retry, Service, Wish, World, deny};
+use crate::sys::disk;
 
 /// Says what deploying the newest commit of a service's branch would change.
 pub fn plan(wish: &Wish, world: &World<'_>) -> Result<Changes, Error> {
@@ -30,7 +33,9 @@ pub fn plan(wish: &Wish, world: &World<'_>) -> Result<Changes, Error> {
 }
 
 fn foreseen(wish: &Wish, world: &World<'_>, masks: &Masks) -> Result<Changes, Error> {
-    let mut deploy = Deploy::open(wish, world, masks)?;
+    admit::stack_of_host(wish, world)?;
+    let lock = super::lock(&wish.service, world)?;
+    let mut deploy = Deploy::open(wish, world, masks, &lock)?;
     let git = Git::new(world.env);
     let source = deploy.source(&git)?;
     let mirror = Mirror::open(&world.places.state, &source, &git)?;
@@ -46,7 +51,11 @@ fn foreseen(wish: &Wish, world: &World<'_>, masks: &Masks) -> Result<Changes, Er
         masks.add(&unsealed.masker);
     }
     let place = Lent::new(world.places.project(&wish.service))?;
-    let Foreseen { services, setup, contexts } = deploy.foresee(&next, place.dir())?;
+    let Foreseen { services, setup, contexts, after } = deploy.foresee(&next, place.dir())?;
+    for name in lost(&after, &source, &git, world)? {
+        let text = format!("`x-hlx.after` names `{name}`, which is no branch of {source}");
+        (world.report)(Event::Warning(&text));
+    }
     let files = changes::files(&former, &next.tree);
     let is_listed = |name: &String| services.iter().any(|service| service.name == *name);
     let is_changed = |context: &Path| files.iter().any(|file| file.path.starts_with(context));
@@ -64,13 +73,20 @@ fn foreseen(wish: &Wish, world: &World<'_>, masks: &Masks) -> Result<Changes, Er
 }
 
 /// Whether a commit of the branch could be deployed again, as far as can be told without touching a
-/// container: it opens, is for this host, asks for nothing that is denied, and Compose accepts it.
-pub(in crate::deploy) fn takes(wish: &Wish, commit: &str, world: &World<'_>) -> Result<(), Error> {
+/// container: it opens, is for this host, asks for nothing that is denied, and Compose accepts it. `lock` is
+/// the stack's.
+pub(in crate::deploy) fn takes(
+    wish: &Wish,
+    commit: &str,
+    lock: &disk::Lock,
+    world: &World<'_>,
+) -> Result<(), Error> {
     let masks = Masks::default();
     // Its own deploy says all of it again.
     let world = World { report: &|_| {}, ..*world };
     let look = || -> Result<(), Error> {
-        let mut deploy = Deploy::open(wish, &world, &masks)?;
+        admit::stack_of_host(wish, &world)?;
+        let mut deploy = Deploy::open(wish, &world, &masks, lock)?;
         deploy.commit = commit.to_owned();
         if wish.retry == Retry::No {
             deploy.refuse_bad()?;
@@ -86,6 +102,16 @@ pub(in crate::deploy) fn takes(wish: &Wish, commit: &str, world: &World<'_>) -> 
     look().map_err(|error| masks.error(error))
 }
 
+/// Stacks that are to come first, and are none.
+fn lost(after: &[Service], source: &Source, git: &Git, world: &World<'_>) -> Result<Vec<Service>, Error> {
+    if after.is_empty() {
+        return Ok(Vec::new());
+    }
+    let branches = Mirror::listed(&world.places.state, source, git)?;
+    let is_lost = |name: &&Service| !branches.iter().any(|branch| branch == name.as_str());
+    Ok(after.iter().filter(is_lost).cloned().collect())
+}
+
 /// What a deploy would stop at now need not be so when it is deployed.
 fn would_stop(error: &Error, world: &World<'_>) {
     (world.report)(Event::Warning(&format!("a deploy would stop here: {error}")));
@@ -98,6 +124,8 @@ struct Foreseen {
     setup: Option<&'static str>,
     /// What services are built from, below the project directory.
     contexts: Vec<(String, PathBuf)>,
+    /// The stacks that are to be deployed before it.
+    after: Vec<Service>,
 }
 
 impl Deploy<'_> {
@@ -116,9 +144,11 @@ impl Deploy<'_> {
             Stage::open(&places.vault(&self.wish.service), ground, env, next.files.clone(), report)?;
         deny::check_files(&settings.deny, ground, stage.files())?;
         let model = stage.model(&self.wish.service.project())?;
-        deny::check(&settings.deny, ground, stage.json(), &self.docker)?;
-        let engine = model.wishes()?.engine;
-        self.admit(&model, &model.wishes()?)?;
+        self.allows(&model, &stage, ground)?;
+        let wishes = model.wishes()?;
+        let engine = wishes.engine;
+        self.admit(&model, &wishes)?;
+        self.look_at_probes(&model, &wishes, ground);
         if let Err(error) = self.is_ready(&model, engine, &stage, ground) {
             would_stop(&error, self.world);
         }
@@ -141,12 +171,26 @@ impl Deploy<'_> {
             }
         };
         stage.shred()?;
-        let setup = self.due(ground, &key, model.wishes()?.setup).map(|due| due.why);
+        let setup = self.due(ground, &key, wishes.setup).map(|due| due.why);
         let context = |(name, service): (&String, &model::Service)| {
             let context = service.build.as_ref()?.context.as_deref()?;
             Some((name.clone(), context.strip_prefix(dir).ok()?.to_owned()))
         };
-        Ok(Foreseen { services, setup, contexts: model.services.iter().filter_map(context).collect() })
+        let contexts = model.services.iter().filter_map(context).collect();
+        Ok(Foreseen { services, setup, contexts, after: wishes.after })
+    }
+
+    /// Probes that a deploy would refuse, or wait for in vain.
+    fn look_at_probes(&self, model: &Model, wishes: &Wishes, ground: Ground<'_>) {
+        if wishes.holds_secret(&ground.unsealed.masker) {
+            would_stop(&Error::SecretProbe, self.world);
+        }
+        for name in wishes.probes.iter().filter_map(Probe::service) {
+            if !model.services.contains_key(name) {
+                let text = format!("`x-hlx.probes` names `{name}`, which is no service of the stack");
+                (self.world.report)(Event::Warning(&text));
+            }
+        }
     }
 
     fn foresee_containers(

@@ -163,15 +163,16 @@ impl Deploy<'_> {
         project: &'l str,
         services: &'l [String],
         (stable, timeout): (Duration, Duration),
-        node: &'l str,
+        manager: &'l Manager,
     ) -> impl FnMut(Duration) -> Result<(Verdict, Vec<Container>), docker::Error> + 'l {
         move |waited| {
             let found = self.docker.services(project)?;
             let tasks = self.docker.tasks(&found)?;
-            let rule = Rule { project, services, stable, timeout, before: &self.services };
+            let (before, nodes) = (&self.services, manager.nodes);
+            let rule = Rule { project, services, stable, timeout, before, nodes };
             let verdict = swarm::judge(&found, &tasks, &rule, Timestamp::now(), waited);
             let containers = match verdict {
-                Verdict::Good => self.docker.as_containers(&found, &tasks, project, Some(node))?,
+                Verdict::Good => self.docker.as_containers(&found, &tasks, project, Some(&manager.node))?,
                 Verdict::Wait(_) | Verdict::Bad { .. } => Vec::new(),
             };
             Ok((verdict, containers))

@@ -113,6 +113,12 @@ impl State {
         Ok(())
     }
 
+    /// Strikes what began over nothing.
+    pub fn strike(&self, id: i64) -> Result<(), Error> {
+        self.0.execute("DELETE FROM deploy WHERE id = ?1", [id])?;
+        Ok(())
+    }
+
     /// Writes down how it ended.
     pub fn end(&self, id: i64, record: &Record<'_>) -> Result<(), Error> {
         let sql =

@@ -55,6 +55,8 @@ pub(in crate::deploy) struct Rule<'r> {
     pub(in crate::deploy) timeout: Duration,
     /// How it was before.
     pub(in crate::deploy) before: &'r Before,
+    /// How many nodes take tasks.
+    pub(in crate::deploy) nodes: u64,
 }
 
 /// How one service is.
@@ -143,7 +145,21 @@ fn look(service: &Service, tasks: &[&Task], rule: &Rule<'_>, now: Timestamp, wai
         "" if rule.before.is_other(service) && waited < BEGINS => return wait("about to be updated", None),
         _ => {}
     }
-    ran(service, tasks, last, rule, now)
+    let ran = ran(service, tasks, last, rule, now);
+    match ran {
+        Look::Good if is_to_come(service, tasks, rule) && waited < BEGINS => {
+            wait("without a task on each node", None)
+        }
+        other => other,
+    }
+}
+
+/// True if a service with a task on each node has fewer than there are nodes. Those that its constraints leave out
+/// are told by time alone.
+fn is_to_come(service: &Service, tasks: &[&Task], rule: &Rule<'_>) -> bool {
+    let is_global = ["Global", "GlobalJob"].iter().any(|mode| !service.spec.mode[*mode].is_null());
+    let nodes: BTreeSet<&str> = tasks.iter().map(|task| task.node.as_str()).collect();
+    is_global && (nodes.len() as u64) < rule.nodes
 }
 
 fn wait(why: impl Into<String>, id: Option<String>) -> Look {
@@ -251,7 +267,7 @@ mod tests {
     fn told(service: &Service, tasks: &[Task], before: &Before, second: i64) -> String {
         let names = ["web".to_owned()];
         let (stable, timeout) = (Duration::from_secs(10), Duration::from_secs(60));
-        let rule = Rule { project: "p", services: &names, stable, timeout, before };
+        let rule = Rule { project: "p", services: &names, stable, timeout, before, nodes: 2 };
         let waited = Duration::from_secs(second as u64);
         match judge(std::slice::from_ref(service), tasks, &rule, at(second), waited) {
             Verdict::Good => "good".into(),
@@ -281,6 +297,15 @@ mod tests {
             task
         };
         assert_eq!(told(&global, &[each("n1"), each("n2")], &none, 10), "good");
+        // Swarm makes the tasks of all nodes soon; a node without one is none that the service is for.
+        let old = |node: &str| {
+            let mut task = each(node);
+            task.status.timestamp = at(-60);
+            task
+        };
+        assert_eq!(told(&global, &[old("n1")], &none, 1), "wait: without a task on each node");
+        assert_eq!(told(&global, &[old("n1")], &none, 5), "good");
+        assert_eq!(told(&global, &[old("n1"), old("n2")], &none, 1), "good");
     }
 
     #[test]
@@ -336,5 +361,30 @@ mod tests {
         assert_eq!(told(&job, &ended("complete"), &none, 1), "good");
         let working = [task("a", 1, "running", "complete", -60)];
         assert_eq!(told(&job, &working, &none, 1), "wait: running");
+    }
+
+    #[test]
+    fn a_job_that_is_started_again_is_judged_by_that_run() {
+        let mode = json!({"Replicated": null, "ReplicatedJob": {"TotalCompletions": 1}});
+        let run = |index: u64| {
+            service(json!({"Spec": {"Mode": mode}, "JobStatus": {"JobIteration": {"Index": index}}}))
+        };
+        let of = |id: &str, state: &str, index: u64| {
+            let mut all = json!({"ID": id, "ServiceID": "s", "DesiredState": "complete", "CreatedAt": at(0).to_string(),
+                "Status": {"Timestamp": at(0).to_string(), "State": state}});
+            if index > 0 {
+                all["JobIteration"] = json!({"Index": index});
+            }
+            serde_json::from_value::<Task>(all).unwrap()
+        };
+        let former = of("a", "complete", 3);
+        let before = Before::new(&[], std::slice::from_ref(&former));
+        assert_eq!(told(&run(3), std::slice::from_ref(&former), &before, 1), "good");
+        let again = [former.clone()];
+        assert_eq!(told(&run(7), &again, &before, 1), "wait: without a node that may run it");
+        assert_eq!(told(&run(7), &[former.clone(), of("b", "running", 7)], &before, 1), "wait: running");
+        assert_eq!(told(&run(7), &[former, of("b", "complete", 7)], &before, 1), "good");
+        // The first run is number 0, which Docker leaves out.
+        assert_eq!(told(&run(0), &[of("a", "complete", 0)], &Before::default(), 1), "good");
     }
 }

@@ -32,6 +32,23 @@ pub(in crate::deploy) struct Service {
     pub(super) update_status: Option<UpdateStatus>,
     #[serde(default)]
     endpoint: Value,
+    /// Of a job only.
+    job_status: Option<JobStatus>,
+}
+
+/// How often a job was started.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct JobStatus {
+    job_iteration: Option<Iteration>,
+}
+
+/// Which run of a job; each update of a service is another.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Iteration {
+    #[serde(default)]
+    index: u64,
 }
 
 /// What a service is to be.
@@ -79,6 +96,8 @@ pub(in crate::deploy) struct Task {
     created_at: Timestamp,
     #[serde(default)]
     spec: Value,
+    /// Of a job's task only.
+    job_iteration: Option<Iteration>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -146,6 +165,15 @@ impl Service {
         })
     }
 
+    /// True for a task of the run that is meant: of a job that was started again, those of its former runs are
+    /// remembered beside it.
+    pub(super) fn is_of_run(&self, task: &Task) -> bool {
+        match self.job_status.as_ref().and_then(|status| status.job_iteration) {
+            Some(run) => task.job_iteration.unwrap_or_default() == run,
+            None => true,
+        }
+    }
+
     /// What Swarm does about a task that has ended: `none`, `on-failure` or `any`.
     pub(super) fn restart(&self) -> &str {
         self.spec.task_template["RestartPolicy"]["Condition"].as_str().unwrap_or("any")
@@ -198,9 +226,9 @@ pub(super) fn current(tasks: &[Task]) -> Vec<&Task> {
     newest.into_values().collect()
 }
 
-/// The tasks of a service.
+/// The tasks of a service; of a job, those of its last run.
 pub(super) fn of<'t>(service: &Service, tasks: &'t [Task]) -> Vec<&'t Task> {
-    tasks.iter().filter(|task| task.service == service.id).collect()
+    tasks.iter().filter(|task| task.service == service.id && service.is_of_run(task)).collect()
 }
 
 impl Docker {
@@ -301,8 +329,10 @@ impl Docker {
                     left.push(kind[0]);
                 }
             }
-            if left.is_empty() {
-                return Ok(());
+            match left[..] {
+                [] => return Ok(()),
+                ["ps"] => self.remove_ended(&filter)?,
+                _ => {}
             }
             if began.elapsed() > GONE {
                 let said = String::from_utf8_lossy(done.err.expose()).trim().to_owned();
@@ -315,6 +345,18 @@ impl Docker {
             }
             std::thread::sleep(PAUSE);
         }
+    }
+
+    /// Swarm leaves the containers of a job that have ended where they are, when their service is gone. Those
+    /// of other nodes are not seen from here.
+    fn remove_ended(&self, filter: &str) -> Result<(), docker::Error> {
+        let ended = self.demand("ps", &["ps", "-aq", "--filter", filter, "--filter", "status=exited"])?;
+        let ended: Vec<&str> = ended.split_whitespace().collect();
+        if !ended.is_empty() {
+            // One that Swarm removes meanwhile is gone all the same.
+            self.ask(&[&["rm", "--volumes"][..], &ended].concat())?;
+        }
+        Ok(())
     }
 
     /// The last lines of a task's log, from whatever node. They may hold secrets.

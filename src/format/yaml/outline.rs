@@ -3,6 +3,7 @@
 //! Leaves tell only where values are. This is a second, simpler reading, made only when an entry comes or goes.
 //! What is cut or put in by it is read again by the caller, who accepts it only if just that entry changed.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use granit_parser::{Event, Parser, ScalarStyle, Span, StrInput, StructureStyle, options};
@@ -140,6 +141,17 @@ fn item(text: &str, context: Context, start: usize) -> Range<usize> {
     dash..start
 }
 
+/// The line of every entry of the first document, at its key or dash, counted from 1. What an alias stands for has
+/// no lines of its own; none are known of a text with keys that are no scalars.
+pub fn lines(text: &str) -> HashMap<Vec<Step>, usize> {
+    let ends: Vec<usize> = memchr::memchr_iter(b'\n', text.as_bytes()).collect();
+    let mut found = HashMap::new();
+    if let Some(top) = read(text) {
+        top.number(&ends, &mut Vec::new(), &mut found);
+    }
+    found
+}
+
 /// The text to cut to take an entry out; it reaches to `until` at least, where its own comments end.
 pub fn cut(text: &str, path: &[Step], until: usize) -> Result<Range<usize>, Obstacle> {
     let (last, above) = path.split_last().ok_or(Obstacle::Form)?;
@@ -170,6 +182,18 @@ fn find<'c>(top: &'c Collection, path: &[Step]) -> Option<&'c Collection> {
 }
 
 impl Collection {
+    /// Adds the lines of its entries, which are at or below a path.
+    fn number(&self, ends: &[usize], path: &mut Vec<Step>, found: &mut HashMap<Vec<Step>, usize>) {
+        for (index, entry) in self.entries.iter().enumerate() {
+            path.push(entry.name.clone().map_or(Step::Index(index), Step::Key));
+            found.insert(path.clone(), ends.partition_point(|end| *end < entry.start) + 1);
+            if let Some(inner) = &entry.inner {
+                inner.number(ends, path, found);
+            }
+            path.pop();
+        }
+    }
+
     fn position(&self, step: &Step) -> Option<usize> {
         self.entries.iter().enumerate().position(|(number, entry)| match step {
             Step::Key(key) => entry.name.as_ref() == Some(key),

@@ -128,6 +128,12 @@ impl Guard<'_> {
             return Ok(Pinned::Unborn);
         }
         let git = self.repository.git();
+        if self.branch().is_some_and(|branch| self.is_of_this_clone(&branch)) {
+            let begun = self.begun_at(&git, commit)?;
+            if !begun.is_empty() {
+                return Ok(Pinned::Family(begun));
+            }
+        }
         let families = self.families(&git)?;
         let mut branches = BTreeSet::new();
         for name in families.of(&git, commit)? {
@@ -142,6 +148,33 @@ impl Guard<'_> {
         }
         let known: Vec<Known> = pins.into_iter().map(Known::of).collect();
         Ok(if known.is_empty() { Pinned::Nothing } else { Pinned::Family(known) })
+    }
+
+    /// Whether a branch was made here, and no remote has one of its name.
+    fn is_of_this_clone(&self, branch: &str) -> bool {
+        self.repository.commit_named(&format!("refs/heads/{branch}")).is_some()
+            && self.remotes(branch).is_empty()
+    }
+
+    /// What was accepted for the local branches that a commit stands on, without those that others of them stand on: a new
+    /// branch begins there.
+    fn begun_at(&self, git: &Git, commit: &str) -> Result<Vec<Known>, Error> {
+        let mut words =
+            vec!["for-each-ref".to_owned(), "--format=%(objectname) %(refname:strip=2)".to_owned()];
+        words.extend([format!("--merged={commit}"), "refs/heads".to_owned()]);
+        let listed = git.text(&words.iter().map(String::as_str).collect::<Vec<_>>())?;
+        let mut pins = Vec::new();
+        for (tip, name) in listed.lines().filter_map(|line| line.split_once(' ')) {
+            let pin = self.pins.read(name).map_err(Error::Record)?;
+            pins.extend(pin.map(|pin| (tip, pin)));
+        }
+        let tips = pins.iter().map(|(tip, _)| *tip);
+        let last = match pins.len() {
+            0 | 1 => tips.map(str::to_owned).collect(),
+            _ => git.text(&["merge-base", "--independent"].into_iter().chain(tips).collect::<Vec<_>>())?,
+        };
+        pins.retain(|(tip, _)| last.lines().any(|line| line == *tip));
+        Ok(pins.into_iter().map(|(_, pin)| Known::of(pin)).collect())
     }
 
     fn families(&self, git: &Git) -> Result<&Families, Error> {

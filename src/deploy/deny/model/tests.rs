@@ -7,8 +7,8 @@ use serde_json::json;
 use super::super::host::Volume;
 use super::*;
 
-const ALL: &str =
-    "[setup, privileged, docker-socket, host-network, {host-mounts: {except: [/hlx-test/media]}}]";
+const ALL: &str = "[setup, privileged, docker-socket, host-network, {host-mounts: {except: [/hlx-test/media]}}, \
+                   {external: {except: [old, plain, plugged, shared]}}]";
 
 fn deny(text: &str) -> Deny {
     Deny::parse(&serde_yaml::from_str(text).unwrap()).unwrap()
@@ -22,6 +22,11 @@ fn host() -> Host {
         name: name.to_owned(),
         driver: driver.to_owned(),
         options: Some(options(pairs)),
+        labels: None,
+    };
+    let made_for = |name: &str, label: &str, project: &str| Volume {
+        labels: Some(options(&[(label, project)])),
+        ..volume(name, "local", &[])
     };
     let network = |id: &str, name: &str, driver: &str| Network {
         id: id.to_owned(),
@@ -36,7 +41,13 @@ fn host() -> Host {
             volume("old", "local", &[("type", "none"), ("o", "bind"), ("device", "/")]),
             volume("plain", "local", &[]),
             volume("plugged", "sshfs", &[]),
+            volume("nobodys", "local", &[]),
+            volume("shared", "local", &[]),
+            made_for("p_data", "com.docker.compose.project", "p"),
+            made_for("q_data", "com.docker.compose.project", "q"),
+            made_for("s_data", "com.docker.stack.namespace", "s"),
         ],
+        own: Some("p".to_owned()),
         networks: vec![
             network("abc123", "host", "host"),
             network("def456", "lan", "macvlan"),
@@ -132,7 +143,6 @@ fn files_of_the_host_are_the_hosts() {
         ("volumes: [{type: bind, source: /hlx-test/p/../other, target: /x}]", "{}"),
         ("volumes: [{type: bind, source: /hlx-test/pp, target: /x}]", "{}"),
         ("volumes: [{type: bind, source: /hlx-test/media/../x, target: /x}]", "{}"),
-        ("volumes: [{type: cluster, source: x, target: /x}]", "{}"),
         (
             "volumes: [{type: bind, source: /hlx-test/p/a, target: /a}, {type: bind, source: /hlx-test/p/a/b, target: /b}]",
             "{}",
@@ -151,7 +161,6 @@ fn files_of_the_host_are_the_hosts() {
             "volumes: [{type: volume, source: v}]",
             "volumes: {v: {driver_opts: {type: none, o: bind, device: /hlx-test/p/link/../x}}}",
         ),
-        ("volumes_from: ['container:other']", "{}"),
         ("secrets: [{source: s}]", "secrets: {s: {file: /etc/shadow}}"),
         ("configs: [{source: s}]", "configs: {s: {file: /etc/shadow}}"),
         (
@@ -176,6 +185,44 @@ fn files_of_the_host_are_the_hosts() {
     ] {
         assert_eq!(asks("volumes: [{type: volume, source: v}]", top), ["privileged", "host-mounts"], "{top}");
     }
+}
+
+#[test]
+fn what_others_made_is_theirs() {
+    let mount = "volumes: [{type: volume, source: v}]";
+    for top in [
+        "volumes: {v: {name: q_data, external: true}}",
+        // Compose warns, and takes it.
+        "volumes: {v: {name: q_data}}",
+        "volumes: {v: {name: s_data}}",
+        "volumes: {nobodys: {}}",
+        "volumes: {v: {name: p_other, external: true}}",
+        "secrets: {x: {external: true}}",
+        "secrets: {shared: {name: other, external: true}}",
+        "configs: {x: {name: y, external: true}}",
+        "configs: {x: {external: {name: y}}}",
+    ] {
+        assert_eq!(asks(mount, top), ["external"], "{top}");
+    }
+    for top in [
+        "volumes: {v: {name: p_data}}",
+        "volumes: {v: {name: p_data, external: true}}",
+        "volumes: {v: {name: shared, external: true}}",
+        "volumes: {v: {name: p_new}}",
+        "secrets: {x: {name: shared, external: true}}",
+        "configs: {shared: {external: true}}",
+    ] {
+        assert_eq!(asks(mount, top), [""; 0], "{top}");
+    }
+    for service in ["volumes_from: ['container:other']", "volumes: [{type: cluster, source: x, target: /x}]"]
+    {
+        assert_eq!(asks(service, "{}"), ["host-mounts", "external"], "{service}");
+    }
+    // A project that hlx has not deployed yet owns nothing.
+    let model: Value = serde_yaml::from_str("{name: p, volumes: {data: {name: p_data}}}").unwrap();
+    let found = judge(&model, &deny("[external]"), &Host { own: None, ..host() });
+    let found: Vec<String> = found.iter().map(ToString::to_string).collect();
+    assert_eq!(found, ["volume `data`: is `p_data`, which `p` has made (external)"]);
 }
 
 #[test]
@@ -215,7 +262,7 @@ fn a_key_of_tomorrow_may_give_whatever_is_denied() {
     let said = |text: &str| -> Vec<String> {
         judge(&model, &deny(text), &host()).iter().map(ToString::to_string).collect()
     };
-    for power in ["docker-socket", "host-network", "host-mounts"] {
+    for power in ["docker-socket", "host-network", "host-mounts", "external"] {
         let why = format!("which this version of hlx does not take for harmless ({power})");
         let wanted =
             [format!("service `web`: `tomorrow`, {why}"), format!("the compose file: `also`, {why}")];
