@@ -124,6 +124,7 @@ pub(super) fn read(path: &str, text: &str, origin: Origin, settings: ReadSetting
         .filter_map(|(name, service)| Some((name.as_str()?, service)))
         .collect();
     spots.extend(services.iter().flat_map(|(name, service)| file.environment(name, service)));
+    spots.extend(["secrets", "configs"].into_iter().flat_map(|kind| file.copied(top, kind)));
     let claims =
         services.iter().flat_map(|(name, service)| file.claims(name, service)).take(MOST_CLAIMS).collect();
     let built = services.iter().flat_map(|(name, service)| baked::of_service(name, service));
@@ -319,6 +320,27 @@ impl File<'_> {
             .then(|| Spot { line, ..Spot::new(Rule::LikelySecret, message) })
     }
 
+    /// Secrets that compose copies into containers, and so onto Docker's disk.
+    fn copied(&self, top: &Mapping, kind: &str) -> Vec<Spot> {
+        let sources = top.get(kind).and_then(Value::as_mapping).into_iter().flatten();
+        let is_copied = |source: &Value| match source.get("environment").and_then(Value::as_str) {
+            Some(variable) => kind == "secrets" || secrets::names_a_secret(variable),
+            None => {
+                let content = source.get("content").and_then(Value::as_str).unwrap_or_default();
+                content.contains("ENC[AES256_GCM,")
+            }
+        };
+        let copied = sources.filter(|(_, source)| is_copied(source)).filter_map(|(name, _)| name.as_str());
+        let told = |name: &str| Spot {
+            rule: Rule::Environment,
+            line: self.line(&[kind, name]),
+            message: format!(
+                "Docker keeps `{name}` of `{kind}` on its disk, in the container: with `file` it stays in RAM"
+            ),
+        };
+        copied.map(told).collect()
+    }
+
     /// Secrets that Docker will keep on its disk with the container.
     fn environment(&self, name: &str, service: &Value) -> Vec<Spot> {
         let image = service.get("image").and_then(Value::as_str).unwrap_or_default();
@@ -443,5 +465,14 @@ mod tests {
         let (spots, _) = read("compose.yml", &text, Origin::Stored, |_| Ok(StackSettings::default()));
         assert!(spots[0].message.contains("`POSTGRES_PASSWORD_FILE`"), "{spots:?}");
         assert!(spots[1].message.ends_with("`API_KEY`, `ODD`"), "{spots:?}");
+    }
+
+    #[test]
+    fn secrets_that_are_copied_into_containers_are_told() {
+        let sealed = "ENC[AES256_GCM,data:eA==,iv:eA==,tag:eA==,type:str]";
+        let text = format!(
+            "services:\n  a:\n    image: x\nsecrets:\n  s:\n    environment: S\n  f:\n    file: f\nconfigs:\n  c:\n    content: {sealed}\n  d:\n    content: clear\n  e:\n    environment: MODE\n"
+        );
+        assert_eq!(rules("compose.yml", &text), ["environment 6", "environment 11"]);
     }
 }

@@ -265,7 +265,7 @@ const FACTS: &[(Rule, &str, Severity, &str)] = &[
         Rule::Environment,
         "environment",
         Severity::Note,
-        "Secrets are in a container's environment, which Docker keeps on its disk.",
+        "Secrets are in a container's environment, or copied into it, and Docker keeps both on its disk.",
     ),
     (
         Rule::Baked,

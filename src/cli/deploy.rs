@@ -63,7 +63,7 @@ pub(super) fn run(args: &DeployArgs, cx: &Context) -> Result<(), Failure> {
     }
     let server = Server::from_environment()?;
     let wish = wish(args)?;
-    interrupt::explain(&wish.service, cx.ui)?;
+    interrupt::explain(wish.service.as_str(), server.stop(), cx.ui)?;
     let keyring = cx.keyring();
     let open = deploy::opener(|sealed| keyring.open(sealed));
     let report = server::report(cx.ui);

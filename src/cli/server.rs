@@ -4,14 +4,15 @@ use std::cell::RefCell;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::{Exit, Failure, Ui, engines, errors};
 use crate::deploy::service::nearest;
 use crate::deploy::state::State;
 use crate::deploy::verify::openpgp;
 use crate::deploy::{
-    self, Aftermath, Broken, Error, Event, Fault, Opener, Places, Report, Service, Settings, World, deny,
-    mirror, resident, settings, wishes,
+    self, Aftermath, Broken, Error, Event, Fault, Opener, Places, Report, Service, Settings, Stop, World,
+    deny, mirror, resident, settings, wishes,
 };
 use crate::keys::{self, Keyring};
 use crate::sys::process::{End, Env};
@@ -56,6 +57,7 @@ pub(super) struct Server {
     env: Env,
     cwd: PathBuf,
     who: String,
+    stop: Arc<Stop>,
 }
 
 impl Server {
@@ -80,7 +82,8 @@ impl Server {
             run: absolute(place("HLX_RUN_DIR", run))?,
         };
         let cwd = std::env::current_dir().unwrap_or_else(|_| "/".into());
-        Ok(Self { places, settings, env: environment(std::env::vars_os()), cwd, who: who() })
+        let env = environment(std::env::vars_os());
+        Ok(Self { places, settings, env, cwd, who: who(), stop: Arc::default() })
     }
 
     /// What a restore at boot reads.
@@ -112,10 +115,15 @@ impl Server {
         state.and_then(|state| state.stacks().ok()).unwrap_or_default()
     }
 
+    /// How a deploy in its world is stopped.
+    pub(super) fn stop(&self) -> Arc<Stop> {
+        Arc::clone(&self.stop)
+    }
+
     /// The world that a deploy happens in.
     pub(super) fn world<'w>(&'w self, open: Opener<'w>, report: Report<'w>) -> World<'w> {
-        let Self { places, settings, env, cwd, who } = self;
-        World { places, settings, env, cwd, who, open, report }
+        let Self { places, settings, env, cwd, who, stop } = self;
+        World { places, settings, env, cwd, who, stop, open, report }
     }
 }
 
@@ -343,10 +351,14 @@ fn root_deploys(own: &Path) -> bool {
 }
 
 fn broken_failure(text: &str, broken: &Broken) -> Failure {
-    let (exit, hint) = match &broken.aftermath {
-        Aftermath::Restored { .. } => (Exit::RolledBack, "push a commit that corrects it"),
-        Aftermath::NothingBefore | Aftermath::Manual | Aftermath::Failed { .. } => {
-            (Exit::NotRestored, "push a commit that corrects it, and deploy again")
+    let again = "deploy again when the reason is gone: the commit is not to blame";
+    let corrected = "push a commit that corrects it, and deploy again";
+    let (exit, hint) = match (&broken.aftermath, broken.fault) {
+        (Aftermath::Restored { .. }, Fault::Commit) => (Exit::RolledBack, "push a commit that corrects it"),
+        (Aftermath::Restored { .. }, Fault::Host) => (Exit::RolledBack, again),
+        (Aftermath::NothingBefore | Aftermath::Manual, Fault::Host) => (Exit::NotRestored, again),
+        (Aftermath::NothingBefore | Aftermath::Manual, Fault::Commit) | (Aftermath::Failed { .. }, _) => {
+            (Exit::NotRestored, corrected)
         }
     };
     let failure = Failure::new(exit, text).hint(hint);

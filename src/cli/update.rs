@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::server::{self, Server, failure};
-use super::{Context, Failure};
+use super::{Context, Exit, Failure, interrupt};
 use crate::deploy::{self, Service, update};
 
 /// Pull newer images for the tags of the deployed commit, and start them through the same gate: what is not well goes back.
@@ -28,7 +28,12 @@ pub(super) fn run(args: &UpdateArgs, cx: &Context) -> Result<(), Failure> {
     let named: Vec<Service> = named.collect::<Result<_, _>>().map_err(failure)?;
     let services = if args.all { update::stacks(&world).map_err(failure)? } else { named };
     let mut failed = Vec::new();
+    interrupt::explain("SERVICE", server.stop(), cx.ui)?;
     for service in &services {
+        if server.stop().is_wished() {
+            let exit = failed.first().copied().unwrap_or(Exit::Failed);
+            return Err(Failure::new(exit, format!("stopped by a signal before {service}")));
+        }
         match update::update(service, &world) {
             Ok((outcome, newer)) => {
                 outcome.containers.iter().for_each(|container| cx.ui.note(container));

@@ -192,6 +192,11 @@ impl Seen {
         once && self.state.status == "exited" && self.state.exit_code == 0
     }
 
+    /// Whether it was made, in the place of none, and never started: `up` is not shown it (`super::halves`).
+    fn was_only_made(&self) -> bool {
+        self.state.status == "created" && self.label("replace").is_empty()
+    }
+
     fn ports(&self) -> BTreeSet<String> {
         let bindings = self.host_config.port_bindings.iter().flatten();
         let each = bindings.flat_map(|(target, hosts)| {
@@ -279,6 +284,7 @@ fn action(wanted: &Wanted<'_>, name: &str, there: &[&Seen]) -> Option<Action> {
         there if there.iter().any(|found| other_hash(&found) || other_image(&found)) => {
             Some(Action::Recreate)
         }
+        there if there.iter().any(|found| found.was_only_made()) => Some(Action::Recreate),
         there if there.iter().any(|found| found.sleeps()) => Some(Action::Start),
         _ => None,
     }
@@ -416,6 +422,10 @@ mod tests {
         assert_eq!(action(&model(), &[]), [("web".to_owned(), Action::Create)]);
         assert_eq!(action(&model(), &[seen(web("h1", "exited"))]), [("web".to_owned(), Action::Start)]);
         assert_eq!(action(&model(), &[seen(web("h0", "running"))]), [("web".to_owned(), Action::Recreate)]);
+        assert_eq!(action(&model(), &[seen(web("h1", "created"))]), [("web".to_owned(), Action::Recreate)]);
+        let mut replaces = web("h1", "created");
+        replaces["Config"]["Labels"]["com.docker.compose.replace"] = json!("p-web-1");
+        assert_eq!(action(&model(), &[seen(replaces)]), [("web".to_owned(), Action::Start)]);
         let mut newer = model();
         newer["services"]["web"]["image"] = json!("x:2");
         assert_eq!(action(&newer, &[seen(web("h1", "running"))]), [("web".to_owned(), Action::Recreate)]);

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::endpoint::Endpoint;
 use super::health::Container;
-use super::preflight::{self, Published};
+use super::preflight::{self, Named, Published};
 use super::swarm::Service;
 use crate::sys::process::{Call, End, Env, Finished};
 
@@ -220,6 +220,23 @@ impl Docker {
         Ok(listed.lines().filter_map(read).flatten().collect())
     }
 
+    /// Every container with its name, in whatever condition.
+    pub(super) fn named(&self) -> Result<Vec<Named>, Error> {
+        let format = "{{.Names}}\t{{.Label \"com.docker.compose.project\"}}";
+        let listed = self.demand("ps", &["ps", "-a", "--no-trunc", "--format", format])?;
+        Ok(listed.lines().filter_map(Named::read).collect())
+    }
+
+    /// The containers of a project that a signal was sent to within so much time.
+    pub(super) fn told_to_end(&self, project: &str, within: Duration) -> Result<Vec<String>, Error> {
+        let since = format!("{}s", within.as_secs());
+        let label = format!("label=com.docker.compose.project={project}");
+        let filters = ["--filter", "event=kill", "--filter", &label, "--format", "{{.Actor.ID}}"];
+        let found =
+            self.demand("events", &[&["events", "--since", &since, "--until", "0s"][..], &filters].concat())?;
+        Ok(found.lines().map(str::to_owned).collect())
+    }
+
     /// The ports that services of the Swarm have, on every node.
     pub(super) fn published_by_services(&self) -> Result<Vec<Published>, Error> {
         let services = self.all_services()?;
@@ -370,6 +387,7 @@ impl From<Inspected> for Container {
         Self {
             service: label("com.docker.compose.service"),
             one_off: label("com.docker.compose.oneoff").eq_ignore_ascii_case("true"),
+            replaces: !label("com.docker.compose.replace").is_empty(),
             id: found.id,
             image: found.image,
             name: found.name.trim_start_matches('/').to_owned(),

@@ -70,13 +70,15 @@ pub fn inner(input: impl Read + Send + 'static, mut output: impl Write) -> io::R
     Ok(())
 }
 
-/// Requests as they come. When there can be no more, the process ends there and then, whatever
-/// it is doing, and the kernel ends the rest.
+/// Requests as they come, but for the one that cannot wait for its turn. When there can be no more, the
+/// process ends there and then, whatever it is doing, and the kernel ends the rest.
 fn listen(mut input: impl Read + Send + 'static) -> mpsc::IntoIter<Request> {
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
         loop {
             match Request::receive(&mut input) {
+                // What cannot be killed goes on, and so does whoever waits for it.
+                Ok(Request::Kill) => namespace::kill_others().unwrap_or_default(),
                 Ok(request) => sender.send(request).unwrap_or_default(),
                 Err(_) => std::process::exit(1),
             }
@@ -92,7 +94,7 @@ fn obey(vault: &mut Option<View>, request: Request, output: &mut impl Write) -> 
     }
     let view = vault.as_mut().ok_or_else(|| io::Error::other("the vault is not there yet"))?;
     match request {
-        Request::Begin { .. } => {}
+        Request::Begin { .. } | Request::Kill => {}
         Request::Put { path, mode, content } => view.put(&path, mode, &content)?,
         Request::Cover(paths) => paths.into_iter().try_for_each(|path| view.cover(path))?,
         Request::Link { path, target } => view.vault.put_link(&path, &target).map(drop)?,

@@ -1,4 +1,4 @@
-//! Containers that Compose was replacing when it was killed.
+//! Containers that Compose was making or replacing when it was killed, or when it failed.
 //!
 //! It makes the new one under the name `<beginning of the old one's id>_<name>`, stops and removes
 //! the old one, and gives the new one its name. Killed in between, it does not find its way on from
@@ -6,9 +6,18 @@
 //!
 //! The engine completes what it was asked for even when the asking Compose is dead, so that such a container
 //! may come up when hlx has looked for them already: then that `up` fails, and the one after it does not.
+//!
+//! One that replaces none may lack what Compose puts into it before its start, such as a secret, and Compose
+//! would start it as it is.
+
+use std::time::{Duration, Instant};
 
 use super::docker::{Docker, Error};
 use super::health::Container;
+
+/// What ending a container takes besides the time that it is given.
+const BESIDES: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// How much of an id is in such a name.
 const HEAD: usize = 12;
@@ -19,8 +28,10 @@ enum Way<'c> {
     /// The old one is there: this one goes.
     Remove(&'c str),
     /// The old one has gone, and with it all but what this one has of its unnamed volumes: this one
-    /// takes its name.
+    /// takes its name, if nobody else has it.
     Rename(&'c str, &'c str),
+    /// It replaces none, so that its unnamed volumes are new: it goes with them.
+    Discard(&'c str),
 }
 
 /// The beginning of the id of the container that one of such a name replaces, and the name it gets in the end.
@@ -35,10 +46,12 @@ pub(super) fn is_in_the_way(said: &str) -> bool {
 }
 
 fn ways(containers: &[Container]) -> Vec<Way<'_>> {
-    let halves = containers.iter().filter(|container| container.status == "created");
-    halves
+    let never_started = containers.iter().filter(|container| container.status == "created");
+    never_started
         .filter_map(|container| {
-            let (head, name) = half(&container.name)?;
+            let Some((head, name)) = half(&container.name) else {
+                return (!container.replaces).then_some(Way::Discard(&container.id));
+            };
             let is_there = |other: &Container| other.id.starts_with(head) || other.name == name;
             Some(match containers.iter().any(is_there) {
                 true => Way::Remove(&container.id),
@@ -48,17 +61,40 @@ fn ways(containers: &[Container]) -> Vec<Way<'_>> {
         .collect()
 }
 
-/// Undoes the half of a replacement, or completes it; true if there was one.
+/// Waits until containers have ended that Compose told to, before it was killed itself: until then they are as
+/// good as running to whoever looks. `longest` is how much time they are given.
+pub(super) fn let_end(docker: &Docker, project: &str, longest: Duration) -> Result<(), Error> {
+    let longest = longest + BESIDES;
+    let told = docker.told_to_end(project, longest)?;
+    let ends = |found: &Container| found.status == "running" && told.contains(&found.id);
+    let begun = Instant::now();
+    while !told.is_empty() && begun.elapsed() < longest && docker.containers(project)?.iter().any(ends) {
+        std::thread::sleep(PAUSE);
+    }
+    Ok(())
+}
+
+/// Undoes the half of a replacement, or completes it, and removes what was only made; true if there was any.
 pub(super) fn settle(docker: &Docker, containers: &[Container]) -> Result<bool, Error> {
-    let ways = ways(containers);
-    for way in &ways {
-        match way {
+    let mut settled = false;
+    for way in ways(containers) {
+        settled |= match way {
             // Without its volumes, which are the old one's too.
-            Way::Remove(id) => docker.demand("rm", &["rm", id])?,
-            Way::Rename(id, name) => docker.demand("rename", &["rename", id, name])?,
+            Way::Remove(id) => docker.demand("rm", &["rm", id]).map(|_| true)?,
+            Way::Rename(id, name) => or_taken(docker.demand("rename", &["rename", id, name]))?,
+            Way::Discard(id) => docker.demand("rm", &["rm", "-v", id]).map(|_| true)?,
         };
     }
-    Ok(!ways.is_empty())
+    Ok(settled)
+}
+
+/// False if a container that is not the project's has the name. `up` knows this one by its labels, and goes on
+/// from it as from any other: it hands the unnamed volumes on, and what it makes gets a name of its own.
+fn or_taken(renamed: Result<String, Error>) -> Result<bool, Error> {
+    match renamed {
+        Err(Error::Failed { said, .. }) if said.contains("already in use") => Ok(false),
+        other => other.map(|_| true),
+    }
 }
 
 #[cfg(test)]
@@ -79,9 +115,10 @@ mod tests {
             container("b", "fedcba987654_p_db_1", "created"),
             container("c", "fedcba987654_p-run-1", "running"),
             container("d", "p_web_2", "created"),
-            container("e", "nothexadecim_x", "created"),
+            Container { replaces: true, ..container("e", "nothexadecim_x", "created") },
+            container("f", "p-web-3", "exited"),
         ];
-        assert_eq!(ways(&all), [Way::Remove("a"), Way::Rename("b", "p_db_1")]);
+        assert_eq!(ways(&all), [Way::Remove("a"), Way::Rename("b", "p_db_1"), Way::Discard("d")]);
         assert_eq!(ways(&all[2..4]), [Way::Rename("b", "p_db_1")]);
         assert_eq!(ways(&[]), []);
     }

@@ -27,6 +27,8 @@ pub struct Container {
     pub service: String,
     /// Made by `compose run`.
     pub one_off: bool,
+    /// Compose made it in the place of another.
+    pub replaces: bool,
     /// `running`, `exited`, …
     pub status: String,
     /// The last exit code; Docker has 0 while it runs, whatever it was.

@@ -9,6 +9,7 @@ pub mod all;
 pub mod baked;
 pub mod changes;
 pub mod clear;
+mod contents;
 pub mod contexts;
 pub mod deny;
 pub mod docker;
@@ -35,6 +36,7 @@ pub mod service;
 pub mod settings;
 pub mod standing;
 pub mod state;
+pub mod stop;
 pub mod timings;
 pub mod tree;
 pub mod unit;
@@ -69,6 +71,7 @@ pub use outlet::{Event, Report};
 pub use run::{deploy, plan};
 pub use service::Service;
 pub use settings::Settings;
+pub use stop::Stop;
 
 use crate::keys;
 use crate::sops::Opened;
@@ -124,6 +127,8 @@ pub struct World<'w> {
     pub cwd: &'w Path,
     /// Who asks, for the history.
     pub who: &'w str,
+    /// Whether someone wishes that it end.
+    pub stop: &'w Stop,
     /// Opens sealed files.
     pub open: Opener<'w>,
     /// Hears what happens.

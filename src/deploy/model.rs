@@ -99,6 +99,8 @@ pub struct Model {
 pub struct Source {
     /// The file it comes from.
     pub file: Option<PathBuf>,
+    /// The variable it comes from.
+    pub environment: Option<String>,
 }
 
 /// A service.

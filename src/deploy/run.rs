@@ -38,7 +38,7 @@ use super::timings::{Account, Timings, Whose};
 use super::tree::{self, Tree};
 use super::version::Version;
 use super::wishes::Rollback;
-use super::{Adopt, At, Outcome, Retry, Rewrite, Service, Wish, World, project, verify};
+use super::{Adopt, At, Outcome, Retry, Rewrite, Service, Stop, Wish, World, project, verify};
 use crate::sys::{disk, namespace};
 
 /// How long another hlx's last moments are waited for.
@@ -58,10 +58,11 @@ pub fn deploy(wish: &Wish, world: &World<'_>) -> Result<Outcome, Error> {
         At::Newest => "deploy",
         At::Deployed => "update",
     };
-    let entry = deploy.state.begin(&wish.service, action, world.who, began)?;
+    deploy.entry = deploy.state.begin(&wish.service, action, world.who, began)?;
     let result = deploy.run();
     let account = deploy.timings.finish();
-    deploy.record(entry, &account, result.as_ref().err())?;
+    deploy.record(&account, result.as_ref().err())?;
+    world.stop.over();
     match result {
         Ok(containers) => {
             let containers = containers.iter().map(|told| masks.text(told)).collect();
@@ -100,6 +101,8 @@ struct Deploy<'d> {
     stack: Stack,
     /// hlx has deployed the stack before, or tried to.
     known: bool,
+    /// Its number in the history.
+    entry: i64,
     /// The hlx before this one was killed on the stack.
     interrupted: bool,
     commit: String,
@@ -107,6 +110,8 @@ struct Deploy<'d> {
     compose: Option<ComposeCheck>,
     /// Containers may no longer be as they were.
     touched: bool,
+    /// Whether someone wishes that it end; nobody asks any more while it goes back.
+    stop: Option<&'d Stop>,
     /// What the new version says of going back.
     rollback: Rollback,
     /// Directories that files vanished from.
@@ -146,9 +151,11 @@ impl<'d> Deploy<'d> {
             state,
             stack: stack.unwrap_or_default(),
             known,
+            entry: 0,
             interrupted: false,
             commit: String::new(),
             touched: false,
+            stop: Some(world.stop),
             rollback: Rollback::default(),
             emptied: BTreeSet::new(),
             before: Vec::new(),
@@ -186,6 +193,7 @@ impl Deploy<'_> {
             clean::after_a_kill(&self.wish.service, &self.stack, &self.state, &mirror)?;
         }
         let tree = self.fetch(&source, &mirror)?;
+        self.goes_on()?;
         self.refuse_bad()?;
         let open = || Version::open(&self.wish.service, &self.commit, tree, self.world.open);
         let next = self.timings.measure("opening sealed files", Whose::Own, open)?;
@@ -364,12 +372,18 @@ impl Deploy<'_> {
         Ok(changes)
     }
 
-    fn record(&self, entry: i64, account: &Account, error: Option<&Error>) -> Result<(), Error> {
+    /// Writes down how far it has come: who is killed can say no more.
+    fn goes_on(&self) -> Result<(), Error> {
+        let took = self.timings.finish().total;
+        Ok(self.state.goes_on(self.entry, &self.stack.repo, &self.commit, took)?)
+    }
+
+    fn record(&self, account: &Account, error: Option<&Error>) -> Result<(), Error> {
         if let Some(Error::Git(mirror::Error::UnknownService { .. })) = error
             && !self.known
         {
             // A name that was mistyped has no history.
-            return Ok(self.state.strike(entry)?);
+            return Ok(self.state.strike(self.entry)?);
         }
         // The first line is ours; those below it may repeat what a program said.
         let reason = |error: &Error| match error {
@@ -392,6 +406,6 @@ impl Deploy<'_> {
             took: account.total,
             phases: &account.json(),
         };
-        Ok(self.state.end(entry, &record)?)
+        Ok(self.state.end(self.entry, &record)?)
     }
 }

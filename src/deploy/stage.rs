@@ -1,6 +1,7 @@
 //! The programs of a deploy, run in the vault's view of the project directory.
 
 mod stack;
+mod variables;
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::contents;
 use super::error::Error;
 use super::exec::Console;
 use super::guard::{SEALED, TEMPORARY, TREE};
@@ -19,10 +21,12 @@ use super::model::{self, Model, Naming};
 use super::outlet::{Outlet, Report};
 use super::resident::Ground;
 use super::service::Service;
+use super::stop::Stop;
 use super::tree::{Entry, Kind, MOST};
 use super::vault::{NOT_STARTED, Vault};
 use crate::secret::SecretBytes;
 use crate::sys::process::{Call, End, Env};
+pub(super) use variables::Variables;
 
 /// Builds and pulls may take long; none may take for ever.
 const LONG: Duration = Duration::from_secs(3600);
@@ -37,6 +41,7 @@ const MODEL: &str = "model.json";
 const BUILD: &str = "build.json";
 const OVERRIDE: &str = "resident.json";
 const PINS: &str = "images.json";
+const LABELS: &str = "labels.json";
 
 /// A vault that is filled, and what runs in it.
 pub(super) struct Stage<'s> {
@@ -48,6 +53,10 @@ pub(super) struct Stage<'s> {
     overrides: Vec<&'static str>,
     /// What compose says of the model and is not so.
     not_so: Option<&'static str>,
+    /// What secrets and configs are made of.
+    variables: Variables,
+    /// Ends what starts containers.
+    stop: Option<&'s Stop>,
     /// The model as compose printed it.
     json: SecretBytes,
 }
@@ -80,6 +89,8 @@ impl<'s> Stage<'s> {
             report,
             overrides: Vec::new(),
             not_so: None,
+            variables: Variables::new(),
+            stop: None,
             json: SecretBytes::new(Vec::new()),
         })
     }
@@ -98,10 +109,12 @@ impl<'s> Stage<'s> {
     pub(super) fn model(&mut self, branch: &str) -> Result<Model, Error> {
         self.vault.replace(TREE).map_err(Error::Vault)?;
         let read = self.read_model(branch);
+        let read = read.and_then(|(model, json)| Ok((self.ask_variables(&model)?, model, json)));
         self.vault.uncover().map_err(Error::Vault)?;
-        let (model, json) = read?;
+        let (variables, model, json) = read?;
         self.json = SecretBytes::new(json.expose().clone());
         self.vault.put(MODEL, 0o600, json).map_err(Error::Vault)?;
+        self.give_variables(&model, variables)?;
         Ok(model)
     }
 
@@ -213,6 +226,15 @@ impl<'s> Stage<'s> {
         self.lay_over(PINS, images)
     }
 
+    /// Adds the compose file that labels services by the content that they read, if any reads some.
+    pub(super) fn label(&mut self, key: &SecretBytes) -> Result<(), Error> {
+        let model: Value = serde_json::from_slice(self.json()).map_err(Error::Unreadable)?;
+        match contents::labels(&model, &self.variables, self.ground, key) {
+            Some(labels) => self.lay_over(LABELS, &labels),
+            None => Ok(()),
+        }
+    }
+
     fn lay_over(&mut self, name: &'static str, content: &Value) -> Result<(), Error> {
         self.overrides.push(name);
         self.vault.put(name, 0o600, SecretBytes::new(content.to_string().into())).map_err(Error::Vault)
@@ -294,6 +316,11 @@ impl<'s> Stage<'s> {
         })
     }
 
+    /// From here on what runs is killed once that is wished.
+    pub(super) fn heed(&mut self, stop: Option<&'s Stop>) {
+        self.stop = stop;
+    }
+
     /// Overwrites and removes all of it.
     pub(super) fn shred(self) -> Result<(), Error> {
         self.vault.shred().map_err(Error::Vault)
@@ -308,7 +335,9 @@ impl<'s> Stage<'s> {
         let program = call.argv[0].clone();
         let outlet = Outlet::new(from, &self.ground.unsealed.masker, self.report);
         let mut outlet = outlet.without(self.not_so);
-        let end = self.vault.stream(call, &mut |stream, bytes| outlet.push(stream, bytes));
+        let is_over = || self.stop.is_some_and(Stop::is_wished);
+        let push = &mut |stream, bytes: &[u8]| outlet.push(stream, bytes);
+        let end = self.vault.stream_until(call, push, &is_over);
         let tail = outlet.finish();
         Ok((end.map_err(|error| failed_run(&program, error))?, tail))
     }
@@ -321,16 +350,24 @@ impl<'s> Stage<'s> {
     fn compose(&self, project: Option<&str>, limit: Duration) -> Call {
         let mut files = vec![self.vault.dir().join(MODEL)];
         files.extend(self.overrides.iter().map(|name| self.vault.dir().join(name)));
-        self.docker_compose(&files, project, limit).var("COMPOSE_DISABLE_ENV_FILE", "1")
+        let call = self.docker_compose(&files, project, limit);
+        match self.variables.is_empty() {
+            true => call.var("COMPOSE_DISABLE_ENV_FILE", "1"),
+            false => call.arg("--env-file").arg(self.vault.dir().join(variables::VALUES)),
+        }
     }
 
-    /// Compose on the commit's own files, with `.env` only if it is tracked.
+    /// Compose on the commit's own files.
     fn tracked(&self, project: Option<&str>) -> Call {
         let files: Vec<PathBuf> = self.files.iter().map(|file| self.ground.project.join(file)).collect();
         // What is fetched while the model is made is not of the commit.
         let no_remotes = ["COMPOSE_EXPERIMENTAL_GIT_REMOTE", "COMPOSE_EXPERIMENTAL_OCI_REMOTE"];
         let call = self.docker_compose(&files, project, ASK);
-        let call = no_remotes.iter().fold(call, |call, name| call.var(name, "false"));
+        self.with_env_file(no_remotes.iter().fold(call, |call, name| call.var(name, "false")))
+    }
+
+    /// With `.env` only if it is tracked.
+    fn with_env_file(&self, call: Call) -> Call {
         match self.ground.tree.contains_key(Path::new(".env")) {
             true => call.arg("--env-file").arg(self.ground.project.join(".env")),
             false => call.var("COMPOSE_DISABLE_ENV_FILE", "1"),

@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
+
 use super::wire::{Answer, Request};
 use crate::secret::SecretBytes;
 use crate::sys::disk;
@@ -14,6 +17,9 @@ use crate::sys::process::{Call, End, Finished, Stream};
 
 /// How long the vault may take to go by itself before it is killed.
 const PATIENCE: Duration = Duration::from_secs(3);
+
+/// How often it is looked whether a program is to be killed.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// The kind of error with which a program could not even be started, whatever kept it from that.
 pub const NOT_STARTED: io::ErrorKind = io::ErrorKind::NotFound;
@@ -93,8 +99,24 @@ impl Vault {
     /// Runs a program inside, and passes on what it says as it says it. The error is of the kind
     /// [`NOT_STARTED`] if there is no such program, or it is none.
     pub fn stream(&mut self, call: Call, sink: &mut dyn FnMut(Stream, &[u8])) -> io::Result<End> {
+        self.stream_until(call, sink, &|| false)
+    }
+
+    /// The same; it is killed once `is_over`.
+    pub fn stream_until(
+        &mut self,
+        call: Call,
+        sink: &mut dyn FnMut(Stream, &[u8]),
+        is_over: &dyn Fn() -> bool,
+    ) -> io::Result<End> {
         self.send(&Request::Run(call))?;
         loop {
+            while !self.says_something()? {
+                // More than once: it may not have been started yet.
+                if is_over() {
+                    self.send(&Request::Kill)?;
+                }
+            }
             match Answer::receive(&mut self.from)? {
                 Answer::Output(stream, text) => sink(stream, text.expose()),
                 Answer::Ended(end) => return Ok(end),
@@ -115,6 +137,17 @@ impl Vault {
         let shredded = self.ask(&Request::Shred);
         self.end();
         shredded
+    }
+
+    /// Waits a moment for an answer, or the end of all answers.
+    fn says_something(&self) -> io::Result<bool> {
+        let mut polled = [PollFd::new(&self.from, PollFlags::IN)];
+        let wait = Timespec { tv_sec: 0, tv_nsec: LOOK.as_nanos() as i64 };
+        match rustix::event::poll(&mut polled, Some(&wait)) {
+            Ok(ready) => Ok(ready > 0),
+            Err(Errno::INTR) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn send(&mut self, request: &Request) -> io::Result<()> {

@@ -59,6 +59,8 @@ pub(super) enum Request {
     Attach(PathBuf),
     /// Run a program.
     Run(Call),
+    /// Kill the program that runs; what is answered is its end.
+    Kill,
     /// Overwrite and remove everything, and end.
     Shred,
 }
@@ -161,6 +163,7 @@ impl Request {
             Self::Link { path, target } => write(to, 8, &[bytes(path), target]),
             Self::Feed(input) => write(to, 9, &[input.expose()]),
             Self::Attach(terminal) => write(to, 10, &[bytes(terminal)]),
+            Self::Kill => write(to, 11, &[]),
         }
     }
 
@@ -183,6 +186,7 @@ impl Request {
             8 => Self::Link { path: frame.path()?, target: frame.next()?.to_vec() },
             9 => Self::Feed(SecretBytes::new(std::mem::take(&mut *frame.next()?))),
             10 => Self::Attach(frame.path()?),
+            11 => Self::Kill,
             _ => return Err(malformed()),
         })
     }

@@ -80,9 +80,79 @@ fn a_deploy_that_a_person_stops_says_what_is_next() {
     let said = text(&output.stderr);
     assert_eq!(output.status.signal(), Some(2), "{said}");
     assert!(said.contains(&format!("stopped: `hlx ps {}` shows what runs", lab.service)), "{said}");
+    let stopped = lab.head();
     version(&lab, 2);
     lab.deploys(&[]);
     no_plaintext(&lab, 1);
+    // What was known of it when it was stopped is in the history.
+    let history = lab.hlx(&["history", &lab.service, "--json"]).output().unwrap();
+    let history: serde_json::Value = serde_json::from_slice(&history.stdout).unwrap();
+    let entry = &history[1];
+    assert_eq!((entry["ending"].as_str(), entry["commit"].as_str()), (Some("interrupted"), Some(&*stopped)));
+    assert!(entry["took_ms"].as_i64().unwrap() > 0, "{entry}");
+}
+
+/// Two services, of which one takes its time to end, and the other waits until it is healthy.
+fn two_services(lab: &Lab, version: &str, health: &str) {
+    let image = lab.image();
+    let service = format!("image: {image}, pull_policy: never, stop_grace_period: 5s");
+    let script = format!("trap '' TERM; echo {version} > /version; while :; do sleep 1; done");
+    let text = format!(
+        "x-hlx: {{stable: 1s, timeout: 60s}}\nservices:\n  slow:\n    {{{service}, command: [sh, -c, {script:?}],\n     \
+         healthcheck: {{test: [CMD, /bin/busybox, \"{health}\"], interval: 1s, start_period: 60s, retries: 60}}}}\n  \
+         web:\n    {{{service}, command: [sh, -c, {script:?}], depends_on: {{slow: {{condition: service_healthy}}}}}}\n",
+    );
+    lab.write("compose.yml", text).commit();
+}
+
+/// A signal that can be caught, when containers are touched: the old version runs again.
+#[test]
+fn a_deploy_that_is_stopped_while_it_starts_containers_goes_back() {
+    let Some(lab) = Lab::new("stopped-late") else { return };
+    two_services(&lab, "one", "true");
+    lab.deploys(&[]);
+    let good = lab.head();
+    // While the old container ends, and while the new one is waited for.
+    for (round, moment) in ["_", "slow-1"].into_iter().enumerate() {
+        let before = lab.containers();
+        two_services(&lab, &format!("two-{round}"), "false");
+        let mut hlx = lab.hlx(&["deploy", &lab.service]);
+        let hlx = hlx.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let begun = Instant::now();
+        let is_new = |line: &str| {
+            let (id, name) = line.split_once(' ').unwrap();
+            name.contains(moment) && !before.iter().any(|old| old == id)
+        };
+        let filter = format!("label=com.docker.compose.project={}", lab.project());
+        let look = ["ps", "-a", "--no-trunc", "--format", "{{.ID}} {{.Names}}", "--filter", &filter];
+        while !lab.docker(&look).lines().any(is_new) {
+            assert!(begun.elapsed() < Duration::from_secs(60), "no container is replaced");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        run(std::process::Command::new("kill").args(["-TERM", &hlx.id().to_string()]));
+        let output = hlx.wait_with_output().unwrap();
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(6), "{said}");
+        for words in [
+            "stopping: what ran before is brought back",
+            "stopped by a signal",
+            "runs again",
+            "deploy again when",
+        ] {
+            assert!(said.contains(words), "`{words}` is missing in:\n{said}");
+        }
+        // Nothing that was told to end does so only now.
+        std::thread::sleep(Duration::from_secs(6));
+        for service in ["slow", "web"] {
+            assert_eq!(lab.inside(service, "/bin/busybox cat /version"), "one\n", "{moment} {said}");
+        }
+        assert_eq!(lab.containers().len(), 2);
+    }
+    // It was not to blame.
+    two_services(&lab, "three", "true");
+    assert_ne!(lab.head(), good);
+    lab.deploys(&[]);
+    assert_eq!(lab.inside("web", "/bin/busybox cat /version"), "three\n");
 }
 
 /// Kills a deploy of the last commit while its `setup.sh` runs, when its files lie in the project directory.

@@ -243,6 +243,15 @@ impl Drop for Lab {
     }
 }
 
+/// A container that is of no project, taken away at the end.
+pub(crate) struct Alien(pub(crate) String);
+
+impl Drop for Alien {
+    fn drop(&mut self) {
+        let _ = Command::new("docker").args(["rm", "-f", &self.0]).output();
+    }
+}
+
 fn search(dir: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         let path = entry.path();

@@ -6,6 +6,7 @@ mod check;
 mod check_compose;
 mod commits;
 mod concurrent;
+mod contents;
 mod deploy;
 mod far;
 mod filter;

@@ -5,7 +5,7 @@ use std::net::{TcpListener, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
-use crate::lab::{Lab, SLEEP, run, text};
+use crate::lab::{Alien, Lab, SLEEP, run, text};
 
 #[test]
 fn a_port_that_is_taken_is_named_with_its_owner() {
@@ -39,6 +39,28 @@ fn a_port_that_is_taken_is_named_with_its_owner() {
         ),
     );
     other.commit().fails(1, &[], &["service `b` publishes, is published by service `a` too"]);
+}
+
+#[test]
+fn a_name_that_is_taken_is_named_with_its_owner() {
+    let Some(lab) = Lab::new("taken-name") else { return };
+    lab.compose(SLEEP, "").commit().deploys(&[]);
+    let ids = lab.containers();
+    let alien = Alien(format!("{}-alien", lab.project()));
+    run(Command::new("docker").args(["create", "--name", &alien.0, &lab.image(), "/bin/sh"]));
+    lab.compose(SLEEP, &format!("    container_name: {}\n", alien.0)).commit();
+    let told = format!("`{}`, which service `web` wants, is taken by a container of no project", alien.0);
+    let plan = lab.hlx(&["plan", &lab.service]).output().unwrap();
+    assert!(text(&plan.stderr).contains(&told), "{}", text(&plan.stderr));
+    lab.fails(1, &[], &[&told, "no container was touched"]);
+    assert_eq!(lab.containers(), ids);
+    drop(alien);
+    lab.deploys(&[]);
+    // It is the stack's own now, and in the way of another.
+    lab.deploys(&["--retry"]);
+    let Some(other) = Lab::new("taken-name") else { return };
+    other.compose(SLEEP, &format!("    container_name: {}-alien\n", lab.project())).commit();
+    other.fails(1, &[], &[&format!("a container of the project {}", lab.project())]);
 }
 
 fn free_port() -> u16 {

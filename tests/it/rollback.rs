@@ -8,7 +8,7 @@ use std::time::Duration;
 use hlx::deploy::state::{Ending, State};
 use hlx::sys::disk;
 
-use crate::lab::{Lab, SLEEP, TOKEN, run, text};
+use crate::lab::{Alien, Lab, SLEEP, TOKEN, run, text};
 use crate::registry::Registry;
 
 /// What the last good version's container sees of its secret, its clear configuration and its data.
@@ -214,6 +214,23 @@ fn a_fault_after_containers_were_touched_brings_the_old_version_back() {
     lab.fails(1, &[], &["is known to be bad: ", "exit code 1", "no container was touched"]);
     lab.fails(6, &["--retry"], &["runs again"]);
     as_before(&lab, "retried");
+}
+
+/// Compose finds that out when the old container has gone, and all that is left of its unnamed volume is what
+/// the new one has of it.
+#[test]
+fn a_name_that_another_took_meanwhile_stops_neither_the_way_back_nor_the_next_deploy() {
+    let Some(lab) = Lab::new("taken-late") else { return };
+    lab.compose(SLEEP, "    volumes: [/unnamed]\n").commit().deploys(&[]);
+    lab.inside("web", "echo data > /unnamed/kept");
+    let alien = Alien(format!("{}-alien", lab.project()));
+    lab.write("setup.sh", format!("docker create --name {} {} /bin/sh\n", alien.0, lab.image()));
+    lab.compose(SLEEP, &format!("    volumes: [/unnamed]\n    container_name: {}\n", alien.0)).commit();
+    lab.fails(6, &[], &["is already in use", "runs again"]);
+    assert_eq!((lab.inside("web", "cat /unnamed/kept").as_str(), lab.containers().len()), ("data\n", 1));
+    lab.compose("echo mended; exec /bin/busybox sleep 1000", "    volumes: [/unnamed]\n");
+    lab.write("setup.sh", "true\n").commit().deploys(&[]);
+    assert_eq!((lab.inside("web", "cat /unnamed/kept").as_str(), lab.containers().len()), ("data\n", 1));
 }
 
 #[test]

@@ -1,7 +1,8 @@
-//! What would fail later, found before anything is touched, with the reason named: ports that
+//! What would fail later, found before anything is touched, with the reason named: ports and names that
 //! are taken, networks and volumes that are not there, a disk that is full.
 
 mod listeners;
+mod names;
 mod ports;
 pub mod space;
 
@@ -13,6 +14,7 @@ use super::docker::Docker;
 use super::engine::Engine;
 use super::error::Error;
 use super::outlet::{Event, Report};
+pub(super) use names::Named;
 use ports::Holder;
 pub(super) use ports::{Published, published};
 
@@ -38,6 +40,9 @@ pub(super) struct Case<'c> {
 pub(super) fn check(case: &Case<'_>) -> Result<(), Error> {
     let model: Value = serde_json::from_slice(case.json).map_err(Error::Unreadable)?;
     let mut problems = taken_ports(&model, case)?;
+    if case.engine == Engine::Compose && names::are_fixed(&model) {
+        problems.extend(names::taken(&model, case.project, &case.docker.named()?));
+    }
     problems.extend(missing(&model, "network", case.docker)?);
     problems.extend(missing(&model, "volume", case.docker)?);
     let images = Some(Path::new("/var/lib/docker")).filter(|images| !case.is_far && images.is_dir());

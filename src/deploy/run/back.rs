@@ -118,6 +118,7 @@ impl Deploy<'_> {
         old: &Stack,
         mirror: &Mirror<'_>,
     ) -> Error {
+        self.stop = None;
         let mut broken = match error {
             Error::Broken(broken) => *broken,
             other => Broken { reason: other.to_string(), ..Broken::default() },

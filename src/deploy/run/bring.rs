@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use super::back::Former;
 use super::{Deploy, Error, Event, Mirror, Version, Whose, World};
-use crate::deploy::WayBack;
 use crate::deploy::clear;
 use crate::deploy::contexts;
 use crate::deploy::deny;
@@ -13,12 +12,13 @@ use crate::deploy::engine::Engine;
 use crate::deploy::error::Broken;
 use crate::deploy::gate::{self, Ill};
 use crate::deploy::halves;
-use crate::deploy::health::{Container, Rule};
+use crate::deploy::health::{Container, Rule, Verdict};
 use crate::deploy::model::Model;
 use crate::deploy::project::Lent;
 use crate::deploy::resident::{Ground, Plan, Resident, keyed_hash};
 use crate::deploy::stage::Stage;
 use crate::deploy::wishes::{Rollback, Setup, Wishes};
+use crate::deploy::{Stop, WayBack};
 use crate::secret::SecretBytes;
 
 /// Which way a deploy goes.
@@ -66,10 +66,12 @@ impl Deploy<'_> {
             Stage::open(&place, ground, env, version.files.clone(), report)
         };
         let mut stage = self.timings.measure("opening the vault", Whose::Own, open)?;
+        stage.heed(self.stop);
         let model = self.prepare(&mut stage, (version, ground), &resident, way)?;
         let wishes = model.wishes()?;
         let began = self.up(&mut stage, &model, &wishes, version, mirror)?;
         self.timings.measure("shredding", Whose::Own, || stage.shred())?;
+        self.goes_on()?;
         self.judge(&model, wishes, began, version)
     }
 
@@ -105,6 +107,9 @@ impl Deploy<'_> {
             let placed = self.timings.measure("file secrets", Whose::Own, place)?;
             self.state.keep_resident(&self.wish.service, &placed.kept(&version.commit))?;
             stage.point(&model, &placed.pointing)?;
+        }
+        if ship.is_none() {
+            stage.label(&key)?;
         }
         match way {
             Way::Forward(_) => {
@@ -213,7 +218,12 @@ impl Deploy<'_> {
         mirror: &Mirror<'_>,
     ) -> Result<Instant, Error> {
         match wishes.engine {
-            Engine::Compose => self.look_at_containers(&model.name)?,
+            Engine::Compose => {
+                if self.touched || self.interrupted {
+                    halves::let_end(&self.docker, &model.name, model.longest_stop())?;
+                }
+                self.look_at_containers(&model.name)?;
+            }
             Engine::Swarm => self.look_at_services(&model.name)?,
         }
         let mark = || self.lock.share(|| mirror.mark_tried(&self.wish.service, &version.commit));
@@ -223,8 +233,10 @@ impl Deploy<'_> {
         self.stack.tried = Some(version.commit.clone());
         self.stack.astray = false;
         self.state.save(&self.wish.service, &self.stack)?;
+        self.goes_on()?;
         (self.world.report)(Event::Step("starting containers"));
         let began = Instant::now();
+        self.world.stop.listen();
         self.touched = true;
         let is_left = |old: &String| *old != model.name || engine != wishes.engine;
         self.leave_project(project.filter(is_left), engine)?;
@@ -246,8 +258,8 @@ impl Deploy<'_> {
         match ended {
             // Nor does that time count when it is waited for the new ones.
             Ok(Ok(())) => Ok(Instant::now().min(began + model.longest_stop())),
-            Ok(Err(why)) => Err(self.broken(model, Ill::of_commit(why), version)),
-            Err(error) => Err(self.broken(model, Ill::of_host(error.to_string()), version)),
+            Ok(Err(why)) => Err(self.broken(model, self.or_stopped(Ill::of_commit(why)), version)),
+            Err(error) => Err(self.broken(model, self.or_stopped(Ill::of_host(error.to_string())), version)),
         }
     }
 
@@ -256,7 +268,8 @@ impl Deploy<'_> {
         let before = || self.docker.containers(project);
         let mut before = self.timings.measure("looking at what runs", Whose::Docker, before)?;
         if halves::settle(&self.docker, &before)? {
-            let told = "a container that was being replaced when a deploy was cut short was put right";
+            let told =
+                "a container that was being made or replaced when a deploy was cut short was put right";
             (self.world.report)(Event::Step(told));
             before = self.docker.containers(project)?;
         }
@@ -281,7 +294,11 @@ impl Deploy<'_> {
     ) -> Result<Vec<Container>, Error> {
         let Wishes { timeout, stable, probes, engine, .. } = wishes;
         let wait = |look: gate::Look<'_>| {
-            let wait = || gate::wait(&self.docker, look, (&probes, timeout), began, self.world.report);
+            let mut look = |waited| match self.stop.is_some_and(Stop::is_wished) {
+                true => Ok((Verdict::Bad { id: None, why: String::new() }, Vec::new())),
+                false => look(waited),
+            };
+            let wait = || gate::wait(&self.docker, &mut look, (&probes, timeout), began, self.world.report);
             self.timings.measure("health", Whose::Wait, wait)
         };
         let services = model.expected();
@@ -295,7 +312,15 @@ impl Deploy<'_> {
                 wait(&mut self.look_at_stack(&model.name, &services, (stable, timeout), &manager))
             }
         };
-        waited.map_err(|ill| self.broken(model, ill, version))
+        waited.map_err(|ill| self.broken(model, self.or_stopped(ill), version))
+    }
+
+    /// Whatever failed when someone wished that it end is of no account.
+    fn or_stopped(&self, ill: Ill) -> Ill {
+        match self.stop.is_some_and(Stop::is_wished) {
+            true => Ill::of_host("it was stopped by a signal".to_owned()),
+            false => ill,
+        }
     }
 
     fn broken(&self, model: &Model, ill: Ill, version: &Version) -> Error {

@@ -179,6 +179,7 @@ impl Deploy<'_> {
                 if !plan.is_empty() {
                     stage.point(&model, &resident.pointing(&plan, ground, &key))?;
                 }
+                stage.label(&key)?;
                 self.foresee_containers(&mut stage, &model)?
             }
             Engine::Swarm => {

@@ -106,6 +106,13 @@ impl State {
         Ok(self.0.last_insert_rowid())
     }
 
+    /// Writes down how far it has come, in case that nobody can write down its end.
+    pub fn goes_on(&self, id: i64, repo: &str, commit: &str, took: Duration) -> Result<(), Error> {
+        let sql = "UPDATE deploy SET repo = nullif(?2, ''), revision = ?3, took_ms = ?4 WHERE id = ?1";
+        self.0.execute(sql, params![id, repo, commit, took.as_millis() as i64])?;
+        Ok(())
+    }
+
     /// Strikes what began over nothing.
     pub fn strike(&self, id: i64) -> Result<(), Error> {
         self.0.execute("DELETE FROM deploy WHERE id = ?1", [id])?;
@@ -196,10 +203,12 @@ mod tests {
             assert_eq!(state.history(Some(&name), 1).unwrap()[0].ending, ending);
         }
         assert_eq!(state.history(None, 9).unwrap()[1].ending, Ending::Running);
+        state.goes_on(first, "/r", "c", Duration::from_millis(3)).unwrap();
         assert!(state.settle_interrupted(&name).unwrap());
         assert!(!state.settle_interrupted(&name).unwrap());
         let found = state.history(None, 9).unwrap();
         assert_eq!((found[1].id, found[1].ending), (first, Ending::Interrupted));
+        assert_eq!((found[1].commit.as_deref(), found[1].took_ms), (Some("c"), 3));
         assert_eq!((found[0].who.as_str(), found[0].took_ms), ("bob", 7));
         assert_eq!(state.history(Some(&"other".parse().unwrap()), 9).unwrap(), []);
     }
