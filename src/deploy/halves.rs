@@ -17,6 +17,8 @@ use super::health::Container;
 
 /// What ending a container takes besides the time that it is given.
 const BESIDES: Duration = Duration::from_secs(5);
+/// So late the engine may come to what it was asked for by a Compose that was killed just now.
+pub(super) const LATE: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// How much of an id is in such a name.
@@ -62,13 +64,22 @@ fn ways(containers: &[Container]) -> Vec<Way<'_>> {
 }
 
 /// Waits until containers have ended that Compose told to, before it was killed itself: until then they are as
-/// good as running to whoever looks. `longest` is how much time they are given.
-pub(super) fn let_end(docker: &Docker, project: &str, longest: Duration) -> Result<(), Error> {
+/// good as running to whoever looks. `longest` is how much time they are given; it is looked for `late`
+/// at least.
+pub(super) fn let_end(
+    docker: &Docker,
+    project: &str,
+    longest: Duration,
+    late: Duration,
+) -> Result<(), Error> {
     let longest = longest + BESIDES;
-    let told = docker.told_to_end(project, longest)?;
-    let ends = |found: &Container| found.status == "running" && told.contains(&found.id);
     let begun = Instant::now();
-    while !told.is_empty() && begun.elapsed() < longest && docker.containers(project)?.iter().any(ends) {
+    while begun.elapsed() < longest {
+        let told = docker.told_to_end(project, longest)?;
+        let ends = |found: &Container| found.status == "running" && told.contains(&found.id);
+        if begun.elapsed() >= late && (told.is_empty() || !docker.containers(project)?.iter().any(ends)) {
+            break;
+        }
         std::thread::sleep(PAUSE);
     }
     Ok(())

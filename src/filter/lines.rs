@@ -260,6 +260,8 @@ mod tests {
             values in proptest::collection::vec(10u8..20, 6),
             (mine, its) in (changes(), changes()), (new, other) in (added(), added()),
         ) {
+            // At two places, git takes one key of both for two.
+            prop_assume!(new.iter().all(|(_, key, _)| other.iter().all(|(_, its, _)| its != key)));
             let base: Lines = (0u8..).zip(values).collect();
             let (ours, theirs) = (changed(&base, &mine, &new), changed(&base, &its, &other));
             let texts = [&ours, &base, &theirs].map(spell);

@@ -220,7 +220,8 @@ impl Deploy<'_> {
         match wishes.engine {
             Engine::Compose => {
                 if self.touched || self.interrupted {
-                    halves::let_end(&self.docker, &model.name, model.longest_stop())?;
+                    let late = if self.world.stop.is_wished() { halves::LATE } else { Duration::ZERO };
+                    halves::let_end(&self.docker, &model.name, model.longest_stop(), late)?;
                 }
                 self.look_at_containers(&model.name)?;
             }
