@@ -144,7 +144,7 @@ fn parsed(text: &str) -> Said {
 
 /// A path of the branch, counted from one of its directories and spelled in the one way that git has it; none
 /// for a path that leads elsewhere.
-fn below(dir: &str, path: &str) -> Option<String> {
+pub(super) fn below(dir: &str, path: &str) -> Option<String> {
     let mut parts: Vec<&str> = Vec::new();
     for part in dir.split('/').chain(path.split('/')) {
         match part {

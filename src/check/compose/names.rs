@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_yaml::Value;
 
+use crate::check::granted;
 use crate::format::Step;
 
 use super::shape::is_open;
@@ -140,16 +141,8 @@ impl Names {
 
 /// A path of the branch as git has it; none for one that leads elsewhere, is no path, or is not certain.
 fn below(path: &str) -> Option<String> {
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => drop(parts.pop()?),
-            part => parts.push(part),
-        }
-    }
-    let elsewhere = path.starts_with(['/', '~']) || path.contains([':', '\\', '@', '#']) || is_open(path);
-    (!elsewhere && !parts.is_empty()).then(|| parts.join("/"))
+    let is_path = !path.contains([':', '\\', '@', '#']) && !is_open(path);
+    granted::below("", path).filter(|place| is_path && !place.is_empty())
 }
 
 /// A service being read.
