@@ -2,6 +2,7 @@
 //! pushed or taken in?
 
 use std::collections::{BTreeSet, HashMap};
+use std::rc::Rc;
 
 use crate::git::branch::Entry;
 use crate::git::history::{Change, Commit, commits};
@@ -194,6 +195,7 @@ fn brought(checker: &Checker<'_>, commit: &Commit) -> Result<Vec<Finding>, Error
     let then = checker.protection(&gone)?;
     let keep = Keep::of(checker, protected(&files, &now).chain(protected(&gone, &then)));
     let grants = Grants::of(checker, files.iter().map(|file| (file.path.as_slice(), file.blob.as_str())));
+    let said_before = said_before(checker, commit, &now)?;
     let changed = commit.changes.iter().filter_map(|change| {
         let attributes = now.of(&change.path);
         Some(Candidate {
@@ -203,7 +205,8 @@ fn brought(checker: &Checker<'_>, commit: &Commit) -> Result<Vec<Finding>, Error
             staged: false,
             protected: attributes.filtered,
             accepted: false,
-            meant: attributes.clear,
+            meant: attributes.clear
+                && said_before.as_ref().is_none_or(|before| !before.of(&change.path).clear),
             conversion: attributes.conversion,
         })
     });
@@ -213,6 +216,18 @@ fn brought(checker: &Checker<'_>, commit: &Commit) -> Result<Vec<Finding>, Error
         findings.extend(judge(checker, &candidate, (&keep, &grants), &name)?);
     }
     Ok(findings)
+}
+
+/// What the commit before said of the files, where this one says that some are clear on purpose: that counts only from
+/// the commit that says it, or whoever said it earlier would have said it for somebody else's next one.
+fn said_before(
+    checker: &Checker<'_>,
+    commit: &Commit,
+    now: &Protection,
+) -> Result<Option<Rc<Protection>>, Error> {
+    let says = commit.changes.iter().any(|change| now.of(&change.path).clear);
+    let Some(parent) = commit.parents.first().filter(|_| says) else { return Ok(None) };
+    Ok(Some(checker.protection(&checker.repository.files(parent)?)?))
 }
 
 /// The files that attributes protect.

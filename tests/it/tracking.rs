@@ -202,6 +202,17 @@ fn what_was_untracked_is_meant_for_servers_and_other_clones_too() {
     assert!(blob(&sandbox, "HEAD:conf.json").contains(CANARY));
     sandbox.sh("lab", "hlx track conf.json");
     assert!(!sandbox.read("lab/.gitattributes").contains("hlx=clear"));
+    // It counts with the commit that says it: what somebody said before says nothing of a later one.
+    sandbox.sh(
+        "lab",
+        "git add --renormalize conf.json; git add -A; git commit -qm back; git push -q origin app",
+    );
+    sandbox.sh("lab", "hlx untrack conf.json; git add .gitattributes; git commit -qm planted; git push -q origin app; git add conf.json; git commit -qnm later");
+    let refused = sandbox.run("lab", &["git", "push", "-q", "--no-verify", "origin", "app"]);
+    assert!(
+        refused.code != Some(0) && refused.err.contains("it was encrypted, and is clear now"),
+        "{refused:?}"
+    );
 }
 
 #[test]
